@@ -1,0 +1,106 @@
+"""Collectors ask a source what scopes used. Contract of the driver family."""
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from oslo_config import cfg
+
+from cloudkitty import errors, metrics, plugins
+from cloudkitty.dataframe import DataPoint
+from cloudkitty.timeframe import Period
+
+NAMESPACE = 'cloudkitty.collector.backends'
+
+
+class BaseCollector(abc.ABC):
+    """A driver that collects usage.
+
+    :cvar collector_name: name of the entry point; also stored with each scope.
+    :cvar GROUP: section of the driver's options.
+    :cvar OPTS: the driver's options; self.options reads them.
+    :ivar conf: metric definitions by internal key, see metrics.Metric.
+    :ivar period: length of a period, seconds.
+    """
+
+    collector_name: str = ''
+    GROUP: str = ''
+    OPTS: list[cfg.Opt] = []
+
+    def __init__(self, *, period: int | None = None, conf: Mapping | None = None,
+                 service_conf: cfg.ConfigOpts = cfg.CONF):
+        """Check *conf* and keep it.
+
+        :param conf: the parsed metric definition file.
+        :raises ValueError: *period* or *conf* is missing.
+        :raises InvalidInput: *conf* is wrong; the text names the metric and the key.
+        """
+        if period is None or conf is None:
+            raise ValueError('a collector needs period and conf')
+        self.period = period
+        self.service_conf = service_conf
+        if self.GROUP:
+            service_conf.register_opts(self.OPTS, group=self.GROUP)
+            self.options = service_conf[self.GROUP]
+        self.scope_key = service_conf.collect.scope_key
+        self.conf = self.check_configuration(conf)
+
+    @classmethod
+    @abc.abstractmethod
+    def check_configuration(cls, conf: Mapping) -> dict[str, metrics.Metric]:
+        """Return the definitions in *conf* by internal key, `extra_args` checked.
+
+        :raises InvalidInput: something is wrong.
+        """
+
+    @abc.abstractmethod
+    def fetch_all(self, metric_name: str, start: datetime, end: datetime, scope_id: str,
+                  q_filter=None) -> list[DataPoint]:
+        """Return the points of one metric, one scope, one period; possibly none.
+
+        :param metric_name: internal key, see metrics.Metric.key.
+        :param start, end: the period, aware UTC.
+        :raises CollectError: the source failed; no points never stand for a failure.
+        """
+
+    def retrieve(self, metric_name: str, start: datetime, end: datetime,
+                 scope_id: str | None = None, q_filter=None) -> tuple[str, list[DataPoint]]:
+        """Return the published name of the metric and its points.
+
+        :raises NoDataCollected: there are none.
+        """
+        published = self.conf[metric_name].published_name
+        points = self.fetch_all(metric_name, start, end, scope_id, q_filter)
+        if not points:
+            raise errors.NoDataCollected(collector=self.collector_name, resource=published)
+        return published, points
+
+    def collect(self, metric_name: str, periods: Sequence[Period], scope_ids: Sequence[str],
+                ) -> Iterator[tuple[str, Period, list[DataPoint]]]:
+        """Yield (scope id, period, points) wherever there are points.
+
+        Override it where the source can answer for many scopes and periods at once; this one
+        asks for each.
+
+        :param periods: consecutive periods, oldest first.
+        :raises CollectError: the source failed for any of them.
+        """
+        for scope_id in scope_ids:
+            for period in periods:
+                points = self.fetch_all(metric_name, period.begin, period.end, scope_id)
+                if points:
+                    yield scope_id, period, points
+
+
+def get_driver(conf: cfg.ConfigOpts) -> BaseCollector:
+    """Return the collector that [collect]collector names, with the definitions of metrics_conf.
+
+    :raises ConfigurationError: no such driver, its options or the metric definitions are wrong.
+    """
+    driver = plugins.load(NAMESPACE, conf.collect.collector, group='collect', option='collector')
+    path = conf.collect.metrics_conf
+    definitions = metrics.load(path)
+    try:
+        return driver(period=conf.collect.period, conf=definitions, service_conf=conf)
+    except errors.InvalidInput as exc:
+        raise errors.MetricsFileError(path=path, reason=exc) from exc

@@ -1,0 +1,148 @@
+"""The options every process shares, and the one way to load them.
+
+A driver's options stand beside the driver and are registered when it is built.
+"""
+
+import logging
+import os
+import socket
+import sys
+
+from oslo_config import cfg
+from oslo_db import options as db_options
+from oslo_log import log
+from oslo_middleware import cors
+
+from cloudkitty import errors, version
+
+PROJECT = 'cloudkitty'
+DEFAULT_CONNECTION = 'sqlite:////var/lib/cloudkitty/cloudkitty.sqlite'
+
+DEFAULT_OPTS = [
+    cfg.StrOpt('auth_strategy', default='keystone', choices=['noauth', 'keystone'],
+               help='How the API learns who calls: keystone checks tokens, noauth lets everybody '
+                    'do everything.'),
+    cfg.HostAddressOpt('host', default=socket.getfqdn(), sample_default='<your_hostname>',
+                       help='Name of this node.'),
+]
+API_OPTS = [
+    cfg.HostAddressOpt('host', default='127.0.0.1',
+                       help='Address on which the development server cloudkitty-api listens.'),
+    cfg.PortOpt('port', default=8889, help='Port on which the development server cloudkitty-api '
+                                           'listens. Behind a web server, set the port there.'),
+]
+COLLECT_OPTS = [
+    cfg.StrOpt('collector', default='gnocchi', help='Driver that collects usage.'),
+    cfg.IntOpt('period', default=3600, min=1,
+               help='Length of a rating period, seconds. Do not change it once data is stored.'),
+    cfg.IntOpt('wait_periods', default=2, min=0,
+               help='Periods to let pass before a period is collected; raise it when the source '
+                    'receives its measures late. A period that has not ended is never collected.'),
+    cfg.StrOpt('metrics_conf', default='/etc/cloudkitty/metrics.yml',
+               help='File that defines the metrics to rate.'),
+    cfg.StrOpt('scope_key', default='project_id', max_length=40,
+               help='Attribute or label that names the scope in the source of usage.'),
+]
+FETCHER_OPTS = [
+    cfg.StrOpt('backend', default='keystone', help='Driver that lists the scopes to rate.'),
+]
+ORCHESTRATOR_OPTS = [
+    cfg.StrOpt('coordination_url', default='file:///var/lib/cloudkitty/locks', secret=True,
+               help='tooz URL of the lock service. file:// serves one host only.'),
+    cfg.IntOpt('max_workers', default=os.cpu_count() or 1, min=0, sample_default=4,
+               help='Rating worker processes; 0 rates nothing on this node.'),
+    cfg.IntOpt('max_threads', default=16, min=1, advanced=True,
+               deprecated_name='max_greenthreads',
+               help='Threads that ask the source for metrics, per worker.'),
+    cfg.StrOpt('skip_datapoints_expression', default='False', advanced=True,
+               help='Expression over `datapoint`; a point for which it is true is not stored. '
+                    'The one of a metric definition wins.'),
+    cfg.IntOpt('collector_request_timeout', default=300, min=30, advanced=True,
+               help='Seconds allowed for collecting all metrics of one batch.'),
+    cfg.IntOpt('shards', default=16, min=1, max=4096,
+               help='Parts the scopes are spread over; a part is worked on by one worker at a '
+                    'time. At least the number of workers of all nodes; the same on all nodes.'),
+    cfg.IntOpt('batch_scopes', default=100, min=1, advanced=True,
+               help='Scopes that are collected, rated and stored together.'),
+    cfg.IntOpt('batch_periods', default=24, min=1, advanced=True,
+               help='Periods of a backlog that are collected, rated and stored together.'),
+]
+STORAGE_OPTS = [
+    cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
+    cfg.IntOpt('version', default=2, min=2, max=2, help='Version of the storage interface.'),
+]
+CORS_DEFAULTS = {
+    'allow_headers': ['X-Auth-Token', 'X-Subject-Token', 'X-Roles', 'X-User-Id', 'X-Domain-Id',
+                      'X-Project-Id', 'X-Tenant-Id', 'X-OpenStack-Request-ID'],
+    'expose_headers': ['X-Auth-Token', 'X-Subject-Token', 'X-Service-Token',
+                       'X-OpenStack-Request-ID'],
+    'allow_methods': ['GET', 'PUT', 'POST', 'DELETE', 'PATCH'],
+}
+GROUPS = {
+    None: DEFAULT_OPTS,
+    'api': API_OPTS,
+    'collect': COLLECT_OPTS,
+    'fetcher': FETCHER_OPTS,
+    'orchestrator': ORCHESTRATOR_OPTS,
+    'storage': STORAGE_OPTS,
+}
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Register the shared options, those of the libraries included, on *conf*."""
+    for group, options in GROUPS.items():
+        conf.register_opts(options, group=group)
+    log.register_options(conf)
+    conf.register_opts(db_options.database_opts, group='database')
+    set_library_defaults()
+
+
+def set_library_defaults() -> None:
+    """Give the libraries this service's defaults; also called by the sample generator."""
+    cfg.set_defaults(db_options.database_opts, connection=DEFAULT_CONNECTION)
+    cors.set_defaults(**CORS_DEFAULTS)
+
+
+def load(argv: list[str], *, files: list[str] | None = None,
+         conf: cfg.ConfigOpts = cfg.CONF) -> cfg.ConfigOpts:
+    """Return *conf* with files and arguments read, and logging set up.
+
+    :param argv: command line without the program's name.
+    :param files: configuration files instead of those on the search path.
+    :raises ConfigurationError: a file cannot be read or a value is not allowed; the text names
+        file, option and what is allowed.
+    """
+    register(conf)
+    try:
+        conf(argv, project=PROJECT, version=version.version_string(),
+             default_config_files=files, validate_default_values=True)
+        check(conf)
+    except (cfg.Error, ValueError) as exc:
+        raise errors.ConfigurationError(reason=f'{_sources(conf)}: {exc}') from exc
+    log.setup(conf, PROJECT)
+    # One line a connection is noise at the level of an operator.
+    logging.getLogger('urllib3').setLevel(logging.WARNING)
+    return conf
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Read every registered option once, so that a wrong value is found at the start."""
+    for group, options in GROUPS.items():
+        for option in options:
+            conf[group][option.dest] if group else conf[option.dest]
+
+
+def _sources(conf):
+    try:
+        return ', '.join(conf.config_file or []) or 'configuration'
+    except cfg.Error:
+        return 'configuration'
+
+
+def run(main) -> None:
+    """Run *main* and end the process: a ServiceError is one line on stderr and exit status 1."""
+    try:
+        sys.exit(main())
+    except errors.ServiceError as exc:
+        print(f'{os.path.basename(sys.argv[0])}: {exc}', file=sys.stderr)
+        sys.exit(1)

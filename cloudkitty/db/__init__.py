@@ -1,0 +1,116 @@
+"""The SQL database: one engine a process, explicit transactions, nothing at import."""
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import sqlalchemy as sa
+from oslo_config import cfg
+from oslo_db import exception as db_exception
+from oslo_db.sqlalchemy import engines
+from sqlalchemy import exc as sa_exc
+
+from cloudkitty import errors
+from cloudkitty.db import types
+
+LOG = logging.getLogger(__name__)
+
+WRITE_ATTEMPTS_MAX = 6
+SQLITE_BUSY_TIMEOUT_MS = 30000
+
+
+class Database:
+    """Access to the SQL database of [database]connection.
+
+    Build it in the process that uses it, never before a fork.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts):
+        self.url = conf.database.connection
+        options = conf.database
+        try:
+            self.engine = engines.create_engine(
+                self.url, sqlite_fk=True, mysql_sql_mode=options.mysql_sql_mode,
+                connection_recycle_time=options.connection_recycle_time,
+                max_pool_size=options.max_pool_size, max_overflow=options.max_overflow,
+                pool_timeout=options.pool_timeout, max_retries=0)
+        except (sa_exc.ArgumentError, sa_exc.NoSuchModuleError, ImportError) as exc:
+            raise errors.DatabaseUnavailable(
+                reason=f'{exc}; allowed: sqlite:///PATH, postgresql+psycopg2://..., '
+                       'mysql+pymysql://...') from exc
+        if self.engine.dialect.name == 'sqlite':
+            _prepare_sqlite(self.engine)
+
+    @property
+    def safe_url(self) -> str:
+        """The URL without its password, for messages."""
+        return sa.make_url(self.url).render_as_string(hide_password=True)
+
+    def check(self) -> None:
+        """Connect once.
+
+        :raises DatabaseUnavailable: the database does not answer.
+        """
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(sa.text('SELECT 1'))
+        except (sa_exc.SQLAlchemyError, db_exception.DBError) as exc:
+            raise errors.DatabaseUnavailable(
+                reason=f'{self.safe_url} does not answer: {_first_line(exc)}') from exc
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[sa.Connection]:
+        """Yield a connection in a transaction that only reads."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[sa.Connection]:
+        """Yield a connection in a transaction that is committed at the end, rolled back on error."""
+        with self.engine.connect().execution_options(writes=True) as connection:
+            with connection.begin():
+                yield connection
+
+    def write(self, change: Callable[[sa.Connection], object]) -> object:
+        """Return change(connection), done in one transaction; deadlocks are tried again.
+
+        :param change: may run several times, so it must not keep what it did.
+        """
+        for attempt in range(1, WRITE_ATTEMPTS_MAX + 1):
+            try:
+                with self.writer() as connection:
+                    return change(connection)
+            except db_exception.RetryRequest:
+                raise
+            except (db_exception.DBDeadlock, db_exception.DBConnectionError) as exc:
+                if attempt == WRITE_ATTEMPTS_MAX:
+                    raise
+                LOG.warning('The transaction is tried again (%s of %s): %s',
+                            attempt, WRITE_ATTEMPTS_MAX, _first_line(exc))
+                time.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
+
+
+def _prepare_sqlite(engine):
+    @sa.event.listens_for(engine, 'connect')
+    def _connect(connection, record):
+        connection.create_function('exact_add', 2, types.sqlite_add, deterministic=True)
+        connection.create_aggregate('exact_sum', 1, types.SQLiteSum)
+        connection.execute(f'PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}')
+        connection.execute('PRAGMA journal_mode = WAL')
+        # In WAL mode NORMAL survives a dying process; only a dying host can lose the last
+        # transactions, and each is whole or gone.
+        connection.execute('PRAGMA synchronous = NORMAL')
+
+    # Runs before oslo.db's listener, which begins a transaction unless one is marked. A reader that
+    # becomes a writer fails at once when somebody else wrote meanwhile: writers queue at the start.
+    @sa.event.listens_for(engine, 'begin', insert=True)
+    def _begin(connection):
+        if connection.get_execution_options().get('writes'):
+            connection.exec_driver_sql('BEGIN IMMEDIATE')
+            connection.info['in_transaction'] = True
+
+
+def _first_line(exc):
+    return str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__

@@ -1,0 +1,242 @@
+"""The tables. Times are naive UTC, see timeframe.to_naive and from_naive.
+
+Names of the first part are those of existing deployments (contract processing, section 8).
+"""
+
+import sqlalchemy as sa
+
+from cloudkitty.db import types
+
+NAMING = {
+    'pk': 'pk_%(table_name)s',
+    'uq': 'uq_%(table_name)s_%(column_0_name)s',
+    'fk': 'fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s',
+    'ix': 'ix_%(table_name)s_%(column_0_name)s',
+    'ck': 'ck_%(table_name)s_%(constraint_name)s',
+}
+metadata = sa.MetaData(naming_convention=NAMING)
+OPTIONS = {'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4', 'mariadb_engine': 'InnoDB',
+           'mariadb_charset': 'utf8mb4'}
+
+
+def _table(name, *parts):
+    return sa.Table(name, metadata, *parts, **OPTIONS)
+
+
+def _rule_type():
+    return sa.Enum('flat', 'rate', name='enum_map_type', native_enum=False, create_constraint=False,
+                   length=5)
+
+
+scopes = _table(
+    'cloudkitty_storage_states',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('identifier', types.name(256), nullable=False),
+    sa.Column('scope_key', types.name(40)),
+    sa.Column('fetcher', types.name(40)),
+    sa.Column('collector', types.name(40)),
+    sa.Column('last_processed_timestamp', types.instant(), nullable=False),
+    sa.Column('scope_activation_toggle_date', types.instant(), nullable=False,
+              server_default=sa.func.now()),
+    sa.Column('active', sa.Boolean, nullable=False, default=True),
+    # When the fetcher listed the scope for the last time; nothing after it is rated.
+    sa.Column('last_seen_at', types.instant()),
+    # The failure that holds the scope back; all four are null when it goes well.
+    sa.Column('failure_count', sa.Integer),
+    sa.Column('failure_reason', types.text()),
+    sa.Column('failed_at', types.instant()),
+    sa.Column('retry_at', types.instant()),
+    sa.UniqueConstraint('identifier', 'scope_key', 'collector', 'fetcher',
+                        name='uq_cloudkitty_storage_states_identifier'),
+)
+
+modules = _table(
+    'modules_state',
+    sa.Column('name', types.name(255), primary_key=True),
+    sa.Column('state', sa.Boolean, nullable=False, default=False),
+    sa.Column('priority', sa.Integer, default=1),
+)
+
+# A module's version changes in the transaction that changes its rules.
+module_versions = _table(
+    'modules_versions',
+    sa.Column('name', types.name(255), primary_key=True),
+    sa.Column('version', sa.BigInteger, nullable=False),
+)
+
+# When a fetcher was last asked; one worker asks for all.
+fetches = _table(
+    'fetcher_cycles',
+    sa.Column('fetcher', types.name(40), primary_key=True),
+    sa.Column('scope_key', types.name(40), primary_key=True),
+    sa.Column('collector', types.name(40), primary_key=True),
+    sa.Column('fetched_at', types.instant(), nullable=False),
+)
+
+hashmap_services = _table(
+    'hashmap_services',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('service_id', types.name(36), nullable=False, unique=True),
+    sa.Column('name', types.name(255), nullable=False, unique=True),
+)
+
+hashmap_fields = _table(
+    'hashmap_fields',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('field_id', types.name(36), nullable=False, unique=True),
+    sa.Column('name', types.name(255), nullable=False),
+    sa.Column('service_id', sa.ForeignKey('hashmap_services.id', ondelete='CASCADE'),
+              nullable=False),
+    sa.UniqueConstraint('service_id', 'name', name='uniq_field_per_service'),
+)
+
+hashmap_groups = _table(
+    'hashmap_groups',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('group_id', types.name(36), nullable=False, unique=True),
+    sa.Column('name', types.name(255), nullable=False, unique=True),
+)
+
+hashmap_mappings = _table(
+    'hashmap_mappings',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('mapping_id', types.name(36), nullable=False, unique=True),
+    sa.Column('value', types.name(255)),
+    sa.Column('cost', types.Exact(40, 28), nullable=False),
+    sa.Column('map_type', _rule_type(), nullable=False),
+    sa.Column('service_id', sa.ForeignKey('hashmap_services.id', ondelete='CASCADE')),
+    sa.Column('field_id', sa.ForeignKey('hashmap_fields.id', ondelete='CASCADE')),
+    sa.Column('group_id', sa.ForeignKey('hashmap_groups.id', ondelete='SET NULL')),
+    sa.Column('tenant_id', types.name(255)),
+    sa.Column('created_at', types.instant(), nullable=False, server_default=sa.func.now()),
+    sa.Column('start', types.instant(), nullable=False, server_default=sa.func.now()),
+    sa.Column('end', types.instant()),
+    sa.Column('name', types.name(32), nullable=False),
+    sa.Column('description', types.name(256)),
+    sa.Column('deleted', types.instant()),
+    sa.Column('created_by', types.name(64), nullable=False),
+    sa.Column('updated_by', types.name(64)),
+    sa.Column('deleted_by', types.name(64)),
+)
+
+hashmap_thresholds = _table(
+    'hashmap_thresholds',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('threshold_id', types.name(36), nullable=False, unique=True),
+    sa.Column('level', types.Exact(20, 8)),
+    sa.Column('cost', types.Exact(40, 28), nullable=False),
+    sa.Column('map_type', _rule_type(), nullable=False),
+    sa.Column('service_id', sa.ForeignKey('hashmap_services.id', ondelete='CASCADE')),
+    sa.Column('field_id', sa.ForeignKey('hashmap_fields.id', ondelete='CASCADE')),
+    sa.Column('group_id', sa.ForeignKey('hashmap_groups.id', ondelete='SET NULL')),
+    sa.Column('tenant_id', types.name(255)),
+)
+
+# Rules that are gone for good (threshold deleted, or parent deleted), as they were: they go on
+# applying to periods that began before, so that rating an old period again gives the old price.
+hashmap_history = _table(
+    'hashmap_history',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('rule_id', types.name(36), nullable=False),
+    sa.Column('service', types.name(255), nullable=False),
+    sa.Column('field', types.name(255)),
+    sa.Column('group_name', types.name(255)),
+    sa.Column('value', types.name(255)),
+    sa.Column('level', types.Exact(20, 8)),
+    sa.Column('cost', types.Exact(40, 28), nullable=False),
+    sa.Column('map_type', _rule_type(), nullable=False),
+    sa.Column('tenant_id', types.name(255)),
+    sa.Column('start', types.instant()),
+    sa.Column('end', types.instant()),
+    sa.Column('deleted', types.instant(), nullable=False),
+    sa.Column('deleted_by', types.name(64)),
+)
+
+# Rated data: design.md, section 6, and doc/source/contributor/storage.rst.
+
+rated_scopes = _table(
+    'rated_scopes',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('scope_key', types.name(40), nullable=False),
+    sa.Column('identifier', types.name(256), nullable=False),
+    sa.UniqueConstraint('scope_key', 'identifier', name='uq_rated_scopes_identifier'),
+)
+
+rated_series = _table(
+    'rated_series',
+    sa.Column('id', types.big_id(), primary_key=True),
+    sa.Column('digest', types.digest(), nullable=False, unique=True),
+    # The scope whose frames hold the points ...
+    sa.Column('owner_id', sa.ForeignKey('rated_scopes.id'), nullable=False, index=True),
+    # ... and the scope that the points name, another one only if a rating module changed it.
+    sa.Column('scope_id', sa.ForeignKey('rated_scopes.id'), nullable=False, index=True),
+    sa.Column('metric', types.name(255), nullable=False),
+    sa.Column('unit', types.name(255), nullable=False),
+    sa.Column('groupby', types.text(), nullable=False),
+    sa.Column('metadata', types.text(), nullable=False),
+    sa.Column('description', types.text()),
+)
+
+rated_attributes = _table(
+    'rated_attributes',
+    sa.Column('series_id', sa.ForeignKey('rated_series.id', ondelete='CASCADE'), primary_key=True),
+    sa.Column('name', types.name(255), primary_key=True),
+    # False: an attribute of metadata, which filters see and groupings do not.
+    sa.Column('is_groupby', sa.Boolean, primary_key=True),
+    sa.Column('value', types.text(), nullable=False),
+    sa.Index('ix_rated_attributes_name', 'name'),
+)
+
+rated_frames = _table(
+    'rated_frames',
+    sa.Column('scope_id', sa.ForeignKey('rated_scopes.id'), primary_key=True),
+    sa.Column('begin', types.instant(), primary_key=True),
+    # 0: the processor; 1: pushed over the API.
+    sa.Column('origin', sa.SmallInteger, primary_key=True),
+    sa.Column('end', types.instant(), nullable=False),
+    sa.Column('points', sa.Integer, nullable=False),
+    sa.Column('price', types.Exact(), nullable=False),
+    sa.Column('revision', sa.Integer, nullable=False),
+    sa.Column('block', types.blob(), nullable=False),
+    sa.Index('ix_rated_frames_begin', 'begin'),
+)
+
+
+def _rollup(table_name, *keys):
+    return _table(
+        table_name, *keys,
+        sa.Column('qty', types.Exact(), nullable=False),
+        sa.Column('price', types.Exact(), nullable=False),
+        sa.Column('points', sa.BigInteger, nullable=False))
+
+
+rated_days = _rollup(
+    'rated_days',
+    sa.Column('series_id', sa.ForeignKey('rated_series.id'), primary_key=True),
+    sa.Column('day', sa.Date, primary_key=True),
+)
+
+rated_totals = _rollup(
+    'rated_totals',
+    sa.Column('scope_id', sa.ForeignKey('rated_scopes.id'), primary_key=True),
+    sa.Column('metric', types.name(255), primary_key=True),
+    sa.Column('day', sa.Date, primary_key=True),
+)
+
+# The same by month; `day` is its first.
+rated_months = _rollup(
+    'rated_months',
+    sa.Column('scope_id', sa.ForeignKey('rated_scopes.id'), primary_key=True),
+    sa.Column('metric', types.name(255), primary_key=True),
+    sa.Column('day', sa.Date, primary_key=True),
+)
+
+# What timeframe.calendar_of says of each day that holds data.
+rated_calendar = _table(
+    'rated_calendar',
+    sa.Column('day', sa.Date, primary_key=True),
+    sa.Column('week_of_the_year', types.name(2), nullable=False),
+    sa.Column('day_of_the_year', types.name(3), nullable=False),
+    sa.Column('month', types.name(2), nullable=False),
+    sa.Column('year', types.name(4), nullable=False),
+)

@@ -1,0 +1,109 @@
+"""Every error raised on purpose.
+
+ServiceError
+├── ConfigurationError          the operator must change something
+│   ├── MetricsFileError        a metric definition file is wrong
+│   ├── UnknownDriver           no such driver is installed
+│   ├── DriverLoadError         a driver is there and cannot be loaded
+│   └── DatabaseUnavailable     the database cannot be used
+│       └── SchemaMismatch      the schema is not the one this version needs
+├── SourceError                 a source outside did not answer as it should
+│   ├── FetcherError            listing scopes failed
+│   └── CollectError            collecting a metric failed
+│       └── SourceUnreachable   nothing was said by the source itself
+├── NoDataCollected             the source answered, and has nothing
+├── ModuleLoadError             a rating module cannot load its rules
+├── MarkMoved                   somebody else stored these periods
+├── InvalidInput                a value from a caller is wrong (400)
+│   └── NaiveTime               a datetime has no zone
+├── Forbidden                   the policy says no (403)
+├── NotFound                    nothing has this name (404)
+└── Conflict                    the change collides with what is there (409)
+"""
+
+
+class ServiceError(Exception):
+    """Base of every error raised on purpose. Subclasses set code and text."""
+
+    code = 500                       # HTTP status the API answers with
+    text = 'Internal error.'
+
+    def __init__(self, **facts):
+        super().__init__(self.text.format(**facts))
+        self.facts = facts
+
+
+class ConfigurationError(ServiceError):
+    text = '{reason}'
+
+
+class MetricsFileError(ConfigurationError):
+    text = '{path}: {reason}'
+
+
+class UnknownDriver(ConfigurationError):
+    text = '[{group}]{option}: no driver is named {name!r}; allowed: {allowed}.'
+
+
+class DriverLoadError(ConfigurationError):
+    text = '[{group}]{option}: driver {name!r} cannot be loaded: {reason}'
+
+
+class DatabaseUnavailable(ConfigurationError):
+    text = '[database]connection: {reason}'
+
+
+class SchemaMismatch(DatabaseUnavailable):
+    pass
+
+
+class SourceError(ServiceError):
+    text = '{reason}'
+
+
+class FetcherError(SourceError):
+    text = 'Fetcher {fetcher!r}: {reason}'
+
+
+class CollectError(SourceError):
+    text = 'Collector {collector!r}: {reason}'
+
+
+class SourceUnreachable(CollectError):
+    pass
+
+
+class NoDataCollected(ServiceError):
+    text = "Collector '{collector}' returned no data for resource '{resource}'"
+
+
+class ModuleLoadError(ServiceError):
+    text = 'Rating module {module!r} cannot be loaded: {reason}'
+
+
+class MarkMoved(ServiceError):
+    text = 'Scopes were rated by another worker meanwhile: {scopes}'
+
+
+class InvalidInput(ServiceError):
+    code = 400
+    text = '{reason}'
+
+
+class NaiveTime(InvalidInput):
+    text = '{instant!r} has no time zone.'
+
+
+class Forbidden(ServiceError):
+    code = 403
+    text = "Policy doesn't allow {rule} to be performed."
+
+
+class NotFound(ServiceError):
+    code = 404
+    text = '{reason}'
+
+
+class Conflict(ServiceError):
+    code = 409
+    text = '{reason}'

@@ -1,0 +1,43 @@
+"""Fetchers list the scopes to rate. Contract of the driver family."""
+
+import abc
+
+from oslo_config import cfg
+
+from cloudkitty import plugins
+
+NAMESPACE = 'cloudkitty.fetchers'
+
+
+class BaseFetcher(abc.ABC):
+    """A driver that lists scopes.
+
+    :cvar name: name of the entry point; also stored with each scope.
+    :cvar GROUP: section of the driver's options.
+    :cvar OPTS: the driver's options; self.options reads them.
+    """
+
+    name: str = ''
+    GROUP: str = ''
+    OPTS: list[cfg.Opt] = []
+
+    def __init__(self, conf: cfg.ConfigOpts):
+        self.conf = conf
+        if self.GROUP:
+            conf.register_opts(self.OPTS, group=self.GROUP)
+            self.options = conf[self.GROUP]
+
+    @abc.abstractmethod
+    def get_tenants(self) -> list[str]:
+        """Return the ids of all scopes to rate now.
+
+        :raises FetcherError: the source failed; an empty list never stands for a failure.
+        """
+
+
+def get_driver(conf: cfg.ConfigOpts) -> BaseFetcher:
+    """Return the fetcher that [fetcher]backend names.
+
+    :raises ConfigurationError: no such driver, or its options are wrong.
+    """
+    return plugins.load(NAMESPACE, conf.fetcher.backend, group='fetcher', option='backend')(conf)

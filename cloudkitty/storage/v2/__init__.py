@@ -1,0 +1,100 @@
+"""Storage drivers keep rated frames and answer questions about them. Contract of the family."""
+
+import abc
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from oslo_config import cfg
+
+from cloudkitty import dataframe, plugins
+
+NAMESPACE = 'cloudkitty.storage.v2.backends'
+
+
+class ScopeBatch(NamedTuple):
+    """Consecutive periods of one scope, to be stored together with its progress.
+
+    :ivar state_id: primary key of the scope's row, see db.scopes.
+    :ivar scope_id: the scope.
+    :ivar mark: where the scope's mark must be for the commit to be valid, aware UTC.
+    :ivar new_mark: where it is afterwards: begin of the last period, aware UTC.
+    :ivar frames: rated frames, oldest first; a period without usage has none.
+    """
+
+    state_id: int
+    scope_id: str
+    mark: datetime
+    new_mark: datetime
+    frames: Sequence[dataframe.DataFrame]
+
+
+class BaseStorage(abc.ABC):
+    """A store of rated frames. Bounds are half open and choose frames by their begin.
+
+    :cvar GROUP: section of the driver's options.
+    :cvar OPTS: the driver's options; self.options reads them.
+    """
+
+    GROUP: str = ''
+    OPTS: list[cfg.Opt] = []
+
+    def __init__(self, conf: cfg.ConfigOpts):
+        self.conf = conf
+        if self.GROUP:
+            conf.register_opts(self.OPTS, group=self.GROUP)
+            self.options = conf[self.GROUP]
+
+    @abc.abstractmethod
+    def init(self) -> None:
+        """Prepare the store; harmless when it is ready."""
+
+    @abc.abstractmethod
+    def push(self, dataframes: Iterable[dataframe.DataFrame], scope_id: str | None = None) -> None:
+        """Store frames; pushing the same scope and period twice replaces the first.
+
+        :param scope_id: owner of the frames; None: read from each point.
+        """
+
+    @abc.abstractmethod
+    def commit(self, batch: Sequence[ScopeBatch]) -> list[ScopeBatch]:
+        """Store points, roll-ups and marks, all or nothing for each scope.
+
+        :returns: the members of *batch* whose mark was not where it must be; nothing of them is
+            stored.
+        """
+
+    @abc.abstractmethod
+    def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
+                 limit=1000, paginate=True) -> dict:
+        """Return `{'total': number of points, 'dataframes': [DataFrame]}`, ordered by begin.
+
+        :param begin, end: aware datetimes, or None for the current month (UTC).
+        :param filters: mapping of attribute to a value or a list of values, ANDed.
+        :param metric_types: a metric name or a list of them.
+        :param offset, limit: count points; ignored unless *paginate*.
+        """
+
+    @abc.abstractmethod
+    def total(self, groupby=None, begin=None, end=None, metric_types=None, filters=None,
+              custom_fields=None, offset=0, limit=1000, paginate=True) -> dict:
+        """Return `{'total': number of rows, 'results': [row]}`, ordered by the group values.
+
+        A row is a mapping: begin, end, qty, rate (or the aliases of *custom_fields*), groups.
+
+        :param groupby: attributes, `type`, `time` (one row a period), `time-d|w|m|y`.
+        :param custom_fields: text of the grammar in contract rest-v2, 6.4; None or '': default.
+        :raises InvalidInput: an unknown `time-x`, or *custom_fields* outside the grammar.
+        """
+
+    @abc.abstractmethod
+    def delete(self, begin=None, end=None, filters=None) -> None:
+        """Remove the frames that begin in [begin, end); None: no bound."""
+
+
+def get_driver(conf: cfg.ConfigOpts) -> BaseStorage:
+    """Return the storage that [storage]backend names.
+
+    :raises ConfigurationError: no such driver, or its options are wrong.
+    """
+    return plugins.load(NAMESPACE, conf.storage.backend, group='storage', option='backend')(conf)

@@ -1,0 +1,73 @@
+"""Fixtures every test may use. A service that is missing is an error, never a skip."""
+
+import os
+import uuid
+
+import pytest
+import sqlalchemy as sa
+from oslo_config import cfg
+
+from cloudkitty import conf as configuration
+from cloudkitty import db
+from cloudkitty.db import models
+
+SERVERS = {
+    'postgresql': os.environ.get('CLOUDKITTY_TEST_POSTGRESQL',
+                                 'postgresql+psycopg2://postgres@127.0.0.1:5432'),
+    'mariadb': os.environ.get('CLOUDKITTY_TEST_MARIADB', 'mysql+pymysql://root@127.0.0.1:3306'),
+}
+MAINTENANCE = {'postgresql': 'postgres', 'mariadb': ''}
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A configuration of its own, with defaults and a fresh SQLite file."""
+    loaded = configuration.load([], files=[], conf=cfg.ConfigOpts())
+    loaded.set_override('connection', f'sqlite:///{tmp_path}/cloudkitty.sqlite', 'database')
+    loaded.set_override('coordination_url', f'file://{tmp_path}/locks', 'orchestrator')
+    return loaded
+
+
+def _create_database(kind):
+    name = f'ck_{uuid.uuid4().hex[:12]}'
+    admin = sa.create_engine(f'{SERVERS[kind]}/{MAINTENANCE[kind]}', isolation_level='AUTOCOMMIT')
+    with admin.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE {name}'))
+    return admin, name
+
+
+@pytest.fixture(params=['sqlite', 'postgresql', 'mariadb'])
+def any_conf(request, conf):
+    """The configuration, once with each kind of database."""
+    if request.param == 'sqlite':
+        yield conf
+        return
+    admin, name = _create_database(request.param)
+    conf.set_override('connection', f'{SERVERS[request.param]}/{name}', 'database')
+    yield conf
+    with admin.connect() as connection:
+        force = ' WITH (FORCE)' if request.param == 'postgresql' else ''
+        connection.execute(sa.text(f'DROP DATABASE {name}{force}'))
+    admin.dispose()
+
+
+def _open(configured):
+    database = db.Database(configured)
+    models.metadata.create_all(database.engine)
+    return database
+
+
+@pytest.fixture
+def database(conf):
+    """An empty SQLite database with the schema."""
+    opened = _open(conf)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def any_database(any_conf):
+    """An empty database with the schema, once of each kind."""
+    opened = _open(any_conf)
+    yield opened
+    opened.engine.dispose()
