@@ -19,6 +19,7 @@ LOG = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS_MAX = 6
 SQLITE_BUSY_TIMEOUT_MS = 30000
+WRITES = 'writes'                    # mark of a SQLite connection whose transaction will write
 
 
 class Database:
@@ -69,7 +70,9 @@ class Database:
     @contextlib.contextmanager
     def writer(self) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction that is committed at the end, rolled back on error."""
-        with self.engine.connect().execution_options(writes=True) as connection:
+        with self.engine.connect() as connection:
+            if connection.dialect.name == 'sqlite':
+                connection.info['in_transaction'] = WRITES
             with connection.begin():
                 yield connection
 
@@ -103,13 +106,13 @@ def _prepare_sqlite(engine):
         # transactions, and each is whole or gone.
         connection.execute('PRAGMA synchronous = NORMAL')
 
-    # Runs before oslo.db's listener, which begins a transaction unless one is marked. A reader that
-    # becomes a writer fails at once when somebody else wrote meanwhile: writers queue at the start.
-    @sa.event.listens_for(engine, 'begin', insert=True)
+    # A reader that becomes a writer fails at once when somebody else wrote meanwhile: writers queue
+    # at the start. oslo.db's listener begins a plain transaction unless one is marked, and takes
+    # the mark away at the end.
+    @sa.event.listens_for(engine, 'begin')
     def _begin(connection):
-        if connection.get_execution_options().get('writes'):
+        if connection.info.get('in_transaction') is WRITES:
             connection.exec_driver_sql('BEGIN IMMEDIATE')
-            connection.info['in_transaction'] = True
 
 
 def _first_line(exc):

@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import db
-from cloudkitty.db import models
+from cloudkitty.db import migration
 
 SERVERS = {
     'postgresql': os.environ.get('CLOUDKITTY_TEST_POSTGRESQL',
@@ -53,7 +53,7 @@ def any_conf(request, conf):
 
 def _open(configured):
     database = db.Database(configured)
-    models.metadata.create_all(database.engine)
+    migration.upgrade(database)
     return database
 
 

@@ -1,0 +1,9 @@
+"""Alembic runs this file; cloudkitty.db.migration hands it the connection."""
+
+from alembic import context
+
+from cloudkitty.db import migration
+
+context.configure(connection=context.config.attributes['connection'], **migration.OPTIONS)
+with context.begin_transaction():
+    context.run_migrations()
