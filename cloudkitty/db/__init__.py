@@ -69,7 +69,7 @@ class Database:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[sa.Connection]:
-        """Yield a connection in a transaction that is committed at the end, rolled back on error."""
+        """Yield a connection in a transaction that writes; an error rolls it back."""
         with self.engine.connect() as connection:
             if connection.dialect.name == 'sqlite':
                 connection.info['in_transaction'] = WRITES

@@ -1,6 +1,7 @@
 """Fixtures every test may use. A service that is missing is an error, never a skip."""
 
 import os
+import shutil
 import uuid
 
 import pytest
@@ -51,23 +52,36 @@ def any_conf(request, conf):
     admin.dispose()
 
 
-def _open(configured):
+@pytest.fixture(scope='session')
+def sqlite_template(tmp_path_factory):
+    """A SQLite file with the schema, to be copied."""
+    path = tmp_path_factory.mktemp('template') / 'cloudkitty.sqlite'
+    configured = configuration.load([], files=[], conf=cfg.ConfigOpts())
+    configured.set_override('connection', f'sqlite:///{path}', 'database')
+    migration.upgrade(db.Database(configured))
+    return path
+
+
+def _open(configured, template):
     database = db.Database(configured)
-    migration.upgrade(database)
+    if database.engine.dialect.name == 'sqlite':
+        shutil.copy(template, database.engine.url.database)
+    else:
+        migration.upgrade(database)
     return database
 
 
 @pytest.fixture
-def database(conf):
+def database(conf, sqlite_template):
     """An empty SQLite database with the schema."""
-    opened = _open(conf)
+    opened = _open(conf, sqlite_template)
     yield opened
     opened.engine.dispose()
 
 
 @pytest.fixture
-def any_database(any_conf):
+def any_database(any_conf, sqlite_template):
     """An empty database with the schema, once of each kind."""
-    opened = _open(any_conf)
+    opened = _open(any_conf, sqlite_template)
     yield opened
     opened.engine.dispose()

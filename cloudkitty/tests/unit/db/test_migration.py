@@ -17,8 +17,8 @@ from cloudkitty import db, errors
 from cloudkitty.db import migration, models
 
 COLUMNS = {
-    'sqlite': "SELECT m.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk FROM sqlite_master m "
-              "JOIN pragma_table_info(m.name) c WHERE m.type = 'table'",
+    'sqlite': 'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk '
+              "FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'",
     'postgresql': 'SELECT table_name, column_name, data_type, character_maximum_length, '
                   'numeric_precision, numeric_scale, is_nullable, column_default '
                   'FROM information_schema.columns WHERE table_schema = current_schema()',
@@ -140,7 +140,7 @@ def test_newer_schema_is_not_upgraded(database):
 
 def _record(database, revision):
     with database.writer() as connection:
-        connection.execute(sa.text(f"UPDATE {migration.VERSION_TABLE} SET version_num = :revision"),
+        connection.execute(sa.text(f'UPDATE {migration.VERSION_TABLE} SET version_num = :revision'),
                            {'revision': revision})
 
 
