@@ -39,8 +39,8 @@ scopes = _table(
     sa.Column('scope_activation_toggle_date', types.instant(), nullable=False,
               server_default=sa.func.now()),
     sa.Column('active', sa.Boolean, nullable=False, default=True),
-    # When the fetcher listed the scope for the last time; nothing after it is rated.
-    sa.Column('last_seen_at', types.instant()),
+    # Null while the fetcher lists the scope; afterwards it is rated while its mark is before this.
+    sa.Column('final_mark', types.instant()),
     # The failure that holds the scope back; all four are null when it goes well.
     sa.Column('failure_count', sa.Integer),
     sa.Column('failure_reason', types.text()),
