@@ -51,7 +51,7 @@ def _orchestration():
         sa.Column('scope_activation_toggle_date', types.instant(), nullable=False,
                   server_default=sa.func.now()),
         sa.Column('active', sa.Boolean, nullable=False),
-        sa.Column('last_seen_at', types.instant()),
+        sa.Column('final_mark', types.instant()),
         sa.Column('failure_count', sa.Integer),
         sa.Column('failure_reason', types.text()),
         sa.Column('failed_at', types.instant()),
