@@ -20,13 +20,14 @@ def name(length: int) -> sa.types.TypeEngine:
     """Return a text type whose comparison is exact: case, accents and trailing blanks count."""
     return sa.String(length).with_variant(
         mysql.VARCHAR(length, charset='utf8mb4', collation='utf8mb4_nopad_bin'),
-        'mysql', 'mariadb')
+        'mysql', 'mariadb').with_variant(sa.String(length, collation='C'), 'postgresql')
 
 
 def text() -> sa.types.TypeEngine:
     """Return a type for text of any length, compared exactly."""
     return sa.Text().with_variant(
-        mysql.LONGTEXT(charset='utf8mb4', collation='utf8mb4_nopad_bin'), 'mysql', 'mariadb')
+        mysql.LONGTEXT(charset='utf8mb4', collation='utf8mb4_nopad_bin'), 'mysql', 'mariadb').with_variant(
+            sa.Text(collation='C'), 'postgresql')
 
 
 def blob() -> sa.types.TypeEngine:

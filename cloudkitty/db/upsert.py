@@ -1,0 +1,53 @@
+"""Inserts that meet rows which are there already, in each database's bulk form."""
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from cloudkitty.db import types
+
+ROWS_PER_STATEMENT = 1000
+
+
+def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping]) -> None:
+    """Insert *rows*; those that collide with a unique key are left out."""
+    if connection.dialect.name in ('mysql', 'mariadb'):
+        key = next(iter(table.primary_key.columns))
+        # IGNORE would also hide truncated values and broken references.
+        statement = mysql.insert(table).on_duplicate_key_update({key.name: key})
+    else:
+        statement = _insert(connection, table).on_conflict_do_nothing()
+    _run(connection, statement, rows)
+
+
+def add(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping],
+        sums: Sequence[str]) -> None:
+    """Insert *rows*; where the primary key is there, add the columns *sums* to what it holds."""
+    if connection.dialect.name in ('mysql', 'mariadb'):
+        statement = mysql.insert(table)
+        new = statement.inserted
+    else:
+        statement = _insert(connection, table)
+        new = statement.excluded
+    changes = {name: _sum(table.c[name], new[name]) for name in sums}
+    if connection.dialect.name in ('mysql', 'mariadb'):
+        statement = statement.on_duplicate_key_update(changes)
+    else:
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_=changes)
+    _run(connection, statement, rows)
+
+
+def _sum(old, new):
+    return types.exact_add(old, new) if isinstance(old.type, types.Exact) else old + new
+
+
+def _insert(connection, table):
+    build = postgresql.insert if connection.dialect.name == 'postgresql' else sqlite.insert
+    return build(table)
+
+
+def _run(connection, statement, rows):
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        connection.execute(statement, list(rows[start:start + ROWS_PER_STATEMENT]))

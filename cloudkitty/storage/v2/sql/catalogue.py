@@ -1,0 +1,177 @@
+"""Scopes and series of rated data, each written once and known by a number from then on."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+import sqlalchemy as sa
+
+from cloudkitty import timeframe
+from cloudkitty.dataframe import FrozenDict, Series
+from cloudkitty.db import models, upsert
+
+KNOWN_MAX = 1_000_000                # entries kept in memory; about 300 bytes each
+IDS_PER_STATEMENT = 500
+
+
+class Entry(NamedTuple):
+    """What a series id stands for.
+
+    :ivar owner: number of the scope whose frames hold its points.
+    :ivar scope: number of the scope that its points name.
+    """
+
+    owner: int
+    scope: int
+    metric: str
+    series: Series
+
+
+class Catalogue:
+    """Numbers of scopes and series, cached: what has a number never changes.
+
+    A number made in a transaction is known to others only when remember() is called after the
+    commit, so that a rolled back number is never used.
+    """
+
+    def __init__(self, scope_key: str):
+        self.scope_key = scope_key
+        self._scopes = {}
+        self._identifiers = {}
+        self._series = {}
+        self._entries = {}
+
+    def scope_numbers(self, connection: sa.Connection, identifiers: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of scopes; those that have none get one."""
+        found = self.find_scopes(connection, identifiers)
+        missing = sorted(set(identifiers) - found.keys())
+        if missing:
+            upsert.insert_missing(connection, models.rated_scopes, [
+                {'scope_key': self.scope_key, 'identifier': identifier} for identifier in missing])
+            found.update(self._read_scopes(connection, missing))
+        return found
+
+    def find_scopes(self, connection: sa.Connection, identifiers: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of those scopes that have one."""
+        wanted = set(identifiers)
+        found = {name: self._scopes[name] for name in wanted if name in self._scopes}
+        found.update(self._read_scopes(connection, sorted(wanted - found.keys())))
+        return found
+
+    def _read_scopes(self, connection, identifiers):
+        table = models.rated_scopes
+        found = {}
+        for chunk in chunks(identifiers):
+            rows = connection.execute(
+                sa.select(table.c.identifier, table.c.id)
+                .where(table.c.scope_key == self.scope_key, table.c.identifier.in_(chunk)))
+            found.update((row.identifier, row.id) for row in rows)
+        return found
+
+    def identifier(self, connection: sa.Connection, number: int) -> str:
+        """Return the scope id of a number; '' if it was given under another scope key."""
+        if number not in self._identifiers:
+            table = models.rated_scopes
+            row = connection.execute(sa.select(table).where(table.c.id == number)).one()
+            self._identifiers[number] = (
+                row.identifier if row.scope_key == self.scope_key else '')
+        return self._identifiers[number]
+
+    def known(self, owner: int, metric: str) -> dict[Series, int]:
+        """Return the series ids of a scope and metric that are known by now; not to be changed."""
+        return self._series.get((owner, metric), {})
+
+    def series_ids(self, connection: sa.Connection, wanted: Iterable[Entry]) -> dict[Entry, int]:
+        """Return the id of each of *wanted*; those that have none get one."""
+        digests = {entry: _digest(self.scope_key, entry) for entry in wanted}
+        ids = self._read_series(connection, sorted(digests.values()))
+        missing = {entry: digest for entry, digest in digests.items() if digest not in ids}
+        if missing:
+            upsert.insert_missing(connection, models.rated_series, [
+                _series_row(entry, digest)
+                for entry, digest in sorted(missing.items(), key=lambda item: item[1])])
+            ids.update(self._read_series(connection, sorted(missing.values())))
+            upsert.insert_missing(connection, models.rated_attributes, [
+                row for entry, digest in missing.items()
+                for row in _attribute_rows(ids[digest], entry)])
+        return {entry: ids[digest] for entry, digest in digests.items()}
+
+    @staticmethod
+    def _read_series(connection, digests):
+        table = models.rated_series
+        found = {}
+        for chunk in chunks(digests):
+            rows = connection.execute(
+                sa.select(table.c.digest, table.c.id).where(table.c.digest.in_(chunk)))
+            found.update((bytes(row.digest), row.id) for row in rows)
+        return found
+
+    def remember(self, scopes: dict[str, int], series: dict[Entry, int]) -> None:
+        """Keep numbers whose transaction is committed."""
+        if len(self._scopes) + len(scopes) > KNOWN_MAX:
+            self._scopes.clear()
+        if sum(map(len, self._series.values())) + len(series) > KNOWN_MAX:
+            self._series.clear()
+        self._scopes.update(scopes)
+        for entry, series_id in series.items():
+            self._series.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
+
+    def entries(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Entry]:
+        """Return what series ids stand for."""
+        wanted = set(ids)
+        missing = sorted(wanted - self._entries.keys())
+        if missing and len(self._entries) + len(missing) > KNOWN_MAX:
+            self._entries.clear()
+            missing = sorted(wanted)
+        table = models.rated_series
+        for chunk in chunks(missing):
+            for row in connection.execute(sa.select(table).where(table.c.id.in_(chunk))):
+                self._entries[row.id] = Entry(row.owner_id, row.scope_id, row.metric, Series(
+                    row.unit, FrozenDict(orjson.loads(row.groupby)),
+                    FrozenDict(orjson.loads(row.metadata)), row.description))
+        return {series_id: self._entries[series_id] for series_id in wanted}
+
+
+def without_calendar(series: Series, begin) -> Series:
+    """Return *series* without the calendar attributes that say what *begin* says anyway.
+
+    One that says something else (a source with a zone of its own) stays.
+    """
+    held = series.groupby.keys() & set(timeframe.CALENDAR_KEYS)
+    if not held:
+        return series
+    calendar = timeframe.calendar_of(begin)
+    groupby = {name: value for name, value in series.groupby.items()
+               if name not in held or value != calendar[name]}
+    return Series(series.unit, groupby, series.metadata, series.description)
+
+
+def chunks(items: list) -> Iterable[list]:
+    """Yield *items* in lists short enough for one statement."""
+    for start in range(0, len(items), IDS_PER_STATEMENT):
+        yield items[start:start + IDS_PER_STATEMENT]
+
+
+def _digest(scope_key, entry):
+    content = orjson.dumps([scope_key, entry.owner, entry.scope, entry.metric])
+    return hashlib.blake2b(content + entry.series.identity, digest_size=16).digest()
+
+
+def _series_row(entry, digest):
+    series = entry.series
+    return {'digest': digest, 'owner_id': entry.owner, 'scope_id': entry.scope,
+            'metric': entry.metric, 'unit': series.unit, 'description': series.description,
+            'groupby': _json(series.groupby), 'metadata': _json(series.metadata)}
+
+
+def _attribute_rows(series_id, entry):
+    for is_groupby, attributes in ((True, entry.series.groupby), (False, entry.series.metadata)):
+        for name, value in attributes.items():
+            yield {'series_id': series_id, 'name': str(name), 'is_groupby': is_groupby,
+                   'value': str(value).replace('\x00', '\ufffd')}  # PostgreSQL has no NUL
+
+
+def _json(attributes):
+    return orjson.dumps(attributes, default=str,
+                        option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()

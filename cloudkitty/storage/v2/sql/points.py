@@ -1,0 +1,134 @@
+"""Points read from blocks: parts of days, single periods, pages."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty import block, timeframe
+from cloudkitty.dataframe import DataPoint, FrozenDict
+from cloudkitty.db import models
+from cloudkitty.storage.v2.sql import catalogue as catalogues
+from cloudkitty.storage.v2.sql import query, rollups
+
+FRAMES = models.rated_frames
+SERIES = models.rated_series
+ROWS_AT_ONCE = 500
+
+
+class Stored(NamedTuple):
+    """A point as it was read, aware UTC bounds."""
+
+    begin: datetime
+    end: datetime
+    entry: catalogues.Entry
+    qty: Decimal
+    price: Decimal
+
+
+class Choice(NamedTuple):
+    """The series that conditions let through.
+
+    :ivar owners: numbers of the scopes whose frames hold them; None: all.
+    :ivar series: ids of the series; None: all that the owners' frames hold.
+    """
+
+    owners: frozenset[int] | None
+    series: frozenset[int] | None
+
+
+def choose(connection: sa.Connection, window: query.Window, scope_key: str) -> Choice:
+    """Return the series that fulfil the conditions of *window* on metrics and attributes."""
+    conditions = []
+    if window.metrics is not None:
+        conditions.append(SERIES.c.metric.in_(window.metrics))
+    for name, values in window.filters.items():
+        if name == scope_key:
+            conditions.append(SERIES.c.scope_id.in_(rollups.scope_numbers(name, values)))
+        elif name not in timeframe.CALENDAR_KEYS:
+            conditions.append(rollups.attribute_condition(SERIES.c.id, name, values))
+    if not conditions:
+        return Choice(None, None)
+    if set(window.filters) <= {scope_key} and window.metrics is None:
+        return _whole_owners(connection, conditions)
+    found = connection.execute(
+        sa.select(SERIES.c.id, SERIES.c.owner_id).where(*conditions)).all()
+    return Choice(frozenset(row.owner_id for row in found), frozenset(row.id for row in found))
+
+
+def _whole_owners(connection, conditions):
+    """Return a choice without a list of series if all that the owners hold fulfils *conditions*."""
+    owners = frozenset(connection.execute(
+        sa.select(SERIES.c.owner_id).where(*conditions).distinct()).scalars())
+    strangers = sa.select(SERIES.c.id).where(SERIES.c.owner_id.in_(owners),
+                                             ~sa.and_(*conditions)).limit(1)
+    if connection.execute(strangers).first() is None:
+        return Choice(owners, None)
+    found = connection.execute(sa.select(SERIES.c.id).where(*conditions)).scalars()
+    return Choice(owners, frozenset(found))
+
+
+def frames(choice: Choice, begin: datetime, end: datetime, *columns) -> sa.Select:
+    """Return the statement for frames that begin in [begin, end), in the order of pages."""
+    statement = sa.select(*columns).where(
+        FRAMES.c.begin >= timeframe.to_naive(begin), FRAMES.c.begin < timeframe.to_naive(end))
+    if choice.owners is not None:
+        statement = statement.where(FRAMES.c.scope_id.in_(choice.owners))
+    return statement.order_by(FRAMES.c.begin, FRAMES.c.scope_id, FRAMES.c.origin)
+
+
+def _parts(connection, statement):
+    """Yield the rows of frames() in lists.
+
+    Each list is a statement of its own that goes on after the last key, because a connection with
+    an open cursor can do nothing else on MariaDB.
+    """
+    part = connection.execute(statement.limit(ROWS_AT_ONCE)).all()
+    while part:
+        yield part
+        if len(part) < ROWS_AT_ONCE:
+            return
+        last = part[-1]
+        part = connection.execute(statement.where(
+            FRAMES.c.begin >= last.begin,
+            sa.or_(FRAMES.c.begin > last.begin, FRAMES.c.scope_id > last.scope_id,
+                   sa.and_(FRAMES.c.scope_id == last.scope_id, FRAMES.c.origin > last.origin)),
+        ).limit(ROWS_AT_ONCE)).all()
+
+
+def read(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Choice,
+         statement: sa.Select, window: query.Window) -> Iterator[Stored]:
+    """Yield the points of the frames that *statement* finds; a bounded number is held in memory.
+
+    :param statement: see frames(); selects at least the key, end and block.
+    """
+    calendar_filters = {name: values for name, values in window.filters.items()
+                        if name in timeframe.CALENDAR_KEYS}
+    for part in _parts(connection, statement):
+        decoded = [(row, block.decode(row.block)) for row in part]
+        wanted = {series_id for _, columns in decoded for series_id in columns[0]}
+        if choice.series is not None:
+            wanted &= choice.series
+        entries = catalogue.entries(connection, wanted)
+        for row, columns in decoded:
+            begin, end = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
+            calendar = timeframe.calendar_of(begin)
+            for series_id, qty, price in zip(*columns, strict=True):
+                entry = entries.get(series_id)
+                if entry is not None and _fits(entry, calendar, calendar_filters):
+                    yield Stored(begin, end, entry, qty, price)
+
+
+def _fits(entry, calendar, filters):
+    return all(str(entry.series.groupby.get(name, calendar[name])) in values
+               for name, values in filters.items())
+
+
+def point_of(stored: Stored) -> DataPoint:
+    """Return *stored* as callers see it, calendar attributes included."""
+    own = stored.entry.series.groupby
+    calendar = FrozenDict({name: own.get(name, value) for name, value in
+                           timeframe.calendar_of(stored.begin).items()})
+    return DataPoint.of(stored.entry.series, stored.qty, stored.price, calendar)

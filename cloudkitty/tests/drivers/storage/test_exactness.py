@@ -1,0 +1,105 @@
+"""Totals equal Python's decimals, whatever was stored, replaced and deleted."""
+
+import decimal
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from cloudkitty.dataframe import SUM_CONTEXT, DataFrame, DataPoint, Series
+from cloudkitty.storage.v2.sql import SQLStorage
+
+START = datetime(2024, 1, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+NUMBERS = st.decimals(min_value=Decimal('-1e12'), max_value=Decimal('1e12'), places=28) | (
+    st.sampled_from([Decimal('0.1'), Decimal(1), Decimal('1e-28'), Decimal(0),
+                     Decimal('12345678901234567890.123456789')]))
+POINTS = st.lists(st.tuples(st.sampled_from(['cpu', 'disk']), st.sampled_from('xyz'),
+                            NUMBERS, NUMBERS), max_size=4)
+HOURS = st.integers(0, 80)           # two days of January, the leap day is not far
+STEPS = st.lists(st.one_of(
+    st.tuples(st.just('push'), HOURS, st.sampled_from('ab'), POINTS),
+    st.tuples(st.just('delete'), HOURS, st.sampled_from('ab'), HOURS)), max_size=12)
+WINDOWS = st.tuples(HOURS, HOURS)
+
+
+@hypothesis.given(steps=STEPS, window=WINDOWS, groups=st.sampled_from(
+    [(), ('type',), ('project_id',), ('id', 'type'), ('time-m',), ('time-d', 'project_id')]))
+@hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(
+    hypothesis.HealthCheck))
+def test_every_total_is_the_sum_of_what_is_stored(any_database, any_conf, steps, window, groups):
+    storage = SQLStorage(any_conf)
+    storage.delete()
+    stored = {}
+    for kind, hour, project, what in steps:
+        if kind == 'push':
+            push(storage, stored, hour, project, what)
+        else:
+            storage.delete(START + hour * HOUR, START + what * HOUR, {'project_id': project})
+            for key in [key for key in stored if key[1] == project and hour <= key[0] < what]:
+                del stored[key]
+
+    begin, end = (START + hour * HOUR for hour in sorted(window))
+    answer = storage.total(list(groups), begin, end)
+    points = storage.retrieve(begin, end, paginate=False)
+    storage.database.engine.dispose()
+
+    assert actual(answer, groups) == expected(stored, begin, end, groups)
+    assert points['total'] == sum(len(what) for (hour, _), what in stored.items()
+                                  if begin <= START + hour * HOUR < end)
+
+
+def push(storage, stored, hour, project, what):
+    frame = DataFrame(START + hour * HOUR, START + (hour + 1) * HOUR)
+    for metric, resource, qty, price in what:
+        frame.add_point(DataPoint('u', qty, price, {'project_id': project, 'id': resource}, {}),
+                        metric)
+    storage.push([frame], project)
+    stored[hour, project] = what
+
+
+def expected(stored, begin, end, groups):
+    sums = defaultdict(lambda: [Decimal(0), Decimal(0)])
+    with decimal.localcontext(SUM_CONTEXT):
+        for (hour, project), what in stored.items():
+            at = START + hour * HOUR
+            if begin <= at < end:
+                for metric, resource, qty, price in what:
+                    names = {'type': metric, 'project_id': project, 'id': resource,
+                             'time-m': str(at.month), 'time-d': str(at.timetuple().tm_yday)}
+                    total = sums[tuple(names[group] for group in groups)]
+                    total[0] += qty
+                    total[1] += price
+    return [(key, *total) for key, total in sorted(sums.items())]
+
+
+def actual(answer, groups):
+    columns = [{'time-m': 'month', 'time-d': 'day_of_the_year'}.get(group, group)
+               for group in groups]
+    return [(tuple(row[column] for column in columns), row['qty'], row['rate'])
+            for row in answer['results']]
+
+
+@pytest.mark.timeout(900)
+def test_a_million_small_prices_have_an_exact_sum(any_database, any_conf):
+    """0.0123 a million times is 12300, whether summed by month, by day or point by point."""
+    storage = SQLStorage(any_conf)
+    series = [Series('u', {'project_id': 'a', 'id': str(n)}, {}) for n in range(2500)]
+    price = Decimal('0.0123')
+    points = [DataPoint.of(one, Decimal(1), price) for one in series]
+    begins = [START + hour * HOUR for hour in range(400)]
+    for part in (begins[n:n + 50] for n in range(0, 400, 50)):
+        storage.push([DataFrame(begin, begin + HOUR, {'cpu': points}) for begin in part], 'a')
+
+    whole = storage.total([], START, START + timedelta(days=40))
+    by_series = storage.total(['id'], START, START + timedelta(days=40), limit=1)
+    cut = storage.total([], START + HOUR / 2, START + timedelta(days=40))
+    storage.database.engine.dispose()
+
+    assert [(row['qty'], row['rate']) for row in whole['results']] == [(1000000, 12300)]
+    assert [(row['qty'], row['rate']) for row in by_series['results']] == [
+        (400, Decimal('4.92'))]
+    assert [row['rate'] for row in cut['results']] == [12300 - 2500 * price]
