@@ -5,6 +5,8 @@ A driver's options stand beside the driver and are registered when it is built.
 
 import logging
 import os
+import pathlib
+import re
 import socket
 import sys
 
@@ -78,6 +80,12 @@ CORS_DEFAULTS = {
                        'X-OpenStack-Request-ID'],
     'allow_methods': ['GET', 'PUT', 'POST', 'DELETE', 'PATCH'],
 }
+# What oslo.config says of a wrong value, and what it forgets to say.
+ALLOWED = {
+    'invalid literal for int': '; allowed: a whole number',
+    'could not convert string to float': '; allowed: a number',
+    'Unexpected boolean value': '; allowed: true or false',
+}
 GROUPS = {
     None: DEFAULT_OPTS,
     'api': API_OPTS,
@@ -116,20 +124,65 @@ def load(argv: list[str], *, files: list[str] | None = None,
     try:
         conf(argv, project=PROJECT, version=version.version_string(),
              default_config_files=files, validate_default_values=True)
-        check(conf)
-    except (cfg.Error, ValueError) as exc:
-        raise errors.ConfigurationError(reason=f'{_sources(conf)}: {exc}') from exc
+    except cfg.Error as exc:
+        raise errors.ConfigurationError(reason=' '.join(str(exc).split())) from exc
+    except OSError as exc:
+        raise errors.ConfigurationError(reason=f'{exc.filename}: {exc.strerror}') from exc
+    except UnicodeDecodeError as exc:
+        path = _first_binary([*argv, *(files or cfg.find_config_files(PROJECT))])
+        raise errors.ConfigurationError(reason=f'{path}: not UTF-8: {exc}') from exc
+    check(conf)
     log.setup(conf, PROJECT)
     # One line a connection is noise at the level of an operator.
     logging.getLogger('urllib3').setLevel(logging.WARNING)
     return conf
 
 
+def register_driver(conf: cfg.ConfigOpts, group: str,
+                    options: list[cfg.Opt]) -> cfg.ConfigOpts.GroupAttr:
+    """Register a driver's *options* and return its section, each value checked.
+
+    :raises ConfigurationError: a value is not allowed, see load.
+    """
+    conf.register_opts(options, group=group)
+    _check_group(conf, group)
+    return conf[group]
+
+
 def check(conf: cfg.ConfigOpts) -> None:
     """Read every registered option once, so that a wrong value is found at the start."""
-    for group, options in GROUPS.items():
-        for option in options:
-            conf[group][option.dest] if group else conf[option.dest]
+    _check_group(conf, None)
+    for group in [*filter(None, GROUPS), 'database']:
+        _check_group(conf, group)
+
+
+def _check_group(conf, group):
+    options = conf[group] if group else conf
+    for name in options:
+        try:
+            options[name]
+        except (cfg.Error, ValueError) as exc:
+            raise errors.ConfigurationError(
+                reason=_explain(conf, exc, group=group, name=name)) from exc
+
+
+def _explain(conf, exc, *, group, name):
+    """Return one line: file, section and option, what is wrong with the value, what is allowed."""
+    told = ' '.join(str(exc).split())
+    file = re.search("detail='([^']*)'", told)
+    reason = told.rpartition('is not valid: ')[2]
+    allowed = next((text for hint, text in ALLOWED.items() if hint in reason), '')
+    return f'{file[1] if file else _sources(conf)}: [{group or "DEFAULT"}]{name}: {reason}{allowed}'
+
+
+def _first_binary(words):
+    """Return the first path among *words* whose file is not text."""
+    for path in filter(os.path.isfile, (word.rpartition('=')[2] for word in words)):
+        try:
+            pathlib.Path(path).read_text(encoding='utf-8')
+        except UnicodeDecodeError:
+            return path
+    return 'configuration'
 
 
 def _sources(conf):
@@ -143,6 +196,6 @@ def run(main) -> None:
     """Run *main* and end the process: a ServiceError is one line on stderr and exit status 1."""
     try:
         sys.exit(main())
-    except errors.ServiceError as exc:
-        print(f'{os.path.basename(sys.argv[0])}: {exc}', file=sys.stderr)
+    except (errors.ServiceError, cfg.Error) as exc:
+        print(f'{os.path.basename(sys.argv[0])}: {" ".join(str(exc).split())}', file=sys.stderr)
         sys.exit(1)

@@ -1,5 +1,7 @@
 """Loading drivers: ours and foreign ones alike are stevedore entry points."""
 
+from importlib import metadata
+
 import stevedore
 from stevedore import exception
 
@@ -7,8 +9,8 @@ from cloudkitty import errors
 
 
 def names(namespace: str) -> list[str]:
-    """Return the names of the drivers installed in *namespace*, sorted."""
-    return sorted(stevedore.ExtensionManager(namespace).names())
+    """Return the names of the drivers installed in *namespace*, sorted; none is imported."""
+    return sorted({entry.name for entry in metadata.entry_points(group=namespace)})
 
 
 def load(namespace: str, name: str, *, group: str, option: str) -> type:
@@ -20,7 +22,8 @@ def load(namespace: str, name: str, *, group: str, option: str) -> type:
     :raises DriverLoadError: it is installed and cannot be imported.
     """
     try:
-        return stevedore.DriverManager(namespace, name, on_load_failure_callback=_raise).driver
+        return stevedore.DriverManager(namespace, name, on_load_failure_callback=_raise,
+                                       warn_on_missing_entrypoint=False).driver
     except exception.NoMatches as exc:
         raise errors.UnknownDriver(group=group, option=option, name=name,
                                    allowed=', '.join(names(namespace)) or 'none') from exc

@@ -16,6 +16,7 @@ def main() -> None:
 
 def _main():
     conf = configuration.load(sys.argv[1:], conf=cfg.CONF)
+    driver = storage.get_driver(conf)
     # Scopes and their progress are in the SQL database, whatever the store is.
     migration.upgrade(db.Database(conf))
-    storage.get_driver(conf).init()
+    driver.init()

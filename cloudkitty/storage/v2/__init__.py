@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from oslo_config import cfg
 
+from cloudkitty import conf as configuration
 from cloudkitty import dataframe, plugins
 
 NAMESPACE = 'cloudkitty.storage.v2.backends'
@@ -42,8 +43,7 @@ class BaseStorage(abc.ABC):
     def __init__(self, conf: cfg.ConfigOpts):
         self.conf = conf
         if self.GROUP:
-            conf.register_opts(self.OPTS, group=self.GROUP)
-            self.options = conf[self.GROUP]
+            self.options = configuration.register_driver(conf, self.GROUP, self.OPTS)
 
     @abc.abstractmethod
     def init(self) -> None:

@@ -1,0 +1,22 @@
+"""Every option, for oslo.config's generator of the sample file and of the documentation."""
+
+from cloudkitty import collector, conf, fetcher, plugins
+from cloudkitty.storage import v2 as storage
+
+FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, storage.NAMESPACE)
+OURS = 'cloudkitty.'
+
+
+def list_opts() -> list[tuple[str | None, list]]:
+    """Return (section, options) of the service and of each driver that comes with it."""
+    return [*conf.GROUPS.items(), *_drivers().items()]
+
+
+def _drivers():
+    """Return the options of our drivers by section; foreign packages list their own."""
+    found = {}
+    for namespace in FAMILIES:
+        for driver in plugins.load_all(namespace).values():
+            if isinstance(driver, type) and driver.__module__.startswith(OURS) and driver.GROUP:
+                found[driver.GROUP] = driver.OPTS
+    return found
