@@ -1,0 +1,85 @@
+"""Small drivers in memory, for tests of what uses drivers."""
+
+import threading
+from decimal import Decimal
+from typing import NamedTuple
+
+from cloudkitty import errors
+from cloudkitty.dataframe import DataFrame, DataPoint, Series
+
+
+class FakeMetric(NamedTuple):
+    """What the pipeline wants to know of a metric."""
+
+    published_name: str
+    skip_expression: str | None = None
+
+
+class FakeCollector:
+    """A source in which each scope uses `usage(metric, scope id, begin)` of each metric.
+
+    :param metrics: published name, or FakeMetric, by internal key.
+    :param usage: returns a quantity, or None for nothing; may raise.
+    """
+
+    collector_name = 'fake'
+
+    def __init__(self, metrics, usage=lambda metric, scope_id, begin: 1):
+        self.conf = {key: FakeMetric(metric) if isinstance(metric, str) else metric
+                     for key, metric in metrics.items()}
+        self.usage = usage
+        self.calls = []
+        self._lock = threading.Lock()
+
+    def collect(self, metric_name, periods, scope_ids):
+        with self._lock:
+            self.calls.append((metric_name, tuple(scope_ids), len(periods)))
+        for scope_id in scope_ids:
+            series = Series('unit', {'project_id': scope_id}, {})
+            for period in periods:
+                quantity = self.usage(metric_name, scope_id, period.begin)
+                if quantity is not None:
+                    yield scope_id, period, [DataPoint.of(series, Decimal(quantity))]
+
+
+class FlatRate:
+    """Rating modules that price every unit alike.
+
+    :param refused: scope ids whose frames raise, from this begin on.
+    """
+
+    def __init__(self, price='0.5', refused=None):
+        self.price = Decimal(price)
+        self.refused = refused or {}
+
+    def rate(self, frame, scope_id):
+        if scope_id in self.refused and frame.start >= self.refused[scope_id]:
+            raise errors.ModuleLoadError(module='flat', reason='no rules')
+        return DataFrame(frame.start, frame.end, {
+            name: [point.set_price(point.qty * self.price) for point in points]
+            for name, points in frame.itertypes()})
+
+
+class MemoryStorage:
+    """A store that keeps frames by (scope id, begin), and marks by primary key.
+
+    :param marks: mark by primary key; a scope that is not in it is wherever the batch says.
+    :param check: called with each scope batch before anything is stored; may raise.
+    """
+
+    def __init__(self, marks=None, check=lambda scope_batch: None):
+        self.frames = {}
+        self.marks = dict(marks or {})
+        self.check = check
+        self.commits = 0
+
+    def commit(self, batch):
+        self.commits += 1
+        for one in batch:
+            self.check(one)
+        late = [one for one in batch if self.marks.get(one.state_id, one.mark) != one.mark]
+        for one in batch:
+            if one not in late:
+                self.marks[one.state_id] = one.new_mark
+                self.frames.update({(one.scope_id, frame.start): frame for frame in one.frames})
+        return late

@@ -1,0 +1,270 @@
+"""A batch goes through collecting, rating and storing."""
+
+import threading
+from concurrent import futures
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from oslo_db import exception as db_exception
+
+from cloudkitty import errors, pipeline, skip
+from cloudkitty.db.scopes import Scope
+from cloudkitty.tests import fakes
+from cloudkitty.timeframe import Period
+
+HOUR = timedelta(hours=1)
+MARK = datetime(2024, 5, 1, tzinfo=UTC)
+METRICS = {'cpu': 'cpu', 'disk@#space': 'space'}
+
+
+def begin(number):
+    return MARK + number * HOUR
+
+
+def batch(scopes=3, periods=4):
+    return pipeline.Batch(
+        [Scope(id=n, scope_id=f's{n}', scope_key='project_id', fetcher='fake', collector='fake',
+               mark=MARK, toggled_at=MARK, active=True) for n in range(1, scopes + 1)],
+        [Period(begin(n), begin(n + 1)) for n in range(1, periods + 1)])
+
+
+@pytest.fixture(scope='module')
+def pool():
+    with futures.ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+@pytest.fixture
+def build(pool):
+    def _build(collector=None, modules=None, storage=None, **changes):
+        collector = collector or fakes.FakeCollector(METRICS)
+        skips = skip.SkipFilter(changes.pop('expression', 'False'),
+                                {metric.published_name: metric.skip_expression
+                                 for metric in collector.conf.values()})
+        return pipeline.Pipeline(
+            collector=collector, modules=modules or fakes.FlatRate(),
+            commit=(storage or fakes.MemoryStorage()).commit, skips=skips, pool=pool,
+            **{'timeout_s': 30, **changes})
+    return _build
+
+
+def marks(storage, count=3):
+    """Return how many periods each scope has come on."""
+    return [(storage.marks.get(n, MARK) - MARK) // HOUR for n in range(1, count + 1)]
+
+
+def test_everything_is_collected_rated_and_stored_at_once(build):
+    storage = fakes.MemoryStorage()
+    collector = fakes.FakeCollector(METRICS)
+
+    outcome = build(collector, storage=storage).run(batch())
+
+    assert sorted(collector.calls) == [('cpu', ('s1', 's2', 's3'), 4),
+                                       ('disk@#space', ('s1', 's2', 's3'), 4)]
+    assert storage.commits == 1
+    assert marks(storage) == [4, 4, 4]
+    assert sorted(storage.frames) == [(f's{n}', begin(p)) for n in (1, 2, 3) for p in (1, 2, 3, 4)]
+    frame = storage.frames['s2', begin(3)]
+    assert (frame.start, frame.end, list(frame.usage)) == (begin(3), begin(4), ['cpu', 'space'])
+    assert [(name, point.groupby['project_id'], point.price) for name, point in frame] == [
+        ('cpu', 's2', Decimal('0.5')), ('space', 's2', Decimal('0.5'))]
+    assert (len(outcome.stored), outcome.moved, outcome.held) == (3, [], [])
+
+
+def test_a_period_without_usage_moves_the_mark_and_stores_nothing(build):
+    """Also when it is the last one, or when there was none at all."""
+    storage = fakes.MemoryStorage()
+    used = {('s1', begin(2)), ('s2', begin(4))}
+    collector = fakes.FakeCollector(
+        METRICS, lambda metric, scope_id, at: 1 if (scope_id, at) in used else None)
+
+    build(collector, storage=storage).run(batch())
+
+    assert marks(storage) == [4, 4, 4]
+    assert set(storage.frames) == used
+
+
+def fail_at(*places, error=errors.CollectError(collector='fake', reason='broken')):
+    def usage(metric, scope_id, at):
+        if (metric, scope_id, (at - MARK) // HOUR) in places:
+            raise error
+        return 1
+    return usage
+
+
+@pytest.mark.parametrize('error', [errors.CollectError(collector='fake', reason='broken'),
+                                   KeyError('x')])
+@pytest.mark.parametrize('places, expected', [
+    ([('cpu', 's2', 3)], [4, 2, 4]),
+    ([('cpu', 's2', 1)], [4, 0, 4]),
+    ([('cpu', 's2', 4), ('disk@#space', 's2', 2)], [4, 1, 4]),
+    ([('cpu', 's1', 2), ('cpu', 's3', 4)], [1, 4, 3]),
+    ([('cpu', 's1', 2), ('cpu', 's1', 4)], [1, 4, 4]),
+])
+def test_a_failing_metric_holds_back_what_it_touches(build, places, expected, error):
+    """The periods before it are stored, and all of the other scopes."""
+    storage = fakes.MemoryStorage()
+
+    outcome = build(fakes.FakeCollector(METRICS, fail_at(*places, error=error)),
+                    storage=storage).run(batch())
+
+    assert marks(storage) == expected
+    assert len(storage.frames) == sum(expected)
+    assert all(len(frame.usage) == 2 for frame in storage.frames.values())
+    assert [held.scope.id for held in outcome.held] == [
+        n for n, count in enumerate(expected, 1) if count < 4]
+    assert all(held.reason.startswith('metric ') for held in outcome.held)
+
+
+def test_one_bad_scope_of_many_is_found_with_few_questions(build):
+    collector = fakes.FakeCollector({'cpu': 'cpu', 'ram': 'ram'}, fail_at(('cpu', 's77', 20)))
+    storage = fakes.MemoryStorage()
+
+    build(collector, storage=storage).run(batch(scopes=100, periods=24))
+
+    assert marks(storage, 100) == [19 if n == 77 else 24 for n in range(1, 101)]
+    assert len([call for call in collector.calls if call[0] == 'cpu']) < 30
+    assert len([call for call in collector.calls if call[0] == 'ram']) == 1
+
+
+def test_a_metric_that_always_fails_costs_few_questions(build):
+    def usage(metric, scope_id, at):
+        if metric == 'cpu':
+            raise errors.CollectError(collector='fake', reason='bad query')
+        return 1
+    collector = fakes.FakeCollector({'cpu': 'cpu', 'ram': 'ram'}, usage)
+    storage = fakes.MemoryStorage()
+
+    outcome = build(collector, storage=storage).run(batch(scopes=100, periods=24))
+
+    assert storage.frames == {}
+    assert {held.reason for held in outcome.held} == {
+        "metric cpu: Collector 'fake': bad query"}
+    assert len(outcome.held) == 100
+    assert len(collector.calls) < 2 * pipeline.FAILURES_MAX
+
+
+def test_a_silent_source_holds_the_batch_without_further_questions(build):
+    error = errors.SourceUnreachable(collector='fake', reason='down')
+    collector = fakes.FakeCollector({'cpu': 'cpu'}, fail_at(('cpu', 's3', 4), error=error))
+    storage = fakes.MemoryStorage()
+
+    with pytest.raises(errors.SourceUnreachable):
+        build(collector, storage=storage).run(batch())
+
+    assert storage.commits == 0
+    assert len(collector.calls) == 1
+
+
+def test_no_data_is_not_a_failure(build):
+    storage = fakes.MemoryStorage()
+    error = errors.NoDataCollected(collector='fake', resource='cpu')
+
+    build(fakes.FakeCollector(METRICS, fail_at(('cpu', 's1', 1), error=error)),
+          storage=storage).run(batch(scopes=1))
+
+    assert marks(storage, 1) == [4]
+    assert {tuple(frame.usage) for frame in storage.frames.values()} == {('space',)}
+
+
+def test_collecting_has_one_time_limit(build):
+    """Metrics that are not answered by then hold the whole batch."""
+    release = threading.Event()
+
+    def usage(metric, scope_id, at):
+        if metric == 'slow':
+            release.wait(20)
+        return 1
+    storage = fakes.MemoryStorage()
+    collector = fakes.FakeCollector({'cpu': 'cpu', 'slow': 'slow'}, usage)
+
+    with pytest.raises(errors.SourceUnreachable, match='no complete answer for slow within 0.1 s'):
+        build(collector, storage=storage, timeout_s=0.1).run(batch())
+
+    release.set()
+    assert storage.commits == 0
+
+
+def test_an_answer_about_another_scope_is_a_failure(build):
+    class Confused(fakes.FakeCollector):
+        def collect(self, metric_name, periods, scope_ids):
+            yield 'somebody', periods[0], []
+    storage = fakes.MemoryStorage()
+
+    outcome = build(Confused(METRICS), storage=storage).run(batch(scopes=1))
+
+    assert 'which was not asked' in outcome.held[0].reason
+    assert marks(storage, 1) == [0]
+
+
+def test_what_cannot_be_rated_is_not_stored(build):
+    storage = fakes.MemoryStorage()
+
+    outcome = build(modules=fakes.FlatRate(refused={'s2': begin(3)}), storage=storage).run(batch())
+
+    assert marks(storage) == [4, 2, 4]
+    assert [(held.scope.id, held.reason) for held in outcome.held] == [
+        (2, "rating: Rating module 'flat' cannot be loaded: no rules")]
+
+
+@pytest.mark.parametrize('bad, expected', [
+    ([('s2', 3)], [4, 2, 4]), ([('s1', 1), ('s3', 4)], [0, 4, 3]),
+])
+def test_a_row_that_cannot_be_stored_holds_back_its_scope(build, bad, expected):
+    def check(one):
+        for frame in one.frames:
+            if (one.scope_id, (frame.start - MARK) // HOUR) in bad:
+                raise errors.InvalidInput(reason='1E99 has more than 27 digits')
+    storage = fakes.MemoryStorage(check=check)
+
+    outcome = build(storage=storage).run(batch())
+
+    assert marks(storage) == expected
+    assert len(storage.frames) == sum(expected)
+    assert {held.reason for held in outcome.held} == {'storing: 1E99 has more than 27 digits'}
+    assert len(outcome.held) == len(bad)
+
+
+def test_a_database_that_is_gone_is_not_asked_again(build):
+    def check(one):
+        raise db_exception.DBConnectionError()
+    storage = fakes.MemoryStorage(check=check)
+
+    with pytest.raises(db_exception.DBConnectionError):
+        build(storage=storage).run(batch())
+
+    assert storage.commits == 1
+
+
+def test_a_scope_that_another_worker_rated_is_left_alone(build):
+    storage = fakes.MemoryStorage(marks={2: begin(1)})
+
+    outcome = build(storage=storage).run(batch())
+
+    assert [one.scope_id for one in outcome.moved] == ['s2']
+    assert [one.scope_id for one in outcome.stored] == ['s1', 's3']
+    assert not [key for key in storage.frames if key[0] == 's2']
+    assert storage.marks[2] == begin(1)
+
+
+def test_points_to_skip_are_not_stored(build):
+    """By the expression of the metric, else by the general one; they are rated first."""
+    metrics = {'cpu': fakes.FakeMetric('cpu', "datapoint['rating']['price'] == 0.5"),
+               'ram': 'ram', 'net': fakes.FakeMetric('net', 'False')}
+    storage = fakes.MemoryStorage()
+
+    build(fakes.FakeCollector(metrics), storage=storage,
+          expression="datapoint['groupby'].get('project_id') == 's2'").run(batch(periods=1))
+
+    assert {key[0]: list(frame.usage) for key, frame in storage.frames.items()} == {
+        's1': ['net', 'ram'], 's2': ['net'], 's3': ['net', 'ram']}
+
+
+def test_a_frame_of_which_nothing_is_left_is_not_stored(build):
+    storage = fakes.MemoryStorage()
+
+    build(storage=storage, expression='True').run(batch())
+
+    assert storage.frames == {}
+    assert marks(storage) == [4, 4, 4]
