@@ -1,12 +1,15 @@
 """Collectors ask a source what scopes used. Contract of the driver family."""
 
 import abc
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from oslo_config import cfg
 
-from cloudkitty import errors, metrics, plugins
+from cloudkitty import conf as configuration
+from cloudkitty import dataframe, errors, metrics, plugins
+from cloudkitty.collector import definitions
 from cloudkitty.dataframe import DataPoint
 from cloudkitty.timeframe import Period
 
@@ -40,18 +43,26 @@ class BaseCollector(abc.ABC):
         self.period = period
         self.service_conf = service_conf
         if self.GROUP:
-            service_conf.register_opts(self.OPTS, group=self.GROUP)
-            self.options = service_conf[self.GROUP]
+            self.options = configuration.register_driver(service_conf, self.GROUP, self.OPTS)
         self.scope_key = service_conf.collect.scope_key
-        self.conf = self.check_configuration(conf)
+        self.conf = self.check_configuration(conf, self.scope_key)
 
     @classmethod
-    @abc.abstractmethod
-    def check_configuration(cls, conf: Mapping) -> dict[str, metrics.Metric]:
-        """Return the definitions in *conf* by internal key, `extra_args` checked.
+    def check_configuration(cls, conf: Mapping, scope_key: str) -> dict[str, metrics.Metric]:
+        """Return the definitions in *conf* by internal key, ready for use; no I/O.
 
-        :raises InvalidInput: something is wrong.
+        :param scope_key: attribute that names the scope; appended to each groupby.
+        :raises InvalidInput: something is wrong; the text names the metric and the key.
         """
+        return metrics.parse(conf, scope_key=scope_key, check_extra_args=cls.check_extra_args)
+
+    @classmethod
+    def check_extra_args(cls, extra_args: Mapping) -> dataframe.FrozenDict:
+        """Return the parameters of this collector in a definition, with defaults.
+
+        :raises InvalidInput: a key is unknown or a value not allowed.
+        """
+        return metrics.mapping(extra_args)
 
     @abc.abstractmethod
     def fetch_all(self, metric_name: str, start: datetime, end: datetime, scope_id: str,
@@ -92,15 +103,35 @@ class BaseCollector(abc.ABC):
                     yield scope_id, period, points
 
 
+def get_definitions(conf: cfg.ConfigOpts) -> dict[str, metrics.Metric]:
+    """Return the metric definitions by internal key, as the collector sees them.
+
+    For those who do not collect: neither the driver's options nor its source are looked at.
+
+    :raises ConfigurationError: no such driver, or the metric definitions are wrong.
+    """
+    with _definition_errors(conf.collect.metrics_conf):
+        return _driver_class(conf).check_configuration(
+            definitions.load(conf.collect.metrics_conf), conf.collect.scope_key)
+
+
 def get_driver(conf: cfg.ConfigOpts) -> BaseCollector:
     """Return the collector that [collect]collector names, with the definitions of metrics_conf.
 
     :raises ConfigurationError: no such driver, its options or the metric definitions are wrong.
     """
-    driver = plugins.load(NAMESPACE, conf.collect.collector, group='collect', option='collector')
-    path = conf.collect.metrics_conf
-    definitions = metrics.load(path)
+    with _definition_errors(conf.collect.metrics_conf):
+        return _driver_class(conf)(period=conf.collect.period, service_conf=conf,
+                                   conf=definitions.load(conf.collect.metrics_conf))
+
+
+def _driver_class(conf):
+    return plugins.load(NAMESPACE, conf.collect.collector, group='collect', option='collector')
+
+
+@contextlib.contextmanager
+def _definition_errors(path):
     try:
-        return driver(period=conf.collect.period, conf=definitions, service_conf=conf)
+        yield
     except errors.InvalidInput as exc:
         raise errors.MetricsFileError(path=path, reason=exc) from exc

@@ -1,0 +1,186 @@
+"""Usage from Prometheus: one range query answers for many scopes and many periods."""
+
+import decimal
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from cloudkitty import collector, errors, metrics, timeframe
+from cloudkitty.clients import prometheus
+from cloudkitty.dataframe import ZERO, DataPoint, FrozenDict
+from cloudkitty.timeframe import Period
+
+LOG = logging.getLogger(__name__)
+
+# Prometheus refuses a range query of more steps.
+STEPS_MAX = 11000
+EXTRA_ARGS = {
+    'aggregation_method': metrics.choice('avg', 'count', 'max', 'min', 'stddev', 'stdvar', 'sum'),
+    'query_function': metrics.choice('abs', 'ceil', 'exp', 'floor', 'ln', 'log2', 'log10',
+                                     'round', 'sqrt'),
+    'range_function': metrics.choice('changes', 'delta', 'deriv', 'idelta', 'irate', 'rate'),
+    'query_prefix': metrics.text,
+    'query_suffix': metrics.text,
+}
+EXTRA_ARGS_DEFAULTS = {'aggregation_method': 'max', 'query_prefix': '', 'query_suffix': ''}
+# Words in a prefix or suffix that look at one series at a time, so that asking for many scopes
+# at once gives what asking for each gives. `topk` is one that does not.
+SEPARABLE_WORDS = frozenset(('abs', 'bool', 'ceil', 'clamp', 'clamp_max', 'clamp_min', 'exp',
+                             'floor', 'ln', 'log10', 'log2', 'round', 'sgn', 'sqrt'))
+_WORD = re.compile(r'(?<![\w.])[a-zA-Z_]\w*')
+_NO_ARITHMETIC = re.compile(r'[^\w\s.,()+\-*/%^<>=!]')
+
+
+class PrometheusCollector(collector.BaseCollector):
+    """Collect with PromQL.
+
+    A quantity is what the query says at the *end* of its period, about the range of one period
+    before it. In Prometheus 2 a range includes both its ends: a sample exactly on the edge of two
+    periods counts in both.
+
+    Source: contract collection, section 5.2, with the targets W6, W8, W13 and W15.
+    """
+
+    collector_name = 'prometheus'
+    GROUP = 'collector_prometheus'
+    OPTS = prometheus.OPTS
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.client = prometheus.Client(self.GROUP, self.options,
+                                        pool_size=self.service_conf.orchestrator.max_threads)
+
+    @classmethod
+    def check_configuration(cls, conf, scope_key):
+        found = super().check_configuration(conf, scope_key)
+        for metric in found.values():
+            names = [name for name in (*metric.groupby, *metric.metadata)
+                     if not prometheus.is_label(name)]
+            if names:
+                raise errors.InvalidInput(reason=f'metric {metric.name!r}: {names[0]!r} in groupby '
+                                                 'or metadata is no name of a Prometheus label.')
+            if not prometheus.is_metric(metric.name):
+                raise errors.InvalidInput(reason=f'metric {metric.name!r}: this is no name of a '
+                                                 'Prometheus metric.')
+        return found
+
+    @classmethod
+    def check_extra_args(cls, extra_args):
+        return FrozenDict({**EXTRA_ARGS_DEFAULTS, **metrics.only_keys(extra_args, EXTRA_ARGS)})
+
+    def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
+        metric = self.conf[metric_name]
+        promql = build_query(metric, self.scope_key, [scope_id], length_s(start, end))
+        answer = [{'metric': series.get('metric'), 'values': [series.get('value')]}
+                  for series in self.client.query(promql, end)]
+        found = self._points(metric, answer, [Period(start, end)], [scope_id])
+        return [point for *_, points in found for point in points]
+
+    def collect(self, metric_name, periods, scope_ids):
+        metric = self.conf[metric_name]
+        groups = [[scope_id] for scope_id in scope_ids]
+        if scope_ids and can_ask_for_many(metric):
+            groups = [scope_ids]
+        for run in runs(periods):
+            for group in groups:
+                yield from self._collect_run(metric, run, group)
+
+    def _collect_run(self, metric, periods, scope_ids):
+        step_s = length_s(*periods[0])
+        promql = build_query(metric, self.scope_key, scope_ids, step_s)
+        answer = self.client.query_range(promql, periods[0].end, periods[-1].end, step_s)
+        return self._points(metric, answer, periods, scope_ids)
+
+    def _points(self, metric, answer, periods, scope_ids):
+        """Return [(scope id, period, points)] of the series in *answer*."""
+        try:
+            found, skipped = _read(metric, answer, periods, scope_ids, self.scope_key)
+        except (LookupError, TypeError, ValueError, AttributeError, decimal.DecimalException,
+                errors.InvalidInput) as exc:
+            raise errors.SourceUnreachable(
+                collector=self.collector_name,
+                reason=f'{self.client.safe_url}: unexpected answer for {metric.name}') from exc
+        for reason, count in skipped.items():
+            LOG.warning('Metric %s: %d %s skipped, scopes %.200s, periods that begin %s to %s',
+                        metric.key, count, reason, ', '.join(scope_ids), periods[0].begin,
+                        periods[-1].begin)
+        return found
+
+
+def length_s(begin: datetime, end: datetime) -> int:
+    """Return the length of a period, whole seconds."""
+    return abs(round((end - begin).total_seconds()))
+
+
+def runs(periods: Sequence[Period]) -> Iterator[list[Period]]:
+    """Yield parts of *periods* that one range query can ask for: without gap, of one length."""
+    run: list[Period] = []
+    for period in periods:
+        if run and (period.begin != run[-1].end or len(run) == STEPS_MAX
+                    or length_s(*period) != length_s(*run[0])):
+            yield run
+            run = []
+        run.append(period)
+    if run:
+        yield run
+
+
+def can_ask_for_many(metric: metrics.Metric) -> bool:
+    """Return whether one query for many scopes gives what a query for each would give."""
+    added = f'{metric.extra_args["query_prefix"]} {metric.extra_args["query_suffix"]}'
+    return not _NO_ARITHMETIC.search(added) and SEPARABLE_WORDS.issuperset(_WORD.findall(added))
+
+
+def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str],
+                range_s: int) -> str:
+    """Return the PromQL text that asks for *metric* of *scope_ids*.
+
+    Source: contract collection, section 5.2, "Query".
+    """
+    if len(scope_ids) == 1:
+        matcher = f'{scope_key}={prometheus.quote(scope_ids[0])}'
+    else:
+        regex = '|'.join(map(prometheus.quote_regex, scope_ids))
+        matcher = f'{scope_key}=~{prometheus.quote(regex)}'
+    args = metric.extra_args
+    method = args['aggregation_method']
+    inner = args.get('range_function') or f'{method}_over_time'
+    query = f'{inner}({metric.name}{{{matcher}}}[{range_s}s])'
+    if 'query_function' in args:
+        query = f'{args["query_function"]}({query})'
+    query = f'{method}({query}) by ({", ".join((*metric.groupby, *metric.metadata))})'
+    if args['query_prefix']:
+        query = f'{args["query_prefix"]} {query}'
+    if args['query_suffix']:
+        query = f'{query} {args["query_suffix"]}'
+    return query
+
+
+def _read(metric, answer, periods, scope_ids, scope_key):
+    """Return [(scope id, period, points)], and how many of what were skipped by reason."""
+    calendars = {int(period.end.timestamp()): FrozenDict(timeframe.calendar_of(period.begin))
+                 for period in periods}
+    points = {scope_id: defaultdict(list) for scope_id in scope_ids}
+    skipped: dict[str, int] = defaultdict(int)
+    only_scope = scope_ids[0] if len(scope_ids) == 1 else None
+    quantity, point_of = metric.quantity, DataPoint.of
+    for result in answer:
+        labels = result['metric']
+        # A prefix or suffix may have dropped or replaced the label of the one scope asked for.
+        scope_id = labels.get(scope_key, '') if only_scope is None else only_scope
+        if scope_id not in points:
+            skipped['series of other scopes'] += 1
+            continue
+        rows = points[scope_id]
+        series = metric.series({**labels, scope_key: scope_id})
+        for instant, text in result['values']:
+            raw = Decimal(text)
+            if raw.is_finite():
+                rows[instant].append(point_of(series, quantity(raw), ZERO, calendars[instant]))
+            else:
+                skipped['values that are NaN or infinite'] += 1
+    return [(scope_id, period, rows[instant]) for scope_id, rows in points.items()
+            for instant, period in zip(calendars, periods, strict=True) if instant in rows], skipped

@@ -1,0 +1,60 @@
+"""Scopes that a label of a Prometheus metric names."""
+
+import logging
+
+from oslo_config import cfg
+
+from cloudkitty import errors, fetcher
+from cloudkitty.clients import prometheus
+
+LOG = logging.getLogger(__name__)
+
+
+class PrometheusFetcher(fetcher.BaseFetcher):
+    """List the values that a label has in the series that are alive now.
+
+    Source: contract collection, section 4.3.
+    """
+
+    name = 'prometheus'
+    GROUP = 'fetcher_prometheus'
+    OPTS = [
+        cfg.StrOpt('metric', help='Metric whose series name the scopes.'),
+        cfg.StrOpt('scope_attribute', default='project_id',
+                   help='Label that holds the id of a scope.'),
+        cfg.DictOpt('filters', default={},
+                    help='Labels that a series must have to count, `label:value,...`.'),
+        *prometheus.OPTS,
+    ]
+
+    def __init__(self, conf):
+        super().__init__(conf)
+        self.query = self._build_query()
+        self.client = prometheus.Client(self.GROUP, self.options)
+
+    def _build_query(self):
+        if not self.options.metric:
+            self._refuse('metric', 'is not set; allowed: the name of a metric')
+        for name in (self.options.scope_attribute, *self.options.filters):
+            if not prometheus.is_label(name):
+                option = 'filters' if name in self.options.filters else 'scope_attribute'
+                self._refuse(option, f'has {name!r}, which is no name of a label')
+        filters = ', '.join(f'{name}={prometheus.quote(value)}'
+                            for name, value in self.options.filters.items())
+        selector = f'{self.options.metric}{{{filters}}}' if filters else self.options.metric
+        return f'max({selector}) by ({self.options.scope_attribute})'
+
+    def _refuse(self, option, reason):
+        raise errors.ConfigurationError(reason=f'[{self.GROUP}]{option} {reason}')
+
+    def get_tenants(self):
+        try:
+            found = {series['metric'].get(self.options.scope_attribute)
+                     for series in self.client.query(self.query)}
+        except errors.SourceError as exc:
+            raise errors.FetcherError(fetcher=self.name, reason=exc.facts['reason']) from exc
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise errors.FetcherError(
+                fetcher=self.name, reason=f'{self.client.safe_url}: unexpected answer') from exc
+        # A series without the label, or with an empty one, belongs to nobody.
+        return fetcher.usable_ids(found - {None, ''})
