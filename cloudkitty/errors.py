@@ -18,7 +18,9 @@ ServiceError
 │   └── NaiveTime               a datetime has no zone
 ├── Forbidden                   the policy says no (403)
 ├── NotFound                    nothing has this name (404)
-└── Conflict                    the change collides with what is there (409)
+├── MethodNotAllowed            the address is right, the method is not (405)
+├── Conflict                    the change collides with what is there (409)
+└── UnsupportedMediaType        the body is not JSON (415)
 """
 
 
@@ -104,6 +106,16 @@ class NotFound(ServiceError):
     text = '{reason}'
 
 
+class MethodNotAllowed(ServiceError):
+    code = 405
+    text = 'The method is not allowed for the requested URL.'
+
+
 class Conflict(ServiceError):
     code = 409
     text = '{reason}'
+
+
+class UnsupportedMediaType(ServiceError):
+    code = 415
+    text = 'Unknown mimetype: {media_type}'

@@ -46,28 +46,34 @@ def from_naive(instant: datetime | None) -> datetime | None:
 def parse(text: str) -> datetime:
     """Return the instant that the ISO 8601 *text* names, aware UTC, without microseconds.
 
-    Accepted: extended and basic format, a blank in place of the T, `Z` or an offset, a date only
-    (midnight), a month only (its first day). No offset means UTC.
+    Accepted: what parse_exact() accepts, and a month only (its first day).
 
     :raises InvalidInput: anything else (numbers, week dates, empty or free text).
 
     Source: contract rest-v2, section 1.5.
     """
+    if isinstance(text, str) and _MONTH_ONLY.fullmatch(text.strip()):
+        text = text.strip() + '-01'
+    return parse_exact(text).replace(microsecond=0)
+
+
+def parse_exact(text: str) -> datetime:
+    """Return the instant that the ISO 8601 *text* names, aware UTC, with its microseconds.
+
+    Accepted: extended and basic format, a blank in place of the T, `Z` or an offset, a date only
+    (midnight). No offset means UTC.
+
+    :raises InvalidInput: anything else, a part of a date included.
+    """
     reason = f'{text!r} is not an ISO 8601 date'
     if not isinstance(text, str) or not _DATE.match(text.strip()):
         raise errors.InvalidInput(reason=reason)
-    cleaned = text.strip()
-    if _MONTH_ONLY.fullmatch(cleaned):
-        cleaned += '-01'
     try:
-        instant = datetime.fromisoformat(cleaned)
-    except ValueError as exc:
-        raise errors.InvalidInput(reason=reason) from exc
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
-    try:
-        return instant.astimezone(UTC).replace(microsecond=0)
-    except OverflowError as exc:
+        instant = datetime.fromisoformat(text.strip())
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=UTC)
+        return instant.astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
         raise errors.InvalidInput(reason=reason) from exc
 
 

@@ -1,0 +1,50 @@
+"""The WSGI application: a pecan application for v1 and v2, inside one tuple of middleware."""
+
+import pecan
+from oslo_config import cfg
+from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
+
+from cloudkitty import db
+from cloudkitty import policy as policies
+from cloudkitty.api import faults, hooks, middleware, root
+from cloudkitty.storage import v2 as storage_v2
+
+# Outermost first. Each takes the application inside it and the service's configuration.
+MIDDLEWARE = (
+    cors.CORS,
+    http_proxy_to_wsgi.HTTPProxyToWSGI,
+    request_id.RequestId,
+    lambda application, conf: faults.Faults(application),
+    middleware.AddressCheck,
+    sizelimit.RequestBodySizeLimiter,
+    middleware.HealthMount,
+)
+# The token check comes last: health and CORS preflights need no token.
+AUTHENTICATION = {'noauth': (), 'keystone': (middleware.TokenCheck,)}
+
+
+def load(conf: cfg.ConfigOpts):
+    """Return the application with the database and the storage that *conf* names.
+
+    :raises ConfigurationError: *conf* is wrong, or the database does not answer.
+    """
+    database = db.Database(conf)
+    database.check()
+    # A server may fork after loading; its children must not share a connection.
+    database.engine.dispose()
+    return build(conf, database=database, storage=storage_v2.get_driver(conf))
+
+
+def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.BaseStorage):
+    """Return the WSGI application that serves *database* and *storage*.
+
+    :raises ConfigurationError: the policy file cannot be read.
+    """
+    services = hooks.Services(conf, database, storage, policies.Policy(conf))
+    application = pecan.Pecan(
+        root.RootController(services), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
+        request_cls=hooks.Request, default_renderer='json', force_canonical=False,
+        guess_content_type_from_ext=False)
+    for wrap in reversed((*MIDDLEWARE, *AUTHENTICATION[conf.auth_strategy])):
+        application = wrap(application, conf)
+    return application

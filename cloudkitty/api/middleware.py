@@ -1,0 +1,72 @@
+"""WSGI middleware of our own: addresses, health, and the paths that need no token."""
+
+import re
+from collections.abc import Iterable
+
+import webob
+from keystonemiddleware import auth_token
+from oslo_config import cfg
+from oslo_middleware import healthcheck
+from oslo_middleware.healthcheck import opts as healthcheck_opts
+
+from cloudkitty import errors
+
+PUBLIC_PATHS = ('', '/v1', '/v2')
+DISABLE_FILE = '/etc/cloudkitty/healthcheck_disable'
+
+# Half of a surrogate pair, or NUL: no database takes them.
+BROKEN_TEXT = re.compile('[\0\ud800-\udfff]')
+
+
+class AddressCheck:
+    """Refuses a URL that no controller can understand; the error goes to faults.Faults."""
+
+    def __init__(self, application, conf: cfg.ConfigOpts):
+        self.application = application
+
+    def __call__(self, environ, start_response):
+        request = webob.Request(environ)
+        try:
+            texts = [request.path_info, *request.GET.keys(), *request.GET.values()]
+        except UnicodeDecodeError as exc:
+            raise errors.InvalidInput(reason='The URL is not valid UTF-8.') from exc
+        if any(BROKEN_TEXT.search(text) for text in texts):
+            raise errors.InvalidInput(reason='The URL holds a character that cannot be stored.')
+        # pecan walks the path with getattr(); Python's own attributes are not resources.
+        if any(segment.startswith('__') and segment.endswith('__')
+               for segment in request.path_info.split('/')):
+            raise errors.NotFound(reason='The requested URL was not found on the server.')
+        return self.application(environ, start_response)
+
+
+class HealthMount:
+    """Answers /healthcheck: 200, or 503 while the operator's file exists."""
+
+    def __init__(self, application, conf: cfg.ConfigOpts):
+        conf.register_opts(healthcheck_opts.HEALTHCHECK_OPTS, group='healthcheck')
+        conf.register_opts(healthcheck_opts.DISABLE_BY_FILE_OPTS, group='healthcheck')
+        conf.set_default('backends', ['disable_by_file'], group='healthcheck')
+        conf.set_default('disable_by_file_path', DISABLE_FILE, group='healthcheck')
+        self.application = application
+        self.healthcheck = healthcheck.Healthcheck(None, conf)
+
+    def __call__(self, environ, start_response):
+        path = environ.get('PATH_INFO', '')
+        if path == '/healthcheck' or path.startswith('/healthcheck/'):
+            return self.healthcheck(environ, start_response)
+        return self.application(environ, start_response)
+
+
+class TokenCheck:
+    """keystonemiddleware in front of everything but the public paths."""
+
+    def __init__(self, application, conf: cfg.ConfigOpts,
+                 public_paths: Iterable[str] = PUBLIC_PATHS):
+        self.application = application
+        self.public_paths = frozenset(public_paths)
+        self.auth_token = auth_token.AuthProtocol(application, {'oslo_config_config': conf})
+
+    def __call__(self, environ, start_response):
+        if environ.get('PATH_INFO', '').rstrip('/') in self.public_paths:
+            return self.application(environ, start_response)
+        return self.auth_token(environ, start_response)

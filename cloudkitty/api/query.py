@@ -1,0 +1,142 @@
+"""Parameters of v2 requests, in a query or a JSON body (contract rest-v2, 1.4 and 1.5).
+
+An endpoint declares {name: Parameter}. A value that was not given is the parameter's default.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from cloudkitty import errors, timeframe
+
+_INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+
+
+class Parameter(NamedTuple):
+    """How the values given for one name become one value.
+
+    :ivar read: takes the list of raw values, returns the value; ValueError or InvalidInput if it
+        cannot.
+    :ivar default: the value when nothing is given.
+    """
+
+    read: Callable[[list], Any]
+    default: Any = None
+
+
+def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
+    """Return a parameter that is given at most once."""
+    def read(values):
+        if len(values) != 1:
+            raise ValueError(f'exactly one value is expected, not {len(values)}')
+        return convert(values[0])
+    return Parameter(read, default)
+
+
+def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
+    """Return a parameter that may be repeated or joined with commas: a list."""
+    def read(values):
+        return [convert(piece) for value in values for piece in text(value).split(',')]
+    return Parameter(read, default)
+
+
+def map_one() -> Parameter:
+    """Return a parameter of `key:value` tokens with distinct keys: {key: value}."""
+    def read(values):
+        pairs = _pairs(values)
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError('a key is given several times')
+        return dict(pairs)
+    return Parameter(read)
+
+
+def map_many() -> Parameter:
+    """Return a parameter of `key:value` tokens: {key: [values]}."""
+    def read(values):
+        grouped: dict[str, list[str]] = {}
+        for key, value in _pairs(values):
+            grouped.setdefault(key, []).append(value)
+        return grouped
+    return Parameter(read)
+
+
+def _pairs(values):
+    pairs = []
+    for value in values:
+        for token in text(value).split(','):
+            key, colon, rest = token.partition(':')
+            if not colon or not key:
+                raise ValueError(f'{token!r} is not key:value')
+            pairs.append((key, rest))
+    return pairs
+
+
+def text(value: Any) -> str:
+    """Return *value*, which must be text."""
+    if not isinstance(value, str):
+        raise ValueError(f'text is expected, not {value!r}')
+    return value
+
+
+def integer(minimum: int, maximum: int = 2 ** 31 - 1) -> Callable[[Any], int]:
+    """Return what reads a whole number between bounds."""
+    def convert(value):
+        number = value
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            number = int(value)
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(f'{value!r} is not an integer')
+        if not minimum <= number <= maximum:
+            raise ValueError(f'{value!r} is not between {minimum} and {maximum}')
+        return number
+    return convert
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    """Return what reads one of the *allowed* words."""
+    def convert(value):
+        if value not in allowed:
+            raise ValueError(f'{value!r} is not one of {", ".join(allowed)}')
+        return value
+    return convert
+
+
+TIME = one(timeframe.parse)
+PAGE = {'offset': one(integer(0), default=0), 'limit': one(integer(1), default=100)}
+
+
+def read_query(given, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return a value for each of *parameters*.
+
+    :param given: webob MultiDict of the query string.
+    :raises InvalidInput: an unknown name, or a value its parameter does not take.
+    """
+    return _read({name: given.getall(name) for name in given}, parameters)
+
+
+def read_body(form: Any, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return a value for each of *parameters* from a JSON body.
+
+    :raises InvalidInput: no object, an unknown member, or a value its parameter does not take.
+    """
+    if not isinstance(form, dict):
+        raise errors.InvalidInput(reason='The body must be a JSON object')
+    return _read({name: value if isinstance(value, list) else [value]
+                  for name, value in form.items()}, parameters)
+
+
+def _read(given, parameters):
+    unknown = [name for name in given if name not in parameters]
+    if unknown:
+        raise errors.InvalidInput(reason=f'Unknown parameter: {", ".join(unknown)}')
+    values = {}
+    for name, parameter in parameters.items():
+        if name not in given:
+            values[name] = parameter.default
+            continue
+        try:
+            values[name] = parameter.read(given[name])
+        except (ValueError, errors.InvalidInput) as exc:
+            raise errors.InvalidInput(
+                reason=f'Invalid value for {name}: {exc} (received {given[name]!r})') from exc
+    return values

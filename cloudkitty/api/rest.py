@@ -1,0 +1,222 @@
+"""How a controller is exposed: REST routing and WSME arguments without their defects.
+
+v1 controllers are pecan RestControllers whose methods carry expose(); see doc/source/contributor.
+"""
+
+import functools
+import inspect
+
+import pecan
+import pecan.rest
+import pecan.routing
+import pecan.util
+import webob.exc
+import wsme
+import wsme.api
+import wsme.rest.args
+import wsme.rest.json
+import wsme.runtime
+from wsme import exc as wsme_exc
+from wsme import types as wtypes
+
+from cloudkitty import dataframe, errors
+from cloudkitty.api import hooks
+
+REST_METHODS = {'GET': ('get', 'get_one', 'get_all'), 'POST': ('post',), 'PUT': ('put',),
+                'PATCH': ('patch',), 'DELETE': ('delete',)}
+
+
+def authorize(rule: str, target: dict | None = None) -> None:
+    """Do nothing if the caller of the current request may do what *rule* guards.
+
+    :raises Forbidden: otherwise.
+    """
+    pecan.request.services.policy.authorize(pecan.request.caller, rule, target)
+
+
+def respond(value, status: int = 200, location: str | None = None):
+    """Answer the current request with *value* as JSON; 204 has no body.
+
+    :param location: absolute URL for the Location header.
+    """
+    response = pecan.response
+    response.status = status
+    if location:
+        response.location = location
+    if status == 204:
+        response.content_type = None
+        response.body = b''
+    else:
+        response.content_type = hooks.JSON_TYPE
+        response.charset = None
+        response.body = dataframe.to_json(value)
+    return response
+
+
+def location_of(identifier: str | None = None) -> str:
+    """Return the URL of this request's path, or of a member of the collection it names."""
+    url = pecan.request.path_url
+    return url if identifier is None else f'{url.rstrip("/")}/{identifier}'
+
+
+class Controller(pecan.rest.RestController):
+    """A v1 resource: get_one, get_all, post, put, delete, and children as attributes."""
+
+    @pecan.expose()
+    def _route(self, args, request=None):
+        try:
+            return super()._route(args, request)
+        except webob.exc.HTTPMethodNotAllowed as exc:
+            allow = self.allowed()
+            # pecan answers 405 wherever it finds nothing.
+            if any(args) and not allow:
+                raise errors.NotFound(reason='The requested URL was not found on the server.') \
+                    from exc
+            raise errors.MethodNotAllowed(allow=allow) from exc
+
+    def _lookup_child(self, remainder):
+        return None if remainder.startswith('_') else super()._lookup_child(remainder)
+
+    def _handle_options(self, method, remainder, request):
+        child = self._lookup_child(remainder[0]) if remainder else None
+        if child and not inspect.ismethod(child):
+            return pecan.routing.lookup_controller(child, remainder[1:], request)
+        if not self.allowed():
+            pecan.abort(405)
+        return self.options, []
+
+    @pecan.expose(content_type=hooks.JSON_TYPE)
+    def options(self):
+        return respond_options(self.allowed())
+
+    def allowed(self) -> list[str]:
+        """Return the methods of this resource."""
+        return with_derived([method for method, names in REST_METHODS.items()
+                             if self._find_controller(*names)])
+
+
+def with_derived(methods: list[str]) -> list[str]:
+    """Return *methods* and those that come for free, sorted."""
+    derived = ['OPTIONS'] * bool(methods) + ['HEAD'] * ('GET' in methods)
+    return sorted({*methods, *derived})
+
+
+def respond_options(methods: list[str]):
+    """Answer OPTIONS."""
+    pecan.response.allow = methods
+    return respond({'methods': methods})
+
+
+def expose(*types, rule: str | None = None, **options):
+    """Expose a method: WSME signature, arguments as contract rest-v1 1.1 tells, JSON answer.
+
+    Takes what wsmeext.pecan.wsexpose takes: return type, argument types, body=, status_code=. The
+    method returns a value of the return type or a wsme.api.Response.
+
+    :param rule: policy rule, checked before any argument is looked at.
+    """
+    signature = wsme.signature(*types, **options)
+
+    def decorate(method):
+        signature(method)
+        definition = wsme.api.FunctionDefinition.get(method)
+        definition.resolve_types(wsme.types.registry)
+
+        @functools.wraps(method)
+        def answer(self, *args, **kwargs):
+            if rule is not None:
+                authorize(rule)
+            result = method(self, **_arguments(definition, args, kwargs))
+            return _answer(definition, result)
+
+        pecan.expose(content_type=hooks.JSON_TYPE)(answer)
+        pecan.util._cfg(answer)['argspec'] = inspect.getfullargspec(method)
+        return answer
+
+    return decorate
+
+
+def _answer(definition, result):
+    status, datatype = definition.status_code, definition.return_type
+    if isinstance(result, wsme.api.Response):
+        status = result.status_code or status
+        if not isinstance(result.return_type, wtypes.UnsetType):
+            datatype = result.return_type
+        result = result.obj
+    if status == 204 or (datatype is None and result is None and status == 200):
+        return respond(None, 204)
+    return respond(None if datatype is None else wsme.rest.json.tojson(datatype, result), status)
+
+
+def _arguments(definition, args, kwargs):
+    """Return the arguments by name: path, overridden by query or body."""
+    request = pecan.request
+    wrong = (ValueError, TypeError, AttributeError, ArithmeticError)
+    try:
+        from_path = wsme.rest.args.args_from_args(definition, args, kwargs)
+        from_query = wsme.rest.args.args_from_params(definition, request.params)
+    except wrong as exc:
+        raise errors.InvalidInput(reason=f'Invalid argument: {exc}') from exc
+    given = wsme.rest.args.combine_args(
+        definition, (from_query, ((), _body_arguments(definition, request))))
+    _, merged = wsme.rest.args.combine_args(definition, (from_path, given), allow_override=True)
+    wsme.runtime.check_arguments(definition, (), merged)
+    for argument in definition.arguments:
+        if argument.name in merged:
+            merged[argument.name] = _validated(argument.name, argument.datatype,
+                                               merged[argument.name])
+    return merged
+
+
+def read_json(request, *, is_required: bool = False):
+    """Return the JSON body of *request*, None when it is empty.
+
+    :param is_required: an empty body, or none of the JSON type, is refused.
+    :raises UnsupportedMediaType: the body is said to be something else.
+    :raises InvalidInput: it is no JSON.
+    """
+    if not request.body and not is_required:
+        return None
+    if request.content_type != hooks.JSON_TYPE:
+        raise errors.UnsupportedMediaType(media_type=request.content_type)
+    try:
+        return request.json
+    except ValueError as exc:
+        raise errors.InvalidInput(reason='Request is not in valid JSON format') from exc
+
+
+def _body_arguments(definition, request):
+    form = read_json(request)
+    if not request.body:
+        return {}
+    if definition.body_type is not None:
+        name = definition.arguments[-1].name
+        if form is None:
+            raise wsme_exc.InvalidInput(name, None, 'Mandatory field missing.')
+        return {name: _converted(name, definition.body_type, form)}
+    if not isinstance(form, dict):
+        raise wsme_exc.ClientSideError('Request must be a JSON dict')
+    types = {argument.name: argument.datatype for argument in definition.arguments}
+    unknown = [name for name in form if name not in types]
+    if unknown:
+        raise wsme_exc.UnknownArgument(', '.join(unknown))
+    return {name: _converted(name, types[name], value) for name, value in form.items()}
+
+
+def _converted(name, datatype, value):
+    if wtypes.iscomplex(datatype) and not isinstance(value, dict):
+        raise wsme_exc.InvalidInput(name, value, 'A JSON object is expected.')
+    try:
+        return wsme.rest.json.fromjson(datatype, value)
+    except wsme_exc.UnknownAttribute as exc:
+        exc.add_fieldname(name)
+        raise
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as exc:
+        raise wsme_exc.InvalidInput(name, value, str(exc)) from exc
+
+
+def _validated(name, datatype, value):
+    try:
+        return wtypes.validate_value(datatype, value)
+    except (ValueError, TypeError) as exc:
+        raise wsme_exc.InvalidInput(name, value, str(exc)) from exc

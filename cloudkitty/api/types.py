@@ -1,0 +1,190 @@
+"""WSME types that take what contract rest-v1 1.2 allows, exactly, and refuse the rest.
+
+A type's validate() takes the value of a caller or of a controller and returns the one inside:
+normalised uuid, bool, Decimal, aware UTC datetime. Input that is wrong is a ValueError, which WSME
+turns into 400.
+"""
+
+import re
+import uuid as uuids
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from wsme import types as wtypes
+
+from cloudkitty import dataframe, errors, timeframe
+
+TRUE = ('true', 't', 'yes', 'y', 'on', '1')
+FALSE = ('false', 'f', 'no', 'n', 'off', '0')
+
+_NUMBER = re.compile(r'[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?', re.ASCII)
+_INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+_DATE_ONLY = re.compile(r'\d{4}-?\d{2}-?\d{2}', re.ASCII)
+
+
+class Uuid(wtypes.UserType):
+    """A uuid in any spelling; inside and in answers lower case with dashes."""
+
+    basetype = str
+    name = 'uuid'
+
+    def validate(self, value):
+        try:
+            return str(uuids.UUID(value))
+        except (TypeError, ValueError, AttributeError) as exc:
+            raise ValueError(f"Invalid UUID, got '{value}'") from exc
+
+
+class Key(wtypes.UserType):
+    """An id in a path or query: a uuid is normalised, anything else just matches nothing."""
+
+    basetype = str
+    name = 'key'
+
+    def validate(self, value):
+        if not isinstance(value, str):
+            raise ValueError(_wrong_type(str, value))
+        try:
+            return str(uuids.UUID(value))
+        except ValueError:
+            return value
+
+
+class Text(wtypes.UserType):
+    """A JSON string of a limited length, counted in characters."""
+
+    basetype = str
+    name = 'text'
+
+    def __init__(self, max_length: int, min_length: int = 0):
+        self.max_length = max_length
+        self.min_length = min_length
+
+    def validate(self, value):
+        if not isinstance(value, str):
+            raise ValueError(_wrong_type(str, value))
+        if not self.min_length <= len(value) <= self.max_length:
+            raise ValueError(
+                f'The length must be between {self.min_length} and {self.max_length} characters.')
+        return value
+
+
+class Boolean(wtypes.UserType):
+    """True or false, also as a usual word or 0/1, in JSON and in queries; empty is false."""
+
+    basetype = str
+    name = 'bool'
+
+    def validate(self, value):
+        if isinstance(value, bool):
+            return value
+        word = str(value).lower() if isinstance(value, (str, int)) else None
+        if word in TRUE:
+            return True
+        if word in FALSE or word == '':
+            return False
+        raise ValueError(f'Value not an unambiguous boolean: {value}')
+
+
+class Integer(wtypes.UserType):
+    """A JSON integer or its text, between bounds."""
+
+    basetype = str
+    name = 'integer'
+
+    def __init__(self, minimum: int, maximum: int = 2 ** 31 - 1):
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def validate(self, value):
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(_wrong_type(int, value))
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f'Value should be between {self.minimum} and {self.maximum}')
+        return value
+
+
+class Number(wtypes.UserType):
+    """An exact decimal, a JSON number or its text; in answers text in fixed point.
+
+    :param precision: digits in all, None: any number up to 64 before and behind the point.
+    :param scale: digits behind the point, all of them shown.
+    """
+
+    basetype = str
+    name = 'decimal'
+
+    def __init__(self, precision: int | None = None, scale: int | None = None):
+        self.scale = scale
+        self._scale_max = 64 if scale is None else scale
+        self._grid = Decimal(1).scaleb(-self._scale_max)
+        self._limit = Decimal(10) ** (64 if precision is None else precision - self._scale_max)
+
+    def validate(self, value):
+        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            value = Decimal(value.strip())
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = Decimal(value)
+        if not isinstance(value, Decimal) or not value.is_finite():
+            raise ValueError(f"Value is not a decimal number, got '{value}'")
+        if abs(value) >= self._limit:
+            raise ValueError(f'Value should be below {self._limit}')
+        return self._on_grid(value)
+
+    def _on_grid(self, value):
+        if value.as_tuple().exponent >= -self._scale_max:
+            return value
+        shortened = value.quantize(self._grid, context=dataframe.WIDE_CONTEXT)
+        if shortened != value:
+            raise ValueError(f'Value has more than {self._scale_max} digits behind the point')
+        return shortened
+
+    def tobasetype(self, value):
+        if value is None:
+            return None
+        return format(value, 'f' if self.scale is None else f'.{self.scale}f')
+
+
+class Moment(wtypes.UserType):
+    """An ISO 8601 date; without offset it is UTC, without time midnight. Answers are naive UTC."""
+
+    basetype = str
+    name = 'datetime'
+    date_only_at = timedelta(0)
+
+    def validate(self, value):
+        if isinstance(value, datetime):
+            return timeframe.from_naive(value) if value.tzinfo is None else timeframe.to_utc(value)
+        try:
+            instant = timeframe.parse_exact(value)
+        except errors.InvalidInput as exc:
+            raise ValueError(str(exc)) from exc
+        if _DATE_ONLY.fullmatch(value.strip()):
+            instant += self.date_only_at
+        return instant
+
+    def tobasetype(self, value):
+        return None if value is None else timeframe.to_naive(value).isoformat()
+
+
+class RuleEnd(Moment):
+    """The end of a rule: a date only means its last second."""
+
+    name = 'end datetime'
+    date_only_at = timedelta(hours=23, minutes=59, seconds=59)
+
+
+uuid = Uuid()
+key = Key()
+boolean = Boolean()
+moment = Moment()
+rule_end = RuleEnd()
+cost = Number(40, 28)
+level = Number(20, 8)
+number = Number()
+
+
+def _wrong_type(expected, value):
+    return f"Wrong type. Expected '{expected}', got '{type(value)}'"

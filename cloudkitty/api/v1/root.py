@@ -1,0 +1,23 @@
+"""`/v1`: which controller answers which path."""
+
+import pecan
+import pecan.routing
+import webob.exc
+
+from cloudkitty.api import hooks
+from cloudkitty.api.v1 import rating
+
+
+class V1Controller:
+    """Children of `/v1`; `billing` is an old name of `rating`."""
+
+    def __init__(self, services: hooks.Services):
+        rating_controller = rating.RatingController(services)
+        self._children = {'rating': rating_controller, 'billing': rating_controller}
+
+    @pecan.expose()
+    def _route(self, segments, request):
+        child = self._children.get(segments[0])
+        if child is None:
+            raise webob.exc.HTTPNotFound()
+        return pecan.routing.lookup_controller(child, segments[1:], request)

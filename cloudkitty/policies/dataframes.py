@@ -1,0 +1,7 @@
+"""Rules of the rated points."""
+
+from cloudkitty.policies.base import READER_OR_ADMIN, api_rule
+
+RULES = [
+    api_rule('dataframes:get', READER_OR_ADMIN, 'Read rated points.', 'GET /v2/dataframes'),
+]

@@ -1,0 +1,57 @@
+"""Who may do what: oslo.policy with the rules of cloudkitty.policies."""
+
+from collections.abc import Mapping
+
+from oslo_config import cfg
+from oslo_policy import policy
+
+from cloudkitty import context, errors, policies
+
+
+class Policy:
+    """The rules in force: defaults and the operator's policy file.
+
+    :raises ConfigurationError: the policy file cannot be read.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts):
+        self._enforcer = build_enforcer(conf)
+        try:
+            self._enforcer.load_rules()
+        except (ValueError, policy.InvalidDefinitionError, policy.InvalidRuleDefault,
+                policy.DuplicatePolicyError, cfg.Error, OSError) as exc:
+            raise errors.ConfigurationError(
+                reason=f'[oslo_policy]policy_file: {conf.oslo_policy.policy_file}: {exc}') from exc
+
+    def authorize(self, caller: context.RequestContext, rule: str,
+                  target: Mapping | None = None) -> None:
+        """Do nothing if *caller* may do what *rule* guards.
+
+        :param target: what is acted on; a member that is None matches nobody, so that a caller
+            without a project does not match a target without one.
+        :raises Forbidden: otherwise, a token of a wrong scope (system, domain) included.
+        """
+        if caller.is_trusted:
+            return
+        known = {name: value for name, value in (target or {}).items() if value is not None}
+        try:
+            self._enforcer.authorize(rule, known, caller, do_raise=True)
+        except (policy.PolicyNotAuthorized, policy.InvalidScope) as exc:
+            raise errors.Forbidden(rule=rule) from exc
+
+    def is_admin(self, caller: context.RequestContext) -> bool:
+        """Whether *caller* sees all scopes."""
+        return caller.is_trusted or self._enforcer.authorize('context_is_admin', {}, caller)
+
+
+def build_enforcer(conf: cfg.ConfigOpts) -> policy.Enforcer:
+    """Return an enforcer that knows the rules of this service."""
+    enforcer = policy.Enforcer(conf)
+    enforcer.register_defaults(policies.list_rules())
+    return enforcer
+
+
+def get_enforcer() -> policy.Enforcer:
+    """Entry point of the oslopolicy-* tools, which read the global configuration."""
+    cfg.CONF([], project='cloudkitty')
+    return build_enforcer(cfg.CONF)
