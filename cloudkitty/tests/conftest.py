@@ -11,6 +11,7 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.db import migration
+from cloudkitty.tests import history, services
 
 SERVERS = {
     'postgresql': os.environ.get('CLOUDKITTY_TEST_POSTGRESQL',
@@ -85,3 +86,11 @@ def any_database(any_conf, sqlite_template):
     opened = _open(any_conf, sqlite_template)
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture(scope='session')
+def prometheus(tmp_path_factory):
+    """A real Prometheus that has the samples of tests/history.py; not to be stopped."""
+    with services.Prometheus(tmp_path_factory.mktemp('prometheus'),
+                             history=history.FAMILIES) as server:
+        yield server

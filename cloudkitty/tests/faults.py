@@ -1,0 +1,163 @@
+"""An HTTP server that misbehaves as a test tells it."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+from urllib import parse
+
+import requests
+
+
+class Request(NamedTuple):
+    """What a client asked.
+
+    :ivar parameters: of the URL, or of the form in the body; the last one of each name.
+    """
+
+    method: str
+    path: str
+    parameters: dict[str, str]
+    headers: dict[str, str]
+
+
+class FaultyServer:
+    """A server on a loopback port that answers every request with *answer*.
+
+    :param answer: see the functions below; may be exchanged at any time.
+    :ivar requests: what was asked so far.
+    """
+
+    def __init__(self, answer: 'Answer'):
+        self.answer = answer
+        self.requests: list[Request] = []
+        self.is_closing = threading.Event()
+        self._server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.owner = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    @property
+    def url(self) -> str:
+        """Base URL, as option prometheus_url wants it."""
+        return f'http://127.0.0.1:{self._server.server_port}/api/v1'
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.is_closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def handle_one(self):
+        url = parse.urlsplit(self.path)
+        form = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
+        request = Request(self.command, url.path, dict(parse.parse_qsl(form or url.query)),
+                          dict(self.headers))
+        self.server.owner.requests.append(request)
+        try:
+            self.server.owner.answer(self, request)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    do_GET = do_POST = handle_one
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+    def send(self, status: int, body: bytes, content_type: str = 'application/json', *,
+             length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header('Content-Type', content_type)
+        self.send_header('Content-Length', str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+Answer = Callable[[_Handler, Request], None]
+
+
+def text(body: str, *, status: int = 200, content_type: str = 'text/html') -> Answer:
+    """Answer *body*."""
+    return lambda handler, request: handler.send(status, body.encode(), content_type)
+
+
+def as_json(value, *, status: int = 200) -> Answer:
+    """Answer *value* as JSON."""
+    return text(json.dumps(value), status=status, content_type='application/json')
+
+
+def vector(*series: tuple[dict, str]) -> Answer:
+    """Answer as Prometheus does to an instant query: (labels, value) of each series."""
+    def answer(handler, request):
+        at = request.parameters.get('time', '1970-01-01T00:00:00+00:00')
+        instant = int(datetime.fromisoformat(at).timestamp())
+        result = [{'metric': labels, 'value': [instant, value]} for labels, value in series]
+        as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': result}})(
+            handler, request)
+    return answer
+
+
+def error(kind: str, reason: str, *, status: int) -> Answer:
+    """Answer Prometheus' error object."""
+    return as_json({'status': 'error', 'errorType': kind, 'error': reason}, status=status)
+
+
+def truncated(handler: _Handler, request: Request) -> None:
+    """Promise more than is sent, then hang up."""
+    handler.send(200, b'{"status": "success", "data": {"resu', length=5000)
+    handler.close_connection = True
+
+
+def hang(handler: _Handler, request: Request) -> None:
+    """Say nothing until the test is over."""
+    handler.server.owner.is_closing.wait()
+    handler.close_connection = True
+
+
+def drip(handler: _Handler, request: Request) -> None:
+    """Send a byte now and then, without end."""
+    handler.send(200, b'', length=10**9)
+    while not handler.server.owner.is_closing.wait(0.05):
+        handler.wfile.write(b' ')
+    handler.close_connection = True
+
+
+def reset(handler: _Handler, request: Request) -> None:
+    """Hang up without a word."""
+    handler.close_connection = True
+
+
+def huge(handler: _Handler, request: Request) -> None:
+    """Answer 64 MiB of blanks."""
+    handler.send(200, b'', length=64 * 2**20)
+    for _ in range(64):
+        handler.wfile.write(b' ' * 2**20)
+
+
+def in_turn(*answers: Answer) -> Answer:
+    """Give one answer after the other; the last one again and again."""
+    left = list(answers)
+
+    def answer(handler, request):
+        (left.pop(0) if len(left) > 1 else left[0])(handler, request)
+    return answer
+
+
+def pass_on(url: str) -> Answer:
+    """Answer what the server at base URL *url* answers."""
+    def answer(handler, request):
+        reply = requests.post(url + request.path.removeprefix('/api/v1'), timeout=60,
+                              data=request.parameters)
+        handler.send(reply.status_code, reply.content,
+                     reply.headers.get('Content-Type', 'application/json'))
+    return answer
