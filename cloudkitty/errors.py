@@ -13,6 +13,7 @@ ServiceError
 │       └── SourceUnreachable   nothing was said by the source itself
 ├── NoDataCollected             the source answered, and has nothing
 ├── ModuleLoadError             a rating module cannot load its rules
+├── ModuleFailed                a rating module failed on a frame
 ├── MarkMoved                   somebody else stored these periods
 ├── InvalidInput                a value from a caller is wrong (400)
 │   └── NaiveTime               a datetime has no zone
@@ -81,6 +82,10 @@ class NoDataCollected(ServiceError):
 
 class ModuleLoadError(ServiceError):
     text = 'Rating module {module!r} cannot be loaded: {reason}'
+
+
+class ModuleFailed(ServiceError):
+    text = 'Rating module {module!r} failed: {reason}'
 
 
 class MarkMoved(ServiceError):

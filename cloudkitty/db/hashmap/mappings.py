@@ -1,0 +1,242 @@
+"""Mappings: an amount or a factor for a service, or for a value of a field, while valid."""
+
+import dataclasses
+import uuid
+from datetime import datetime
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from cloudkitty import errors, timeframe
+from cloudkitty.db import models, modules
+from cloudkitty.db.hashmap import groups, parents, values
+from cloudkitty.rating.hashmap import rules
+
+NAME_LENGTH_MAX = 32
+DESCRIPTION_LENGTH_MAX = 256
+
+_table = models.hashmap_mappings.c
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NewMapping:
+    """What a mapping consists of. Times are aware UTC."""
+
+    cost: Decimal | None
+    type: str | None = rules.FLAT
+    value: str | None = ''
+    service_id: str | None = None
+    field_id: str | None = None
+    group_id: str | None = None
+    tenant_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    name: str | None = None
+    description: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mapping(NewMapping):
+    """A mapping as it is stored. Times are aware UTC."""
+
+    mapping_id: str
+    created_at: datetime
+    created_by: str
+    updated_by: str | None
+    deleted: datetime | None
+    deleted_by: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which mappings to list; see parents.conditions. Without any, all live ones."""
+
+    service_id: str | None = None
+    field_id: str | None = None
+    group_id: str | None = None
+    no_group: bool = False
+    tenant_id: str | None = None
+    filter_tenant: bool = False
+    deleted: bool = False
+    is_active: bool = False
+    start: datetime | None = None
+    end: datetime | None = None
+    created_by: str | None = None
+    updated_by: str | None = None
+    deleted_by: str | None = None
+    description: str | None = None
+    all: bool = True
+
+
+def list_of(connection: sa.Connection, wanted: Wanted, *, now: datetime) -> list[Mapping]:
+    """Return the mappings that *wanted* describes, oldest first, with one statement.
+
+    :raises InvalidInput: a filter cannot be one, or `all` is false and no parent is named.
+    """
+    if not wanted.all:
+        parents.check_parent_named(wanted)
+    statement = parents.select_rules(models.hashmap_mappings).where(
+        *parents.conditions(models.hashmap_mappings, wanted), *_conditions(wanted, now))
+    return [mapping_of(row) for row in connection.execute(statement)]
+
+
+def _conditions(wanted, now):
+    found = []
+    if wanted.is_active:
+        instant = timeframe.to_naive(now)
+        found += [_table.deleted.is_(None), _table.start <= instant,
+                  _table.end.is_(None) | (_table.end > instant)]
+    elif not wanted.deleted:
+        found.append(_table.deleted.is_(None))
+    if wanted.start is not None:
+        found.append(_table.start >= timeframe.to_naive(wanted.start))
+    if wanted.end is not None:
+        found.append(_table.end < timeframe.to_naive(wanted.end))
+    for name in ('created_by', 'updated_by', 'deleted_by'):
+        author = getattr(wanted, name)
+        if author:
+            values.check_text(name, author)
+            found.append(_table[name] == author)
+    if wanted.description:
+        values.check_text('description', wanted.description, DESCRIPTION_LENGTH_MAX)
+        found.append(_table.description.icontains(wanted.description, autoescape=True))
+    return found
+
+
+def get(connection: sa.Connection, mapping_id: str) -> Mapping:
+    """Return one mapping, a deleted one too.
+
+    :raises NotFound: there is none.
+    """
+    return mapping_of(row_of(connection, mapping_id))
+
+
+def group_of(connection: sa.Connection, mapping_id: str) -> groups.Group:
+    """Return the group of a mapping.
+
+    :raises NotFound: it has none, or there is no such mapping.
+    """
+    group = groups.of_rule(connection, models.hashmap_mappings,
+                           values.has_id(_table.mapping_id, mapping_id))
+    if group is None:
+        raise errors.NotFound(reason=f'Mapping has no group (UUID: {mapping_id})')
+    return group
+
+
+def create(connection: sa.Connection, new: NewMapping, *, now: datetime, author: str,
+           force: bool = False) -> Mapping:
+    """Create a mapping.
+
+    :param force: whether it may start in the past.
+    :raises InvalidInput: a part is missing or wrong.
+    :raises Conflict: a live mapping has its name, or its place and value at the same time.
+
+    Source: contract rest-v1, section 8.4.
+    """
+    now = now.replace(microsecond=0)
+    start = new.start or now
+    check_times(start, new.end, None if force else now)
+    _check(new)
+    modules.bump_version(connection, values.MODULE)
+    place = parents.locate(connection, new)
+    name = new.name or uuid.uuid4().hex
+    taken = connection.scalar(sa.select(_table.mapping_id).where(
+        _table.name == name, _table.deleted.is_(None)).limit(1))
+    if taken is not None:
+        raise errors.Conflict(reason=f"A mapping named '{name}' already exists (UUID: {taken})")
+    check_slot(connection, dataclasses.replace(new, start=start), place)
+    mapping_id = values.new_id()
+    connection.execute(models.hashmap_mappings.insert().values(
+        mapping_id=mapping_id, value=new.value, cost=new.cost, map_type=new.type, name=name,
+        start=timeframe.to_naive(start), end=new.end and timeframe.to_naive(new.end),
+        description=new.description, created_at=timeframe.to_naive(now), created_by=author,
+        **place._asdict()))
+    return get(connection, mapping_id)
+
+
+def delete(connection: sa.Connection, mapping_id: str, *, now: datetime, author: str) -> None:
+    """Mark a mapping as deleted; it goes on applying to what began before.
+
+    :raises NotFound: there is none, or it is deleted already.
+    """
+    modules.bump_version(connection, values.MODULE)
+    row = live_row_of(connection, mapping_id)
+    connection.execute(models.hashmap_mappings.update().where(_table.id == row.id).values(
+        deleted=timeframe.to_naive(now), deleted_by=author))
+
+
+def check_times(start: datetime, end: datetime | None, now: datetime | None) -> None:
+    """Raise InvalidInput if a rule starts after its end, or before *now* unless that is None."""
+    if now is not None and start < now:
+        raise errors.InvalidInput(
+            reason='Cannot create a rule with start in the past. '
+                   f'start=[{timeframe.to_naive(start)}] current time=[{timeframe.to_naive(now)}].')
+    if end is not None and end < start:
+        raise errors.InvalidInput(
+            reason='Cannot create a rule with start after end. '
+                   f'start=[{timeframe.to_naive(start)}] end=[{timeframe.to_naive(end)}].')
+
+
+def check_slot(connection: sa.Connection, mapping: NewMapping, place: parents.Place,
+               except_key: int | None = None) -> None:
+    """Raise Conflict if a live mapping has place and value of *mapping*, and times in common.
+
+    Times are half open: one may end at the instant at which the next one starts.
+    """
+    start = timeframe.to_naive(mapping.start)
+    conditions = [
+        place.condition(_table), sa.func.coalesce(_table.value, '') == (mapping.value or ''),
+        _table.deleted.is_(None), _table.end.is_(None) | (_table.end > start),
+        _table.id != (except_key or 0)]
+    if mapping.end is not None:
+        conditions.append(_table.start < timeframe.to_naive(mapping.end))
+    if connection.scalar(sa.select(_table.id).where(*conditions).limit(1)) is not None:
+        raise parents.clash('Mapping', mapping.value, mapping)
+
+
+def _check(new):
+    parents.check_one_parent(new.service_id, new.field_id)
+    if new.service_id and new.value:
+        raise errors.InvalidInput(reason="You can't specify a value and a service_id.")
+    if new.field_id and not new.value:
+        raise errors.InvalidInput(reason='You must specify a value for a field mapping.')
+    values.check_cost(new.cost)
+    values.check_type(new.type)
+    values.check_text('value', new.value)
+    values.check_text('tenant_id', new.tenant_id)
+    values.check_text('name', new.name, NAME_LENGTH_MAX)
+    values.check_text('description', new.description, DESCRIPTION_LENGTH_MAX)
+
+
+def live_row_of(connection: sa.Connection, mapping_id: str) -> sa.Row:
+    """Return the row of a mapping that is not deleted.
+
+    :raises NotFound: there is none.
+    """
+    row = row_of(connection, mapping_id)
+    if row.deleted is not None:
+        raise errors.NotFound(reason=f'No such mapping: {mapping_id}')
+    return row
+
+
+def row_of(connection: sa.Connection, mapping_id: str) -> sa.Row:
+    """Return the row of a mapping.
+
+    :raises NotFound: there is none.
+    """
+    row = connection.execute(parents.select_rules(models.hashmap_mappings).where(
+        values.has_id(_table.mapping_id, mapping_id))).one_or_none()
+    if row is None:
+        raise errors.NotFound(reason=f'No such mapping: {mapping_id}')
+    return row
+
+
+def mapping_of(row: sa.Row) -> Mapping:
+    """Return the mapping of a row."""
+    times = {name: timeframe.from_naive(row._mapping[name])
+             for name in ('created_at', 'start', 'end', 'deleted')}
+    plain = {name: row._mapping[name]
+             for name in ('mapping_id', 'value', 'cost', 'service_id', 'field_id', 'group_id',
+                          'tenant_id', 'name', 'description', 'created_by', 'updated_by',
+                          'deleted_by')}
+    return Mapping(type=row.map_type, **times, **plain)

@@ -1,0 +1,129 @@
+"""Rating modules in the database: enabled or not, priority, version of the rules."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from cloudkitty import errors
+from cloudkitty.db import models
+
+PRIORITY_MAX = 2**31 - 1
+
+
+class State(NamedTuple):
+    """What the database says of a module.
+
+    :param priority: the higher, the earlier the module runs; 1 unless an operator set it.
+    """
+
+    enabled: bool = False
+    priority: int = 1
+
+
+# Always there, whatever is stored: a pipeline is never empty.
+FIXED = {'noop': State(enabled=True)}
+
+
+def states(connection: sa.Connection) -> dict[str, State]:
+    """Return the states that are set, by module name."""
+    return {name: state for name, (state, _) in states_and_versions(connection).items()}
+
+
+def states_and_versions(connection: sa.Connection) -> dict[str, tuple[State, int]]:
+    """Return state and version of the rules, by module name, in one statement.
+
+    Version 0 means that no rule was ever changed.
+    """
+    names = sa.union(sa.select(models.modules.c.name),
+                     sa.select(models.module_versions.c.name)).subquery()
+    table, version_table = models.modules.c, models.module_versions.c
+    rows = connection.execute(
+        sa.select(names.c.name, table.state, table.priority, version_table.version)
+        .outerjoin_from(names, models.modules, names.c.name == table.name)
+        .outerjoin(models.module_versions, names.c.name == version_table.name))
+    found = {name: (State(), 0) for name in FIXED}
+    found.update((row.name, (_state(row), row.version or 0)) for row in rows)
+    found.update((name, (fixed, found[name][1])) for name, fixed in FIXED.items())
+    return found
+
+
+def get(connection: sa.Connection, name: str) -> State:
+    """Return the state of one module; what was never set has the defaults."""
+    if name in FIXED:
+        return FIXED[name]
+    row = connection.execute(
+        sa.select(models.modules.c.state, models.modules.c.priority)
+        .where(models.modules.c.name == name)).one_or_none()
+    return State() if row is None else _state(row)
+
+
+def update(connection: sa.Connection, name: str, *, enabled: bool | None = None,
+           priority: int | None = None) -> bool:
+    """Set what is not None, return whether anything changed. A fixed module never changes.
+
+    :raises InvalidInput: *priority* is not a whole number from 1.
+    """
+    if priority is not None:
+        check_priority(priority)
+    if name in FIXED:
+        return False
+    wanted = {}
+    if enabled is not None:
+        wanted['state'] = enabled
+    if priority is not None:
+        wanted['priority'] = priority
+    before = get(connection, name)
+    after = State(wanted.get('state', before.enabled), wanted.get('priority', before.priority))
+    if after == before:
+        return False
+    _upsert(connection, models.modules, {'name': name, 'state': after.enabled,
+                                         'priority': after.priority}, wanted)
+    return True
+
+
+def check_priority(priority: int) -> None:
+    """Raise InvalidInput unless *priority* is a whole number from 1."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or not (
+            1 <= priority <= PRIORITY_MAX):
+        raise errors.InvalidInput(
+            reason=f"Invalid input for field/attribute priority. Value: '{priority}'. "
+                   f'Value should be a whole number from 1 to {PRIORITY_MAX}')
+
+
+def versions(connection: sa.Connection) -> dict[str, int]:
+    """Return the version of each module's rules; a module without one never changed."""
+    rows = connection.execute(sa.select(models.module_versions))
+    return {row.name: row.version for row in rows}
+
+
+def bump_version(connection: sa.Connection, name: str) -> None:
+    """Give the module's rules a new version.
+
+    Done first in a transaction it also lets the changes of a module happen one after another:
+    the row stays locked until the end.
+    """
+    table = models.module_versions
+    _upsert(connection, table, {'name': name, 'version': 1}, {'version': table.c.version + 1})
+
+
+def lock(connection: sa.Connection, name: str) -> None:
+    """Let nobody else change the module's rules until the end of the transaction."""
+    table = models.module_versions
+    _upsert(connection, table, {'name': name, 'version': 0}, {'version': table.c.version})
+
+
+def _state(row):
+    # A stored 0 reads as 1, as it always did.
+    return State(bool(row.state), row.priority or 1)
+
+
+def _upsert(connection, table, row, changes):
+    dialect = connection.dialect.name
+    if dialect in ('mysql', 'mariadb'):
+        statement = mysql.insert(table).values(row).on_duplicate_key_update(changes)
+    else:
+        insert = postgresql.insert if dialect == 'postgresql' else sqlite.insert
+        statement = insert(table).values(row).on_conflict_do_update(
+            index_elements=[table.c.name], set_=changes)
+    connection.execute(statement)
