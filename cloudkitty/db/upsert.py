@@ -49,5 +49,8 @@ def _insert(connection, table):
 
 
 def _run(connection, statement, rows):
+    if connection.dialect.name == 'postgresql':
+        # SQLAlchemy sends many rows of an upsert in one statement only if it gives something back.
+        statement = statement.returning(next(iter(statement.table.primary_key.columns)))
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         connection.execute(statement, list(rows[start:start + ROWS_PER_STATEMENT]))
