@@ -35,3 +35,44 @@ def due_periods(mark: datetime, now: datetime, *, length_s: int, wait_periods: i
         count = min(count, -((mark + length - until) // length))
     begins = (mark + length * (n + 1) for n in range(max(0, min(count, limit))))
     return [timeframe.Period(begin, begin + length) for begin in begins]
+
+
+def retry_delay(failures: int, length_s: int) -> timedelta:
+    """Return how long to wait after so many failures in a row: at most one period or 10 minutes."""
+    most_s = min(length_s, RETRY_MAX_S)
+    doublings = min(max(failures, 1) - 1, FAILURES_MAX)
+    return timedelta(seconds=min(RETRY_FIRST_S << doublings, most_s))
+
+
+def batches(scopes: Iterable[Any], now: datetime, *, length_s: int, wait_periods: int,
+            scopes_max: int, periods_max: int) -> Iterator[tuple[list, list[timeframe.Period]]]:
+    """Yield the due work: scopes that share the same periods, and those periods, oldest first.
+
+    Those that failed come last and in smaller parts the oftener they did: in the end each is alone
+    with one period, and what is too much for the source at once gets through.
+
+    :param scopes: active ones, with mark, final_mark, failure_count and retry_at, see db.scopes.
+    :param scopes_max, periods_max: size of a batch.
+    """
+    length = timedelta(seconds=length_s)
+    found: dict[tuple, list[timeframe.Period]] = {}
+    parts: dict[tuple, tuple[list, list[timeframe.Period]]] = {}
+    for scope in scopes:
+        if scope.retry_at is not None and scope.retry_at > now:
+            continue
+        failures = min(scope.failure_count or 0, FAILURES_MAX)
+        alike = (failures, scope.mark, scope.final_mark)
+        if alike not in found:
+            found[alike] = due_periods(
+                scope.mark, now, length_s=length_s, wait_periods=wait_periods,
+                until=scope.final_mark and scope.final_mark + length,
+                limit=max(periods_max >> failures, 1))
+        periods = found[alike]
+        if periods:
+            key = (failures, scope.mark, len(periods))
+            parts.setdefault(key, ([], periods))[0].append(scope)
+    for key in sorted(parts):
+        alike_scopes, periods = parts[key]
+        size = max(scopes_max >> key[0], 1)
+        for start in range(0, len(alike_scopes), size):
+            yield alike_scopes[start:start + size], periods

@@ -1,0 +1,60 @@
+"""What a worker needs to know of the configuration."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from oslo_config import cfg
+
+from cloudkitty import locks
+from cloudkitty.db.scopes import Identity
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a worker, see conf.py.
+
+    :ivar worker: number of the worker on this node, from 0.
+    """
+
+    identity: Identity
+    length_s: int
+    wait_periods: int
+    shards: int
+    batch_scopes: int
+    batch_periods: int
+    workers: int = 1
+    worker: int = 0
+
+    @classmethod
+    def of(cls, conf: cfg.ConfigOpts, worker: int = 0) -> 'Settings':
+        """Return the settings of worker number *worker*."""
+        collect, orchestrator = conf.collect, conf.orchestrator
+        return cls(
+            identity=Identity(collect.scope_key, conf.fetcher.backend, collect.collector),
+            length_s=collect.period, wait_periods=collect.wait_periods,
+            shards=orchestrator.shards, batch_scopes=orchestrator.batch_scopes,
+            batch_periods=orchestrator.batch_periods,
+            workers=max(orchestrator.max_workers, 1), worker=worker)
+
+    @property
+    def length(self) -> timedelta:
+        return timedelta(seconds=self.length_s)
+
+    @property
+    def share(self) -> int:
+        """How many shards the worker takes at once, so that its neighbours get theirs."""
+        return -(-self.shards // self.workers)
+
+    @property
+    def shard_order(self) -> list[int]:
+        """All shards; each worker of a node begins at another one."""
+        first = self.worker % self.workers * self.shards // self.workers
+        return [*range(first, self.shards), *range(first)]
+
+    def mark_max(self, now: datetime) -> datetime:
+        """Return the highest mark of a scope that has a period to rate at *now*."""
+        return now - self.length * (1 + max(self.wait_periods, 1))
+
+    def lock_name(self, base: str) -> bytes:
+        """Return the name of a lock of this kind of scopes."""
+        return locks.name(base, **self.identity._asdict())

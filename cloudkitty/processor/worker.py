@@ -1,0 +1,184 @@
+"""The loop of a rating worker: find what is due, take it, rate it, sleep until more is due."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from cloudkitty import db, errors, pipeline, schedule
+from cloudkitty.db import scopes
+from cloudkitty.locks import Locks
+from cloudkitty.processor.discovery import BUSY_S, Discovery
+from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.settings import Settings
+
+LOG = logging.getLogger(__name__)
+
+# The longest sleep: an order in the database (a reset, a scope that is active again) is found at
+# the latest then, and a clock that was set does no harm.
+SLEEP_MAX_S = 60
+# Scope ids in a log line.
+NAMES_MAX = 5
+
+
+class Worker:
+    """Rates the scopes of the shards it can lock.
+
+    :param clock: returns the current time, aware UTC.
+    """
+
+    def __init__(self, *, database: db.Database, discovery: Discovery,
+                 pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
+                 clock: Callable[[], datetime]):
+        self._database = database
+        self._discovery = discovery
+        self._pipeline = pipeline
+        self._locks = locks
+        self._settings = settings
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._source = Outage(f'Collector {settings.identity.collector!r}', settings.length_s)
+        self._turns = Outage('The worker', settings.length_s)
+
+    def stop(self) -> None:
+        """Make run() end soon; callable from any thread."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until stop() is called."""
+        while not self._stopping.is_set():
+            wake_at = self._safe_turn()
+            sleep_s = (wake_at - self._clock()).total_seconds()
+            self._stopping.wait(min(max(sleep_s, 0), SLEEP_MAX_S))
+
+    def _safe_turn(self):
+        try:
+            wake_at = self.turn()
+        # The outer loop: whatever happens, the worker logs it and goes on.
+        except Exception as exc:
+            LOG.debug('A turn of the worker failed', exc_info=True)
+            return self._turns.begin(self._clock(), pipeline.describe(exc))
+        self._turns.end(self._clock())
+        return wake_at
+
+    def turn(self) -> datetime:
+        """Do all that is due and free; return when to look again."""
+        while not self._stopping.is_set():
+            self._discovery.refresh()
+            now = self._clock()
+            with self._database.reader() as connection:
+                due = scopes.find_due(connection, self._settings.identity, now=now,
+                                      mark_max=self._settings.mark_max(now))
+            if not due.scopes or self._source.is_waiting(now) or not self._work(due):
+                return self._wake_at(due, now)
+        return self._clock()
+
+    def _wake_at(self, due, now):
+        reasons = [self._discovery.next_at, self._source.until, due.next_retry_at]
+        if due.next_mark is not None:
+            reasons.append(schedule.due_at(due.next_mark, self._settings.length_s,
+                                           self._settings.wait_periods))
+        if due.scopes:
+            # Other workers are on them; should one die, this one takes over.
+            reasons.append(now + timedelta(seconds=min(BUSY_S, self._settings.length_s)))
+        return min((reason for reason in reasons if reason is not None and reason > now),
+                   default=now + timedelta(seconds=SLEEP_MAX_S))
+
+    def _work(self, due) -> bool:
+        """Rate some of the scopes of *due* to the end; say whether there was any to do."""
+        has_worked = False
+        with self._claim(due) as state_ids:
+            while state_ids and not self._stopping.is_set():
+                batches = self._batches(state_ids)
+                for batch in batches:
+                    has_worked = True
+                    if self._stopping.is_set() or not self._run(batch):
+                        return has_worked
+                if not batches:
+                    break
+        return has_worked
+
+    @contextlib.contextmanager
+    def _claim(self, due) -> Iterator[list[int]]:
+        """Lock shards until there is enough work for a batch; yield the keys of their scopes."""
+        by_shard = {}
+        for state_id, scope_id in due.scopes:
+            shard = scopes.shard_of(scope_id, self._settings.shards)
+            by_shard.setdefault(shard, []).append(state_id)
+        state_ids, taken = [], 0
+        with contextlib.ExitStack() as held:
+            for shard in self._settings.shard_order:
+                if taken == self._settings.share or len(state_ids) >= self._settings.batch_scopes:
+                    break
+                if shard in by_shard and held.enter_context(
+                        self._locks.hold(self._lock_name(shard))):
+                    taken += 1
+                    state_ids.extend(by_shard[shard])
+            yield state_ids
+
+    def _lock_name(self, shard):
+        return self._settings.lock_name(f'shard-{shard}/{self._settings.shards}')
+
+    def _batches(self, state_ids) -> list[pipeline.Batch]:
+        """Return what is due of these scopes, as they are now."""
+        settings = self._settings
+        with self._database.reader() as connection:
+            found = scopes.get_scopes(connection, state_ids)
+        return [pipeline.Batch(alike, periods) for alike, periods in schedule.batches(
+            (scope for scope in found if scope.active), self._clock(), length_s=settings.length_s,
+            wait_periods=settings.wait_periods, scopes_max=settings.batch_scopes,
+            periods_max=settings.batch_periods)]
+
+    def _run(self, batch) -> bool:
+        """Rate a batch; say whether the source answered."""
+        try:
+            outcome = self._pipeline.run(batch)
+        except errors.SourceUnreachable as exc:
+            now = self._clock()
+            retry_at = self._source.begin(now, str(exc))
+            self._hold([pipeline.Held(scope, str(exc)) for scope in batch.scopes], now, retry_at)
+            return False
+        self._source.end(self._clock())
+        _log(batch, outcome)
+        self._hold(outcome.held, self._clock())
+        return True
+
+    def _hold(self, held: Sequence[pipeline.Held], now: datetime,
+              retry_at: datetime | None = None) -> None:
+        """Keep on the rows why scopes are held back, and until when."""
+        alike: dict[tuple, list[int]] = {}
+        for scope, reason in held:
+            failures = (scope.failure_count or 0) + 1
+            until = retry_at or now + schedule.retry_delay(failures, self._settings.length_s)
+            alike.setdefault((reason, until), []).append(scope.id)
+
+        def change(connection):
+            for (reason, until), state_ids in alike.items():
+                scopes.record_failure(connection, state_ids, reason, now=now, retry_at=until)
+
+        if alike:
+            self._database.write(change)
+
+
+def _log(batch, outcome):
+    if outcome.stored:
+        LOG.info('Stored %s frames of %s scopes, periods that begin %s to %s',
+                 sum(len(one.frames) for one in outcome.stored), len(outcome.stored),
+                 batch.periods[0].begin, batch.periods[-1].begin)
+    if outcome.moved:
+        LOG.warning('Another worker rated the same periods of %s scopes; its results stand',
+                    len(outcome.moved))
+    # One line when the trouble of a scope begins, and one when it ends.
+    troubled: dict[str, list[str]] = {}
+    for scope, reason in outcome.held:
+        if not scope.failure_count:
+            troubled.setdefault(reason, []).append(scope.scope_id)
+    for reason, names in troubled.items():
+        LOG.warning('%s scopes are held back (%.200s) and tried again later: %s', len(names),
+                    ', '.join(names[:NAMES_MAX]), reason)
+    held_ids = {scope.id for scope, _ in outcome.held}
+    healed = [scope.scope_id for scope in batch.scopes
+              if scope.failure_count and scope.id not in held_ids]
+    if healed:
+        LOG.info('%s scopes are rated again (%.200s)', len(healed), ', '.join(healed[:NAMES_MAX]))
