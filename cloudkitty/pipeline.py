@@ -67,7 +67,7 @@ class Pipeline:
     """The parts a batch goes through.
 
     :ivar collector: a collector, see cloudkitty.collector.
-    :ivar modules: prices a frame: rate(frame, scope_id) -> frame.
+    :ivar modules: the rating modules, see rating.modules.ModuleSet.
     :ivar commit: stores scope batches, as BaseStorage.commit does.
     :ivar skips: says which points are not stored.
     :ivar pool: threads that ask the source.
@@ -85,8 +85,10 @@ class Pipeline:
         """Collect, rate and store *batch*.
 
         :raises SourceUnreachable: the source says nothing; nothing is stored.
+        :raises ModuleLoadError: the rating modules cannot be loaded; nothing is stored.
         :raises Exception: the database cannot be used; each scope is stored or is not.
         """
+        self.modules.refresh()
         progress = _Progress(batch)
         usage = self._collect(batch, progress)
         ready = []

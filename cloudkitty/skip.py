@@ -71,7 +71,7 @@ class SkipFilter:
 
     def __init__(self, default: str, own: Mapping[str, str | None]):
         self._default = _active(default)
-        self._own = {name: _active(text) for name, text in own.items() if text}
+        self._own = {name: _own_active(name, text) for name, text in own.items() if text}
         self.is_idle = not self._default and not any(self._own.values())
 
     def apply(self, frame: DataFrame) -> DataFrame:
@@ -87,6 +87,13 @@ class SkipFilter:
         if expression is None:
             return points
         return [point for point in points if not expression.matches(name, point)]
+
+
+def _own_active(name, text):
+    try:
+        return _active(text)
+    except errors.InvalidInput as exc:
+        raise errors.InvalidInput(reason=f'metric {name!r}: {exc}') from exc
 
 
 def _active(text):

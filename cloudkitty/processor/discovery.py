@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from oslo_db import exception as db_exception
 
-from cloudkitty import db, pipeline, schedule
+from cloudkitty import db, schedule
 from cloudkitty.db import scopes
 from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.locks import Locks
@@ -60,8 +60,7 @@ class Discovery:
             listed = set(self._fetcher.get_tenants())
         # A foreign fetcher may raise anything.
         except Exception as exc:
-            LOG.debug('The fetcher failed', exc_info=True)
-            self.next_at = self._outage.begin(self._clock(), pipeline.describe(exc))
+            self.next_at = self._outage.begin(self._clock(), exc)
             return
         now = self._clock()
         self._outage.end(now)

@@ -3,9 +3,15 @@
 import logging
 from datetime import datetime
 
-from cloudkitty import schedule
+from oslo_db import exception as db_exception
+
+from cloudkitty import errors, schedule
+from cloudkitty.pipeline import describe
 
 LOG = logging.getLogger(__name__)
+
+# Errors of the world outside; with others the log shows where they come from.
+EXPECTED = (errors.ServiceError, db_exception.DBError)
 
 
 class Outage:
@@ -27,12 +33,13 @@ class Outage:
         """Say whether it is too early to try again."""
         return self.until is not None and now < self.until
 
-    def begin(self, now: datetime, reason: str) -> datetime:
+    def begin(self, now: datetime, exc: Exception) -> datetime:
         """Record a failure; return when to try again."""
         self._failures += 1
         if self._since is None:
             self._since = now
-            LOG.error('%s failed, it is tried again until it works: %s', self._what, reason)
+            LOG.error('%s failed, and is tried again until it works: %s', self._what,
+                      describe(exc), exc_info=not isinstance(exc, EXPECTED) and exc)
         self.until = now + schedule.retry_delay(self._failures, self._length_s)
         return self.until
 

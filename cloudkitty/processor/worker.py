@@ -38,7 +38,7 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._stopping = threading.Event()
-        self._source = Outage(f'Collector {settings.identity.collector!r}', settings.length_s)
+        self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
 
     def stop(self) -> None:
@@ -57,8 +57,7 @@ class Worker:
             wake_at = self.turn()
         # The outer loop: whatever happens, the worker logs it and goes on.
         except Exception as exc:
-            LOG.debug('A turn of the worker failed', exc_info=True)
-            return self._turns.begin(self._clock(), pipeline.describe(exc))
+            return self._turns.begin(self._clock(), exc)
         self._turns.end(self._clock())
         return wake_at
 
@@ -70,19 +69,21 @@ class Worker:
             with self._database.reader() as connection:
                 due = scopes.find_due(connection, self._settings.identity, now=now,
                                       mark_max=self._settings.mark_max(now))
-            if not due.scopes or self._source.is_waiting(now) or not self._work(due):
+            if not due.scopes or self._rating.is_waiting(now) or not self._work(due):
                 return self._wake_at(due, now)
         return self._clock()
 
     def _wake_at(self, due, now):
-        reasons = [self._discovery.next_at, self._source.until, due.next_retry_at]
+        reasons = [self._discovery.next_at, due.next_retry_at]
         if due.next_mark is not None:
             reasons.append(schedule.due_at(due.next_mark, self._settings.length_s,
                                            self._settings.wait_periods))
-        if due.scopes:
+        if self._rating.is_waiting(now):
+            reasons.append(self._rating.until)
+        elif due.scopes:
             # Other workers are on them; should one die, this one takes over.
             reasons.append(now + timedelta(seconds=min(BUSY_S, self._settings.length_s)))
-        return min((reason for reason in reasons if reason is not None and reason > now),
+        return min((reason for reason in reasons if reason is not None),
                    default=now + timedelta(seconds=SLEEP_MAX_S))
 
     def _work(self, due) -> bool:
@@ -131,15 +132,15 @@ class Worker:
             periods_max=settings.batch_periods)]
 
     def _run(self, batch) -> bool:
-        """Rate a batch; say whether the source answered."""
+        """Rate a batch; say whether it makes sense to try another."""
         try:
             outcome = self._pipeline.run(batch)
-        except errors.SourceUnreachable as exc:
+        except (errors.SourceUnreachable, errors.ModuleLoadError) as exc:
             now = self._clock()
-            retry_at = self._source.begin(now, str(exc))
+            retry_at = self._rating.begin(now, exc)
             self._hold([pipeline.Held(scope, str(exc)) for scope in batch.scopes], now, retry_at)
             return False
-        self._source.end(self._clock())
+        self._rating.end(self._clock())
         _log(batch, outcome)
         self._hold(outcome.held, self._clock())
         return True

@@ -46,11 +46,17 @@ class FlatRate:
     """Rating modules that price every unit alike.
 
     :param refused: scope ids whose frames raise, from this begin on.
+    :ivar reason: why the modules cannot be loaded; None: they can.
     """
 
     def __init__(self, price='0.5', refused=None):
         self.price = Decimal(price)
         self.refused = refused or {}
+        self.reason = None
+
+    def refresh(self):
+        if self.reason:
+            raise errors.ModuleLoadError(module='flat', reason=self.reason)
 
     def rate(self, frame, scope_id):
         if scope_id in self.refused and frame.start >= self.refused[scope_id]:

@@ -1,0 +1,153 @@
+"""The daemon: a master that forks workers, and a worker as cotyledon runs it."""
+
+import gc
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent import futures
+from datetime import UTC, datetime
+
+import cotyledon
+from cotyledon import oslo_config_glue
+from oslo_config import cfg
+
+from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip
+from cloudkitty.db import migration
+from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.settings import Settings
+from cloudkitty.processor.worker import Worker
+from cloudkitty.rating.modules import ModuleSet
+from cloudkitty.storage import v2 as storage
+
+LOG = logging.getLogger(__name__)
+
+# A batch holds many points that live together and die together, and no cycles: looking through
+# them again and again costs more than the batch.
+GC_THRESHOLDS = (100_000, 20, 50)
+
+
+class CommitGate:
+    """Commits to *store* until it is closed.
+
+    A worker that stops waits for the commit at hand, and none begins afterwards.
+    """
+
+    def __init__(self, store: storage.BaseStorage):
+        self._store = store
+        self._lock = threading.Lock()
+
+    def commit(self, batch: Sequence[storage.ScopeBatch]) -> list[storage.ScopeBatch]:
+        with self._lock:
+            return self._store.commit(batch)
+
+    def close(self) -> None:
+        """Return when no commit is under way; a later one waits for ever."""
+        self._lock.acquire()
+
+
+class ProcessorService(cotyledon.Service):
+    """A rating worker. All it needs is opened here, after the fork."""
+
+    name = 'processor'
+
+    def __init__(self, worker_id: int, conf: cfg.ConfigOpts):
+        super().__init__(worker_id)
+        self._conf = conf
+        self._stopping = threading.Event()
+        self._worker: Worker | None = None
+        self._gate: CommitGate | None = None
+        self._locks: locks.Locks | None = None
+
+    def run(self):
+        gc.set_threshold(*GC_THRESHOLDS)
+        outage = Outage('The start of the worker', self._conf.collect.period)
+        while self._worker is None:
+            # What worked in the master may fail here, and work a moment later.
+            try:
+                self._build()
+            except Exception as exc:
+                until = outage.begin(_now(), exc)
+                if self._stopping.wait((until - _now()).total_seconds()):
+                    return
+        outage.end(_now())
+        self._worker.run()
+
+    def _build(self):
+        conf = self._conf
+        settings = Settings.of(conf, self.worker_id)
+        database = db.Database(conf)
+        source = collector.get_driver(conf)
+        self._gate = CommitGate(storage.get_driver(conf))
+        self._locks = locks.Locks(conf.orchestrator.coordination_url)
+        parts = {'database': database, 'locks': self._locks, 'settings': settings, 'clock': _now}
+        worker = Worker(
+            discovery=Discovery(fetcher=fetcher.get_driver(conf), **parts),
+            pipeline=pipeline.Pipeline(
+                collector=source, modules=ModuleSet(conf, database), commit=self._gate.commit,
+                skips=build_skips(conf, source),
+                pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
+                timeout_s=conf.orchestrator.collector_request_timeout),
+            **parts)
+        if self._stopping.is_set():
+            worker.stop()
+        self._worker = worker
+
+    def terminate(self):
+        """Let the commit at hand finish, give the locks back, leave."""
+        self._stopping.set()
+        if self._worker is not None:
+            self._worker.stop()
+            self._gate.close()
+            self._locks.close()
+
+
+def build_skips(conf: cfg.ConfigOpts, source: collector.BaseCollector) -> skip.SkipFilter:
+    """Return the skip expressions of the configuration and of the metric definitions.
+
+    :raises ConfigurationError: one of them is no expression.
+    """
+    default = conf.orchestrator.skip_datapoints_expression
+    try:
+        skip.Expression(default)
+    except errors.InvalidInput as exc:
+        raise errors.ConfigurationError(reason=f'[orchestrator]: {exc}') from exc
+    try:
+        return skip.SkipFilter(default, {metric.published_name: metric.skip_expression
+                                         for metric in source.conf.values()})
+    except errors.InvalidInput as exc:
+        raise errors.MetricsFileError(path=conf.collect.metrics_conf, reason=exc) from exc
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Make sure that the workers will find what they need, once, before the fork.
+
+    :raises ConfigurationError: something is missing or wrong.
+    """
+    build_skips(conf, collector.get_driver(conf))
+    fetcher.get_driver(conf)
+    storage.get_driver(conf)
+    database = db.Database(conf)
+    try:
+        migration.check(database)
+    finally:
+        # No connection goes through a fork.
+        database.engine.dispose()
+    locks.check(conf.orchestrator.coordination_url)
+
+
+def serve(conf: cfg.ConfigOpts) -> None:
+    """Run the workers until SIGTERM or SIGINT."""
+    oslo_config_glue.register_opts(conf)
+    check(conf)
+    manager = cotyledon.ServiceManager()
+    if conf.orchestrator.max_workers:
+        manager.add(ProcessorService, workers=conf.orchestrator.max_workers, args=(conf,))
+    else:
+        LOG.warning('[orchestrator]max_workers is 0: nothing is rated on this node')
+    oslo_config_glue.link(manager, conf)
+    manager.run()
+
+
+def _now():
+    return datetime.now(UTC)
