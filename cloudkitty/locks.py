@@ -117,7 +117,7 @@ def check(url: str) -> None:
         _start(url).stop()
     except (stevedore_exception.NoMatches, ImportError, ValueError, *FAILURES) as exc:
         # The whole URL may hold a password.
-        cause = exc.__cause__ or exc
+        cause = ' '.join(str(exc.__cause__ or exc).split())
         raise errors.ConfigurationError(
             reason=f'[orchestrator]coordination_url: {scheme or "no"}:// cannot be used: {cause}; '
                    'allowed: file:///DIRECTORY for one host, or the URL of a lock service that '

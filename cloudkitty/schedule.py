@@ -1,8 +1,16 @@
-"""Which periods of a scope are due. Pure: *now* is always an argument."""
+"""Which periods of which scopes are due. Pure: *now* is always an argument."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from cloudkitty import timeframe
+
+# Seconds before something that failed is tried again; doubled each time.
+RETRY_FIRST_S = 5
+RETRY_MAX_S = 600
+# More of them change nothing: every delay and every size is at its end.
+FAILURES_MAX = 10
 
 
 def initial_mark(now: datetime, length_s: int) -> datetime:

@@ -1,6 +1,7 @@
 """Which periods are due."""
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 
@@ -51,3 +52,60 @@ def test_a_new_scope_starts_with_the_month():
 
     assert schedule.due_periods(mark, NOON, length_s=3600, wait_periods=2, limit=1) == [
         (datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, 1, tzinfo=UTC))]
+
+
+@pytest.mark.parametrize('failures, length_s, expected_s', [
+    (1, 3600, 5), (2, 3600, 10), (4, 3600, 40), (8, 3600, 600), (10**9, 3600, 600),
+    (1, 60, 5), (9, 60, 60), (1, 2, 2), (0, 3600, 5),
+])
+def test_what_fails_is_tried_again_ever_more_rarely(failures, length_s, expected_s):
+    """At the latest after a period or ten minutes, whichever is shorter."""
+    assert schedule.retry_delay(failures, length_s) == timedelta(seconds=expected_s)
+
+
+class Scope(NamedTuple):
+    name: str
+    mark: datetime
+    final_mark: datetime | None = None
+    failure_count: int | None = None
+    retry_at: datetime | None = None
+
+
+def batches(*scopes, scopes_max=100, periods_max=24):
+    """Return (names, number of periods) of each batch."""
+    found = schedule.batches(scopes, NOON, length_s=3600, wait_periods=1, scopes_max=scopes_max,
+                             periods_max=periods_max)
+    return [(''.join(scope.name for scope in alike), len(periods)) for alike, periods in found]
+
+
+BEHIND = NOON - 6 * HOUR            # 5 periods are due
+
+
+@pytest.mark.parametrize('scopes, expected', [
+    ([], []),
+    ([Scope('a', BEHIND), Scope('b', BEHIND)], [('ab', 5)]),
+    ([Scope('a', BEHIND + HOUR), Scope('b', BEHIND), Scope('c', BEHIND + HOUR)],
+     [('b', 5), ('ac', 4)]),
+    ([Scope('a', NOON - HOUR)], []),
+    ([Scope('a', BEHIND, final_mark=BEHIND + 2 * HOUR), Scope('b', BEHIND)],
+     [('a', 2), ('b', 5)]),
+    ([Scope('a', BEHIND, final_mark=NOON), Scope('b', BEHIND)], [('ab', 5)]),
+    ([Scope('a', BEHIND, final_mark=BEHIND)], []),
+    ([Scope('a', BEHIND, final_mark=BEHIND + timedelta(seconds=1))], [('a', 1)]),
+    ([Scope('a', BEHIND, retry_at=NOON + HOUR), Scope('b', BEHIND, retry_at=NOON)], [('b', 5)]),
+    ([Scope('a', BEHIND - HOUR, failure_count=1), Scope('b', BEHIND)], [('b', 5), ('a', 6)]),
+])
+def test_scopes_with_the_same_periods_share_a_batch(scopes, expected):
+    assert batches(*scopes) == expected
+
+
+@pytest.mark.parametrize('failures, expected', [
+    (None, [('aaaa', 4), ('aaaa', 4), ('aa', 4)]),
+    (1, [('aa', 2)] * 5),
+    (2, [('a', 1)] * 10),
+    (99, [('a', 1)] * 10),
+])
+def test_batches_are_bounded_and_smaller_after_failures(failures, expected):
+    many = [Scope('a', BEHIND, failure_count=failures)] * 10
+
+    assert batches(*many, scopes_max=4, periods_max=4) == expected
