@@ -1,13 +1,14 @@
 """What happens around every controller: identity, services, well-formed input, faults."""
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pecan
 import pecan.hooks
 from oslo_config import cfg
 
-from cloudkitty import context, dataframe, db, errors, policy
+from cloudkitty import context, dataframe, db, errors, policy, rating
 from cloudkitty.api import faults, middleware
 from cloudkitty.storage import v2 as storage_v2
 
@@ -16,12 +17,16 @@ JSON_TYPE = 'application/json'
 
 
 class Services(NamedTuple):
-    """What controllers work with; each request carries it as `request.services`."""
+    """What controllers work with; each request carries it as `request.services`.
+
+    :ivar modules: classes of the installed rating modules, by name.
+    """
 
     conf: cfg.ConfigOpts
     database: db.Database
     storage: storage_v2.BaseStorage
     policy: policy.Policy
+    modules: Mapping[str, type[rating.RatingProcessorBase]]
 
 
 class Request(pecan.Request):
