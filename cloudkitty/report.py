@@ -1,4 +1,4 @@
-"""Reading rated data: what may be seen, of which time, in which form. The only reader of storage."""
+"""Reading rated data: what may be seen, of which time. The only reader of the storage."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,17 +1,14 @@
 """The WSGI application: a pecan application for v1 and v2, inside one tuple of middleware."""
 
-import logging
-
 import pecan
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
 
-from cloudkitty import db, plugins, rating
+from cloudkitty import db
 from cloudkitty import policy as policies
 from cloudkitty.api import faults, hooks, middleware, root
+from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
-
-LOG = logging.getLogger(__name__)
 
 # Outermost first. Each takes the application inside it and the service's configuration.
 MIDDLEWARE = (
@@ -44,20 +41,12 @@ def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.Ba
 
     :raises ConfigurationError: the policy file cannot be read.
     """
-    services = hooks.Services(conf, database, storage, policies.Policy(conf), _modules())
+    services = hooks.Services(conf, database, storage, policies.Policy(conf),
+                              ModuleSet(conf, database))
     application = pecan.Pecan(
-        root.RootController(services), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
+        root.RootController(), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
         request_cls=hooks.Request, default_renderer='json', force_canonical=False,
         guess_content_type_from_ext=False)
     for wrap in reversed((*MIDDLEWARE, *AUTHENTICATION[conf.auth_strategy])):
         application = wrap(application, conf)
     return application
-
-
-def _modules():
-    """Return the installed rating modules; one that cannot be imported is logged and left out."""
-    found = plugins.load_all(rating.NAMESPACE)
-    for name, module in found.items():
-        if isinstance(module, Exception):
-            LOG.error('Rating module %s cannot be loaded: %s', name, module)
-    return {name: module for name, module in found.items() if not isinstance(module, Exception)}

@@ -1,15 +1,15 @@
 """What happens around every controller: identity, services, well-formed input, faults."""
 
 import json
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import pecan
 import pecan.hooks
 from oslo_config import cfg
 
-from cloudkitty import context, dataframe, db, errors, policy, rating
+from cloudkitty import context, dataframe, db, errors, policy
 from cloudkitty.api import faults, middleware
+from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
 METHODS = ('GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE')
@@ -19,14 +19,14 @@ JSON_TYPE = 'application/json'
 class Services(NamedTuple):
     """What controllers work with; each request carries it as `request.services`.
 
-    :ivar modules: classes of the installed rating modules, by name.
+    :ivar modules: the installed rating modules.
     """
 
     conf: cfg.ConfigOpts
     database: db.Database
     storage: storage_v2.BaseStorage
     policy: policy.Policy
-    modules: Mapping[str, type[rating.RatingProcessorBase]]
+    modules: ModuleSet
 
 
 class Request(pecan.Request):

@@ -8,8 +8,8 @@ import pecan.routing
 import webob.exc
 from wsme import types as wtypes
 
-from cloudkitty import errors
-from cloudkitty.api import hooks, modules, rest, types
+from cloudkitty import errors, plugins, rating
+from cloudkitty.api import modules, rest, types
 
 LOG = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Module(wtypes.Base):
     description = wtypes.wsattr(str)
     enabled = wtypes.wsattr(types.boolean)
     hot_config = wtypes.wsattr(types.boolean, name='hot-config')
-    priority = wtypes.wsattr(types.Integer(minimum=1))
+    priority = wtypes.wsattr(types.Integer())
 
 
 class ModuleCollection(wtypes.Base):
@@ -35,8 +35,8 @@ class ModulesController(rest.Controller):
 
     @rest.expose(ModuleCollection, rule='rating:list_modules')
     def get_all(self):
-        return ModuleCollection(modules=[Module(**module._asdict()) for module in
-                                         modules.list_modules(pecan.request.services)])
+        return ModuleCollection(modules=[
+            Module(**module._asdict()) for module in pecan.request.services.modules.describe()])
 
     @rest.expose(Module, str, rule='rating:get_module')
     def get_one(self, module_id):
@@ -62,9 +62,9 @@ def _given(value):
 class ModuleConfigController:
     """Mounts the `config_controller` of every rating module under the module's name."""
 
-    def __init__(self, services: hooks.Services):
-        self._controllers = {name: _controller_of(name, module.config_controller)
-                             for name, module in services.modules.items()}
+    def __init__(self):
+        self._controllers = {name: _controller_of(name, module)
+                             for name, module in plugins.load_all(rating.NAMESPACE).items()}
 
     @pecan.expose()
     def _route(self, segments, request):
@@ -83,13 +83,16 @@ class ModuleConfigController:
         raise errors.Conflict(reason='Module is not configurable')
 
 
-def _controller_of(name, controller):
+def _controller_of(name, module):
     """Return an instance of a module's controller, None if it has none or it cannot be loaded."""
     try:
+        if isinstance(module, Exception):
+            raise module
+        controller = module.config_controller
         if isinstance(controller, str):
             controller = pkgutil.resolve_name(controller)
         return controller() if controller else None
-    except (ImportError, AttributeError) as exc:
+    except Exception as exc:  # One broken module must not take the others with it.
         LOG.error('The configuration of rating module %s cannot be served: %s', name, exc)
         return None
 
@@ -97,6 +100,6 @@ def _controller_of(name, controller):
 class RatingController(rest.Controller):
     """`/v1/rating`."""
 
-    def __init__(self, services: hooks.Services):
+    def __init__(self):
         self.modules = ModulesController()
-        self.module_config = ModuleConfigController(services)
+        self.module_config = ModuleConfigController()

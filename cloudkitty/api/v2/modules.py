@@ -23,7 +23,7 @@ def _priority(value):
 
 
 def list_modules(request):
-    return {'modules': [module._asdict() for module in modules.list_modules(request.services)]}
+    return {'modules': [module._asdict() for module in request.services.modules.describe()]}
 
 
 def get_module(request, module_id):

@@ -48,9 +48,10 @@ class _Identity(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get('Content-Length', 0)))
         issued = _token(['service'], project=_project('service'))
         url = f'http://{self.headers["Host"]}/v3'
-        issued['token']['catalog'] = [{'type': 'identity', 'name': 'keystone', 'id': 'i', 'endpoints': [
-            {'id': interface, 'interface': interface, 'region': 'R', 'region_id': 'R', 'url': url}
-            for interface in ('internal', 'public', 'admin')]}]
+        issued['token']['catalog'] = [{
+            'type': 'identity', 'name': 'keystone', 'id': 'i', 'endpoints': [
+                {'id': interface, 'interface': interface, 'region': 'R', 'region_id': 'R',
+                 'url': url} for interface in ('internal', 'public', 'admin')]}]
         self._answer(201, issued, {'X-Subject-Token': SERVICE_TOKEN})
 
     def _version(self):

@@ -1,7 +1,7 @@
 """The stories in stories/: requests and answers, one file a resource.
 
-`keystone-*.yaml` runs behind keystonemiddleware, with names of keystone.TOKENS as tokens; all others
-run with noauth. Every story starts with the same data, see conftest.
+`keystone-*.yaml` runs behind keystonemiddleware, with names of keystone.TOKENS as tokens; all
+others run with noauth. Every story starts with the same data, see conftest.
 """
 
 import pathlib
@@ -19,7 +19,8 @@ def test_story(name, request):
         'authenticated' if name.startswith('keystone') else 'noauth')
     story = utils.load_yaml(yaml_file=str(STORIES / f'{name}.yaml'))
     suite = suitemaker.test_suite_from_dict(
-        unittest.TestLoader(), name, story, str(STORIES), 'rating.example', None, None, lambda: application, test_loader_name=name,
+        unittest.TestLoader(), name, story, str(STORIES), host='rating.example', port=None,
+        fixture_module=None, intercept=lambda: application, test_loader_name=name,
         handlers=[handler() for handler in handlers.RESPONSE_HANDLERS])
     result = unittest.TestResult()
 
