@@ -32,6 +32,9 @@ API_OPTS = [
                        help='Address on which the development server cloudkitty-api listens.'),
     cfg.PortOpt('port', default=8889, help='Port on which the development server cloudkitty-api '
                                            'listens. Behind a web server, set the port there.'),
+    cfg.IntOpt('limit_max', default=100000, min=1,
+               help='Largest page of a list that a caller may ask for. Lower it when answers get '
+                    'too big for the memory of the API.'),
 ]
 COLLECT_OPTS = [
     cfg.StrOpt('collector', default='gnocchi', help='Driver that collects usage.'),

@@ -7,6 +7,7 @@ from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
 from cloudkitty import db
 from cloudkitty import policy as policies
 from cloudkitty.api import faults, hooks, middleware, root
+from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
 # Outermost first. Each takes the application inside it and the service's configuration.
@@ -40,9 +41,10 @@ def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.Ba
 
     :raises ConfigurationError: the policy file cannot be read.
     """
-    services = hooks.Services(conf, database, storage, policies.Policy(conf))
+    services = hooks.Services(conf, database, storage, policies.Policy(conf),
+                              ModuleSet(conf, database))
     application = pecan.Pecan(
-        root.RootController(services), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
+        root.RootController(), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
         request_cls=hooks.Request, default_renderer='json', force_canonical=False,
         guess_content_type_from_ext=False)
     for wrap in reversed((*MIDDLEWARE, *AUTHENTICATION[conf.auth_strategy])):

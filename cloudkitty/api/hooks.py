@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from cloudkitty import context, dataframe, db, errors, policy
 from cloudkitty.api import faults, middleware
+from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
 METHODS = ('GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE')
@@ -16,12 +17,16 @@ JSON_TYPE = 'application/json'
 
 
 class Services(NamedTuple):
-    """What controllers work with; each request carries it as `request.services`."""
+    """What controllers work with; each request carries it as `request.services`.
+
+    :ivar modules: the installed rating modules.
+    """
 
     conf: cfg.ConfigOpts
     database: db.Database
     storage: storage_v2.BaseStorage
     policy: policy.Policy
+    modules: ModuleSet
 
 
 class Request(pecan.Request):

@@ -28,7 +28,7 @@ class AddressCheck:
         request = webob.Request(environ)
         try:
             texts = [request.path_info, *request.GET.keys(), *request.GET.values()]
-        except UnicodeDecodeError as exc:
+        except UnicodeError as exc:
             raise errors.InvalidInput(reason='The URL is not valid UTF-8.') from exc
         if any(BROKEN_TEXT.search(text) for text in texts):
             raise errors.InvalidInput(reason='The URL holds a character that cannot be stored.')

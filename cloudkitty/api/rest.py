@@ -130,10 +130,18 @@ def expose(*types, rule: str | None = None, **options):
             return _answer(definition, result)
 
         pecan.expose(content_type=hooks.JSON_TYPE)(answer)
-        pecan.util._cfg(answer)['argspec'] = inspect.getfullargspec(method)
+        pecan.util._cfg(answer)['argspec'] = _path_arguments(method, 'body' in options)
         return answer
 
     return decorate
+
+
+def _path_arguments(method, has_body):
+    """Return the arguments that path segments may fill: all but the body."""
+    spec = inspect.getfullargspec(method)
+    if not has_body:
+        return spec
+    return spec._replace(args=spec.args[:-1], defaults=(spec.defaults or ())[:-1] or None)
 
 
 def _answer(definition, result):

@@ -15,8 +15,8 @@ METHODS = rest.with_derived(['GET'])
 class RootController:
     """`/`."""
 
-    def __init__(self, services: hooks.Services):
-        self._versions = {'v1': v1.V1Controller(services), 'v2': v2.V2Controller()}
+    def __init__(self):
+        self._versions = {'v1': v1.V1Controller(), 'v2': v2.V2Controller()}
 
     @pecan.expose()
     def _route(self, segments, request):

@@ -87,12 +87,12 @@ class Boolean(wtypes.UserType):
 
 
 class Integer(wtypes.UserType):
-    """A JSON integer or its text, between bounds."""
+    """A JSON integer or its text, between bounds (those of a database integer by default)."""
 
     basetype = str
     name = 'integer'
 
-    def __init__(self, minimum: int, maximum: int = 2 ** 31 - 1):
+    def __init__(self, minimum: int = -2 ** 31, maximum: int = 2 ** 31 - 1):
         self.minimum = minimum
         self.maximum = maximum
 

@@ -6,11 +6,57 @@ import pkgutil
 import pecan
 import pecan.routing
 import webob.exc
+from wsme import types as wtypes
 
 from cloudkitty import errors, plugins, rating
-from cloudkitty.api import hooks, rest
+from cloudkitty.api import modules, rest, types
 
 LOG = logging.getLogger(__name__)
+
+
+class Module(wtypes.Base):
+    """A rating module."""
+
+    module_id = wtypes.wsattr(str, mandatory=True)
+    description = wtypes.wsattr(str)
+    enabled = wtypes.wsattr(types.boolean)
+    hot_config = wtypes.wsattr(types.boolean, name='hot-config')
+    priority = wtypes.wsattr(types.Integer())
+
+
+class ModuleCollection(wtypes.Base):
+    """The rating modules that are installed."""
+
+    modules = [Module]
+
+
+class ModulesController(rest.Controller):
+    """`/v1/rating/modules`."""
+
+    @rest.expose(ModuleCollection, rule='rating:list_modules')
+    def get_all(self):
+        return ModuleCollection(modules=[
+            Module(**module._asdict()) for module in pecan.request.services.modules.describe()])
+
+    @rest.expose(Module, str, rule='rating:get_module')
+    def get_one(self, module_id):
+        return Module(**modules.get_module(pecan.request.services, module_id)._asdict())
+
+    @rest.expose(None, str, body=Module, rule='rating:update_module', status_code=302)
+    def put(self, module_id, module):
+        for name in ('enabled', 'priority'):
+            if getattr(module, name) is None:
+                raise errors.InvalidInput(
+                    reason=f"Invalid input for field/attribute {name}. Value: 'None'. "
+                           'A value is expected.')
+        modules.update_module(pecan.request.services, module_id,
+                              enabled=_given(module.enabled), priority=_given(module.priority))
+        # Clients follow it and send the same PUT again, up to 30 times.
+        pecan.response.location = rest.location_of()
+
+
+def _given(value):
+    return None if value is wtypes.Unset else value
 
 
 class ModuleConfigController:
@@ -24,33 +70,36 @@ class ModuleConfigController:
     def _route(self, segments, request):
         """Authorise all that lies below, then go on to the module's controller."""
         rest.authorize('rating:module_config')
-        segments = segments or ['']
-        name = segments[0]
+        name, *rest_of_path = segments or ['']
         if not name:
             raise errors.MethodNotAllowed(allow=[])
         if name not in self._controllers:
             raise webob.exc.HTTPNotFound()
         controller = self._controllers[name]
-        if controller is None and any(segments[1:]):
+        if controller is not None:
+            return pecan.routing.lookup_controller(controller, rest_of_path, request)
+        if any(rest_of_path):
             raise webob.exc.HTTPNotFound()
-        if controller is None:
-            raise errors.Conflict(reason='Module is not configurable')
-        return pecan.routing.lookup_controller(controller, segments[1:], request)
+        raise errors.Conflict(reason='Module is not configurable')
 
 
 def _controller_of(name, module):
-    """Return an instance of the module's controller, None if it has none or cannot be loaded."""
-    if isinstance(module, Exception):
-        LOG.error('Rating module %s cannot be configured: %s', name, module)
+    """Return an instance of a module's controller, None if it has none or it cannot be loaded."""
+    try:
+        if isinstance(module, Exception):
+            raise module
+        controller = module.config_controller
+        if isinstance(controller, str):
+            controller = pkgutil.resolve_name(controller)
+        return controller() if controller else None
+    except Exception as exc:  # One broken module must not take the others with it.
+        LOG.error('The configuration of rating module %s cannot be served: %s', name, exc)
         return None
-    controller = module.config_controller
-    if isinstance(controller, str):
-        controller = pkgutil.resolve_name(controller)
-    return controller() if controller else None
 
 
 class RatingController(rest.Controller):
     """`/v1/rating`."""
 
-    def __init__(self, services: hooks.Services):
+    def __init__(self):
+        self.modules = ModulesController()
         self.module_config = ModuleConfigController()

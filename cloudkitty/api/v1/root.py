@@ -4,15 +4,14 @@ import pecan
 import pecan.routing
 import webob.exc
 
-from cloudkitty.api import hooks
 from cloudkitty.api.v1 import rating
 
 
 class V1Controller:
     """Children of `/v1`; `billing` is an old name of `rating`."""
 
-    def __init__(self, services: hooks.Services):
-        rating_controller = rating.RatingController(services)
+    def __init__(self):
+        rating_controller = rating.RatingController()
         self._children = {'rating': rating_controller, 'billing': rating_controller}
 
     @pecan.expose()

@@ -1,36 +1,15 @@
 """`/v2`: one table of endpoints."""
 
-import types
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
 import pecan
 import webob.exc
 
 from cloudkitty import errors
 from cloudkitty.api import hooks, query, rest
-
-
-class Endpoint(NamedTuple):
-    """What answers one method of one path.
-
-    :ivar handle: takes the request, the variable path segments, and the parameters by name;
-        returns what is rendered as JSON.
-    :ivar rule: policy rule, checked first.
-    :ivar parameters: what the query string may hold.
-    :ivar body: members of the JSON body; None: the method takes no body.
-    :ivar status: HTTP status of success.
-    """
-
-    handle: Callable[..., Any]
-    rule: str
-    parameters: Mapping[str, query.Parameter] = types.MappingProxyType({})
-    body: Mapping[str, query.Parameter] | None = None
-    status: int = 200
-
+from cloudkitty.api.v2 import dataframes, modules, scopes, summary
+from cloudkitty.api.v2.endpoint import Endpoint
 
 # Endpoints by path and method; a `*` takes any one segment.
-ROUTES: dict[tuple[str, ...], dict[str, Endpoint]] = {}
+ROUTES = dataframes.ROUTES | modules.ROUTES | scopes.ROUTES | summary.ROUTES
 
 
 def match(segments: list[str]) -> tuple[dict[str, Endpoint], list[str]]:
@@ -69,10 +48,15 @@ class V2Controller:
         """Authorise, read the parameters, let the endpoint answer."""
         request = pecan.request
         endpoint = request.endpoints[request.method]
-        rest.authorize(endpoint.rule, {'project_id': request.caller.project_id})
+        # The target is the caller's own project, so a caller without one matches it; what such a
+        # caller then sees is nothing.
+        rest.authorize(endpoint.rule, {'project_id': str(request.caller.project_id)})
         parameters = query.read_query(request.GET, endpoint.parameters)
         if endpoint.body is not None:
             parameters |= query.read_body(rest.read_json(request, is_required=True),
                                           endpoint.body)
+        limit_max = request.services.conf.api.limit_max
+        if parameters.get('limit', 0) > limit_max:
+            raise errors.InvalidInput(reason=f'limit must not be above {limit_max}')
         return rest.respond(endpoint.handle(request, *request.segments, **parameters),
                             endpoint.status)

@@ -1,0 +1,28 @@
+"""Rating modules as v1 and v2 show and change them."""
+
+from cloudkitty import errors
+from cloudkitty.api import hooks
+from cloudkitty.db import modules as db_modules
+from cloudkitty.rating.modules import Description
+
+
+def get_module(services: hooks.Services, name: str) -> Description:
+    """Return one module.
+
+    :raises NotFound: it is not installed.
+    """
+    for module in services.modules.describe():
+        if module.module_id == name:
+            return module
+    raise errors.NotFound(reason='Module not found.')
+
+
+def update_module(services: hooks.Services, name: str, *, enabled: bool | None = None,
+                  priority: int | None = None) -> None:
+    """Set what is not None; the same twice changes nothing.
+
+    :raises NotFound: it is not installed.
+    """
+    get_module(services, name)
+    services.database.write(lambda connection: db_modules.update(
+        connection, name, enabled=enabled, priority=priority))

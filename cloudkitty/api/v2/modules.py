@@ -1,0 +1,48 @@
+"""`/v2/rating/modules`."""
+
+from cloudkitty.api import modules, query
+from cloudkitty.api.v2.endpoint import Endpoint
+
+_WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
+          'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
+
+
+def _boolean(value):
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower() if isinstance(value, (str, int)) else None
+    if word not in _WORDS:
+        raise ValueError(f'{value!r} is not a boolean')
+    return _WORDS[word]
+
+
+def _priority(value):
+    if not isinstance(value, int):
+        raise ValueError(f'{value!r} is not an integer')
+    return query.integer(1)(value)
+
+
+def list_modules(request):
+    return {'modules': [module._asdict() for module in request.services.modules.describe()]}
+
+
+def get_module(request, module_id):
+    return modules.get_module(request.services, module_id)._asdict()
+
+
+def update_module(request, module_id, *, enabled, priority):
+    modules.update_module(request.services, module_id, enabled=enabled, priority=priority)
+
+
+ROUTES = {
+    ('rating', 'modules'): {
+        'GET': Endpoint(list_modules, 'v2_rating:list_modules'),
+    },
+    ('rating', 'modules', '*'): {
+        'GET': Endpoint(get_module, 'v2_rating:get_module'),
+        'PUT': Endpoint(update_module, 'v2_rating:update_module', status=204, body={
+            'enabled': query.one(_boolean),
+            'priority': query.one(_priority),
+        }),
+    },
+}

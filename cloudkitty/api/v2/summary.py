@@ -1,0 +1,38 @@
+"""`/v2/summary`."""
+
+from datetime import UTC, datetime
+
+from cloudkitty.api import query
+from cloudkitty.api.v2.endpoint import Endpoint, viewer_of
+from cloudkitty.report import EMPTY, Report, Selection
+
+TABLE = 'table'
+OBJECT = 'object'
+
+
+def get_summary(request, *, groupby, response_format, custom_fields, **selection):
+    viewer = viewer_of(request)
+    if viewer.sees_nothing:
+        return {'total': EMPTY.total, 'columns': EMPTY.columns, 'results': EMPTY.rows}
+    report = Report(request.services.storage, request.services.conf.collect.scope_key)
+    table = report.summary(viewer, Selection(**selection), groupby=groupby,
+                           custom_fields=custom_fields, now=datetime.now(UTC))
+    if response_format == OBJECT:
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        return {'total': table.total, 'results': rows, 'format': OBJECT}
+    return {'total': table.total, 'columns': table.columns, 'results': table.rows,
+            'format': TABLE}
+
+
+ROUTES = {
+    ('summary',): {
+        'GET': Endpoint(get_summary, 'summary:get_summary', query.PAGE | {
+            'begin': query.TIME,
+            'end': query.TIME,
+            'groupby': query.many(default=()),
+            'filters': query.map_many(),
+            'response_format': query.one(query.choice(TABLE, OBJECT), default=TABLE),
+            'custom_fields': query.one(query.text),
+        }),
+    },
+}

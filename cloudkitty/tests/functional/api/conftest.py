@@ -1,0 +1,81 @@
+"""Fixtures of the API tests: an application with data, and callers."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from oslo_config import cfg
+
+from cloudkitty import conf as configuration
+from cloudkitty.api import app
+from cloudkitty.dataframe import DataFrame, DataPoint
+from cloudkitty.db import scopes
+from cloudkitty.storage.v2 import sql
+from cloudkitty.tests.functional.api import keystone
+
+HOUR = timedelta(hours=1)
+BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
+IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
+
+
+def _point(project, qty, price, **groupby):
+    return DataPoint('instance', qty, price, {'project_id': project, **groupby},
+                     {'flavor_name': 'm1'})
+
+
+def _frames():
+    """Two hours of two projects; an address only in the first hour of p1."""
+    for hour in range(2):
+        begin = BEGIN + hour * HOUR
+        usage = {'instance': [_point('p1', '1', '0.25', id='u1', name='a:b')]}
+        if hour == 0:
+            usage['ip'] = [_point('p1', '1', '0.1', id="O'Brien")]
+        yield 'p1', DataFrame(begin, begin + HOUR, usage)
+        yield 'p2', DataFrame(begin, begin + HOUR,
+                              {'instance': [_point('p2', '2', '0.5000000000000000000000000001',
+                                                   id='u2')]})
+
+
+@pytest.fixture
+def storage(conf, database):
+    """The default storage with a few frames."""
+    opened = sql.SQLStorage(conf)
+    for scope_id, frame in _frames():
+        opened.push([frame], scope_id)
+    yield opened
+    opened.database.engine.dispose()
+
+
+@pytest.fixture
+def known_scopes(database):
+    """Three scopes, the last one switched off."""
+    names = ['p1', 'p2', 'p3']
+    with database.writer() as connection:
+        scopes.record_seen(connection, IDENTITY, names, now=BEGIN, initial_mark=BEGIN,
+                           final_mark=BEGIN)
+        connection.execute(scopes.models.scopes.update().values(active=False).where(
+            scopes.models.scopes.c.identifier == 'p3'))
+    return names
+
+
+@pytest.fixture
+def noauth(conf, database, storage, known_scopes):
+    """The application for which everybody is the administrator."""
+    conf.set_override('auth_strategy', 'noauth')
+    return app.build(conf, database=database, storage=storage)
+
+
+@pytest.fixture(scope='session')
+def identity_service():
+    """A Keystone that knows a few tokens, see keystone.TOKENS."""
+    with keystone.serve() as url:
+        yield url
+
+
+@pytest.fixture
+def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes):
+    """The application behind keystonemiddleware."""
+    path = tmp_path / 'keystone.conf'
+    path.write_text(keystone.middleware_options(identity_service))
+    secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
+    secured.set_override('connection', conf.database.connection, 'database')
+    return app.build(secured, database=database, storage=storage)
