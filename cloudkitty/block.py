@@ -3,7 +3,7 @@
 Version 1 is the byte 0x01, then a zlib stream (RFC 1950) of three lines of ASCII text, each a
 list joined by commas, all of one length:
 
-1. series ids in ascending order, the first as it is, each other as the difference to the one before;
+1. series ids in ascending order, the first as it is, each other as the difference to the last;
 2. quantities, as Decimal's text;
 3. prices, the same.
 

@@ -188,20 +188,6 @@ def _first_binary(words):
     return 'configuration'
 
 
-def register_driver(conf: cfg.ConfigOpts, group: str, options: list[cfg.Opt]) -> cfg.ConfigOpts:
-    """Register a driver's *options* and return its section, each value checked.
-
-    :raises ConfigurationError: a value is not allowed; the text names file, option and reason.
-    """
-    conf.register_opts(options, group=group)
-    try:
-        for option in options:
-            conf[group][option.dest]
-    except (cfg.Error, ValueError) as exc:
-        raise errors.ConfigurationError(reason=f'{_sources(conf)}: {exc}') from exc
-    return conf[group]
-
-
 def _sources(conf):
     try:
         return ', '.join(conf.config_file or []) or 'configuration'

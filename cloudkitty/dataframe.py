@@ -19,7 +19,8 @@ from cloudkitty import errors, timeframe
 # digits, half to even. Sums are never rounded (SUM_CONTEXT).
 # Source: contract rating, section 4.5.
 CONTEXT = decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN,
-                          traps=[decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow])
+                          traps=[decimal.InvalidOperation, decimal.DivisionByZero,
+                                 decimal.Overflow])
 SUM_CONTEXT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
                               traps=[decimal.InvalidOperation, decimal.Inexact])
 # For conversions that must round, yet at a place far behind the 28th digit.
@@ -72,7 +73,7 @@ def render_decimal(number: Decimal) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """Return *value* as JSON; a decimal is a number with all its digits, a datetime ISO 8601 UTC."""
+    """Return *value* as JSON; a decimal with all its digits, a datetime in ISO 8601, UTC."""
     return orjson.dumps(value, default=_json_default, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 

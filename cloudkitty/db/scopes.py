@@ -153,7 +153,8 @@ def record_seen(connection: sa.Connection, identity: Identity, scope_ids: Iterab
     added = listed - known.keys()
     fresh = [{**identity._asdict(), 'identifier': scope_id, 'active': True,
               'last_processed_timestamp': timeframe.to_naive(initial_mark),
-              'scope_activation_toggle_date': timeframe.to_naive(now)} for scope_id in sorted(added)]
+              'scope_activation_toggle_date': timeframe.to_naive(now)}
+             for scope_id in sorted(added)]
     for chunk in _chunks(fresh):
         connection.execute(sa.insert(_SCOPES), chunk)
     vanished = [key for scope_id, (key, final) in known.items()

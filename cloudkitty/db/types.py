@@ -25,9 +25,9 @@ def name(length: int) -> sa.types.TypeEngine:
 
 def text() -> sa.types.TypeEngine:
     """Return a type for text of any length, compared exactly."""
-    return sa.Text().with_variant(
-        mysql.LONGTEXT(charset='utf8mb4', collation='utf8mb4_nopad_bin'), 'mysql', 'mariadb').with_variant(
-            sa.Text(collation='C'), 'postgresql')
+    mysql_text = mysql.LONGTEXT(charset='utf8mb4', collation='utf8mb4_nopad_bin')
+    return (sa.Text().with_variant(mysql_text, 'mysql', 'mariadb')
+            .with_variant(sa.Text(collation='C'), 'postgresql'))
 
 
 def blob() -> sa.types.TypeEngine:

@@ -96,6 +96,7 @@ class Daemon:
     program = ''
     package = ''
     ready_path = '/'
+    stop_signal = signal.SIGTERM
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -118,9 +119,15 @@ class Daemon:
         """Return the command line without the program."""
         return []
 
+    def command(self) -> list[str]:
+        """Return the whole command line.
+
+        :raises ServiceFailed: the program is missing.
+        """
+        return [find(self.program, self.package), *self.arguments()]
+
     def start(self) -> None:
         """Start, or start again on the same port and data; return when it answers."""
-        path = find(self.program, self.package)
         self.folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(START_ATTEMPTS):
             # Between free_port() and the start, somebody else may take the port: try another.
@@ -128,9 +135,8 @@ class Daemon:
                 self.port = free_port()
             self.prepare()
             with open(self.log_path, 'ab') as log:
-                self._process = subprocess.Popen([path, *self.arguments()], stdout=log,
-                                                 stderr=log, stdin=subprocess.DEVNULL,
-                                                 start_new_session=True)
+                self._process = subprocess.Popen(self.command(), stdout=log, stderr=log,
+                                                 stdin=subprocess.DEVNULL, start_new_session=True)
             wait_until(lambda: self._has_ended() or self.is_ready(), deadline_s=READY_S,
                        what=f'start of {self.program}, see {self.log_path}')
             if not self._has_ended():
@@ -148,7 +154,7 @@ class Daemon:
 
     def stop(self) -> None:
         """End it in order; harmless when it is not running."""
-        self._end(signal.SIGTERM)
+        self._end(self.stop_signal)
 
     def kill(self) -> None:
         """End it as a crash would."""

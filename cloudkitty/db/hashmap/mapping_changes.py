@@ -87,5 +87,6 @@ def _same(name, value, current):
     if value is None or value == '' or value == current:
         return True
     if isinstance(value, datetime):
-        return current is not None and value.replace(microsecond=0) == current.replace(microsecond=0)
+        return (current is not None
+                and value.replace(microsecond=0) == current.replace(microsecond=0))
     return name.endswith('_id') and name != 'tenant_id' and values.uuid_of(value) == current

@@ -26,7 +26,7 @@ def uuid_of(text: str | None) -> str | None:
 
 
 def has_id(column: sa.Column, text: str) -> sa.ColumnElement:
-    """Return the condition that *column* holds the identifier *text*; an odd one matches nothing."""
+    """Return the condition that *column* holds the id *text*; an odd one matches nothing."""
     identifier = uuid_of(text)
     return sa.false() if identifier is None else column == identifier
 

@@ -148,7 +148,8 @@ class ServiceRules:
         """Return those attributes of the day that rules ask for."""
         if not self._fields or self._fields.isdisjoint(calendar):
             return ()
-        return tuple((name, repr(calendar[name])) for name in sorted(self._fields & calendar.keys()))
+        asked = sorted(self._fields & calendar.keys())
+        return tuple((name, repr(calendar[name])) for name in asked)
 
     def _plan(self, attributes, defects):
         buckets = defaultdict(plan.Bucket)

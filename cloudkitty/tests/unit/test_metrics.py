@@ -213,8 +213,8 @@ def test_the_collector_checks_its_own_parameters():
 
 @pytest.mark.parametrize('value, expected', [
     (1, 1), (0, 0), (-2, -2), (True, 1), (2.5, Fraction(5, 2)), (0.1, Fraction(1, 10)),
-    ('1/1048576', Fraction(1, 1048576)), ('2.5', Fraction(5, 2)), ('1e3', 1000), ('-1/3', -Fraction(1, 3)),
-    (1e-7, Fraction(1, 10**7)),
+    ('1/1048576', Fraction(1, 1048576)), ('2.5', Fraction(5, 2)), ('1e3', 1000),
+    ('-1/3', -Fraction(1, 3)), (1e-7, Fraction(1, 10**7)),
 ])
 def test_factors_and_offsets_are_exact(value, expected):
     metric = parse_one(factor=value, offset=value)

@@ -15,6 +15,7 @@ from cloudkitty.timeframe import Period
 
 HOUR = timedelta(hours=1)
 MARK = datetime(2024, 5, 1, tzinfo=UTC)
+BROKEN = errors.CollectError(collector='fake', reason='broken')
 METRICS = {'cpu': 'cpu', 'disk@#space': 'space'}
 
 
@@ -85,7 +86,7 @@ def test_a_period_without_usage_moves_the_mark_and_stores_nothing(build):
     assert set(storage.frames) == used
 
 
-def fail_at(*places, error=errors.CollectError(collector='fake', reason='broken')):
+def fail_at(*places, error=BROKEN):
     def usage(metric, scope_id, at):
         if (metric, scope_id, (at - MARK) // HOUR) in places:
             raise error

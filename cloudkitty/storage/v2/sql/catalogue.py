@@ -42,7 +42,8 @@ class Catalogue:
         self._series = {}
         self._entries = {}
 
-    def scope_numbers(self, connection: sa.Connection, identifiers: Iterable[str]) -> dict[str, int]:
+    def scope_numbers(self, connection: sa.Connection,
+                      identifiers: Iterable[str]) -> dict[str, int]:
         """Return the numbers of scopes; those that have none get one."""
         found = self.find_scopes(connection, identifiers)
         missing = sorted(set(identifiers) - found.keys())

@@ -1,4 +1,4 @@
-"""What callers ask of rated data, parsed into values. Pure; nothing of it is ever pasted into SQL."""
+"""What callers ask of rated data, parsed into values. Pure; nothing is ever pasted into SQL."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -92,7 +92,8 @@ def test_w4_a_scope_replaces_one_level_only(qty, others, own):
 
 
 W5 = [flat('0.5'), flat('3', level=level(5)), flat('4.5', level=level(8))]
-W5_APART = [flat('0.5'), flat('3', level=level(5), group='g'), rate('0.5', level=level(7), group='g')]
+W5_APART = [flat('0.5'), flat('3', level=level(5), group='g'),
+            rate('0.5', level=level(7), group='g')]
 
 
 @pytest.mark.parametrize('rules, qty, expected', [

@@ -1,0 +1,45 @@
+"""Run pytest with a PostgreSQL and a MariaDB to talk to: those that answer, or new ones.
+
+Started by tools/test, which has installed what is needed.
+"""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from cloudkitty.tests import databases, services
+
+SERVERS = {'CLOUDKITTY_TEST_POSTGRESQL': databases.PostgreSQL,
+           'CLOUDKITTY_TEST_MARIADB': databases.MariaDB}
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    with contextlib.ExitStack() as stack:
+        # Not in the project's tree: the servers' own users must be able to reach it.
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='ck-test-')))
+        folder.chmod(0o755)
+        variables = {name: os.environ.get(name) or _url(stack, kind, folder)
+                     for name, kind in SERVERS.items()}
+        command = [sys.executable, '-m', 'pytest', '-n', '2', *sys.argv[1:]]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}).returncode
+
+
+def _url(stack, kind, folder):
+    """Return the URL of the server on the standard port, or of one that *stack* ends."""
+    if databases.answers(kind.standard_url):
+        return kind.standard_url
+    print(f'tools/test: starting {kind.title}', file=sys.stderr)
+    return stack.enter_context(kind(folder / kind.program)).url
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except services.ServiceFailed as exc:
+        sys.exit(f'tools/test: {exc}')
+    except KeyboardInterrupt:
+        sys.exit(130)
