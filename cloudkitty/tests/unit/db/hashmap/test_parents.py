@@ -1,6 +1,5 @@
 """Services, fields and groups, on every database."""
 
-import uuid
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +9,7 @@ from cloudkitty.db import models, modules
 from cloudkitty.db.hashmap import fields, groups, services
 
 NOW = datetime(2024, 5, 1, 12, 0, 7, 250, tzinfo=UTC)
-NOBODY = str(uuid.uuid4())
+NOBODY = '3f1b0b5e-7a0c-4c55-9d0a-4b8a1f6f2f11'
 
 
 def test_a_service_is_created_listed_and_deleted(any_database):
