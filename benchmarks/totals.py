@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import webtest
+import webob
 from oslo_config import cfg
 
 from benchmarks.figure import Figure
@@ -39,10 +39,11 @@ def measure(folder: Path) -> list[Figure]:
     storage = SQLStorage(conf)
     storage.init()
     points = _fill(storage)
-    client = webtest.TestApp(app.build(conf, database=storage.database, storage=storage))
+    application = app.build(conf, database=storage.database, storage=storage)
     figures = [Figure('points stored', points)]
     for name, (path, target) in QUESTIONS.items():
-        figures.append(Figure(f'month total {name}', _best_ms(client, path), 'ms', at_most=target))
+        figures.append(Figure(f'month total {name}', _median_ms(application, path), 'ms',
+                              at_most=target))
     size = sum(file.stat().st_size for file in folder.glob('rated.sqlite*'))
     figures.append(Figure('bytes per point, everything included', size / points, 'bytes'))
     return figures
@@ -65,11 +66,11 @@ def _frame(series, hour):
     return frame
 
 
-def _best_ms(client, path):
+def _median_ms(application, path):
     times = []
     for _ in range(ROUNDS):
         begin = time.perf_counter()
-        answer = client.get(f'{path}&limit=1000')
+        answer = webob.Request.blank(f'{path}&limit=1000').get_response(application)
         times.append(time.perf_counter() - begin)
         assert answer.json['total'] > 0
     return sorted(times)[len(times) // 2] * 1000

@@ -18,14 +18,18 @@ SERIES = models.rated_series
 ROWS_AT_ONCE = 500
 
 
-class Stored(NamedTuple):
-    """A point as it was read, aware UTC bounds."""
+class StoredFrame(NamedTuple):
+    """The wanted points of one scope in one period.
+
+    :ivar begin, end: the period, aware UTC.
+    :ivar points: (series id, quantity, price), at least one.
+    :ivar entries: what the series ids stand for.
+    """
 
     begin: datetime
     end: datetime
-    entry: catalogues.Entry
-    qty: Decimal
-    price: Decimal
+    points: list[tuple[int, Decimal, Decimal]]
+    entries: dict[int, catalogues.Entry]
 
 
 class Choice(NamedTuple):
@@ -99,8 +103,8 @@ def _parts(connection, statement):
 
 
 def read(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Choice,
-         statement: sa.Select, window: query.Window) -> Iterator[Stored]:
-    """Yield the points of the frames that *statement* finds; a bounded number is held in memory.
+         statement: sa.Select, window: query.Window) -> Iterator[StoredFrame]:
+    """Yield the frames that *statement* finds, in its order; a bounded number is held in memory.
 
     :param statement: see frames(); selects at least the key, end and block.
     """
@@ -114,11 +118,15 @@ def read(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Cho
         entries = catalogue.entries(connection, wanted)
         for row, columns in decoded:
             begin, end = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
-            calendar = timeframe.calendar_of(begin)
-            for series_id, qty, price in zip(*columns, strict=True):
-                entry = entries.get(series_id)
-                if entry is not None and _fits(entry, calendar, calendar_filters):
-                    yield Stored(begin, end, entry, qty, price)
+            points = list(zip(*columns, strict=True))
+            if choice.series is not None:
+                points = [point for point in points if point[0] in wanted]
+            if calendar_filters:
+                calendar = timeframe.calendar_of(begin)
+                points = [point for point in points
+                          if _fits(entries[point[0]], calendar, calendar_filters)]
+            if points:
+                yield StoredFrame(begin, end, points, entries)
 
 
 def _fits(entry, calendar, filters):
@@ -126,9 +134,12 @@ def _fits(entry, calendar, filters):
                for name, values in filters.items())
 
 
-def point_of(stored: Stored) -> DataPoint:
-    """Return *stored* as callers see it, calendar attributes included."""
-    own = stored.entry.series.groupby
-    calendar = FrozenDict({name: own.get(name, value) for name, value in
-                           timeframe.calendar_of(stored.begin).items()})
-    return DataPoint.of(stored.entry.series, stored.qty, stored.price, calendar)
+def points_of(frame: StoredFrame) -> Iterator[tuple[str, DataPoint]]:
+    """Yield (metric, point) of *frame* as callers see them, calendar attributes included."""
+    calendar = FrozenDict(timeframe.calendar_of(frame.begin))
+    for series_id, qty, price in frame.points:
+        entry = frame.entries[series_id]
+        own = entry.series.groupby.keys() & calendar.keys()
+        shown = calendar if not own else FrozenDict(
+            {name: value for name, value in calendar.items() if name not in own})
+        yield entry.metric, DataPoint.of(entry.series, qty, price, shown)

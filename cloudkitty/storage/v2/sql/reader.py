@@ -74,8 +74,7 @@ class Reader:
                 key = tuple(row[f'g{n}'] for n in range(len(groups)))
                 sums.add(key, row['qty'], row['price'], row['points'])
         for part in edges.parts:
-            for point in self._points(window._replace(begin=part.begin, end=part.end)):
-                sums.add(self._key(point, groups), point.qty, point.price, 1)
+            self._add_points(sums, window._replace(begin=part.begin, end=part.end), groups)
         rows = [_row(window, groups, key, _outputs(fields, *total))
                 for key, total in sorted(sums.by_key.items())]
         return {'total': len(rows), 'results': wanted.of(rows)}
@@ -101,40 +100,67 @@ class Reader:
 
     def _from_points(self, window, groups, fields, wanted):
         """Answer what needs single points: groups by period, and functions such as max."""
-        values = {}
-        for point in self._points(window):
-            columns = values.setdefault(self._key(point, groups), [[] for _ in fields])
-            for column, field in zip(columns, fields, strict=True):
-                number = _field_of(point, field.field)
-                if number is not None:
-                    column.append(number)
-        rows = []
-        for key in sorted(values):
-            outputs = {field.alias: query.aggregate(field.function, column, _exact_sum)
-                       for field, column in zip(fields, values[key], strict=True)}
-            rows.append(_row(window, groups, key, outputs))
+        if all((field.function, field.field) in query.ROLLED_UP for field in fields):
+            sums = _Sums()
+            self._add_points(sums, window, groups)
+            outputs = {key: _outputs(fields, *total) for key, total in sums.by_key.items()}
+        else:
+            outputs = self._functions(window, groups, fields)
+        rows = [_row(window, groups, key, outputs[key]) for key in sorted(outputs)]
         return {'total': len(rows), 'results': wanted.of(rows)}
 
-    def _points(self, window) -> Iterator[points.Stored]:
+    def _add_points(self, sums, window, groups):
+        """Add the points of *window* to *sums*, by group."""
+        keys = _Keys(self, groups)
+        found = {}
+        with decimal.localcontext(SUM_CONTEXT):
+            for frame in self._frames(window):
+                totals = found.setdefault(keys.of_frame(frame), {})
+                for series_id, qty, price in frame.points:
+                    part = keys.of_series(series_id, frame)
+                    total = totals.get(part)
+                    if total is None:
+                        total = totals[part] = [ZERO, ZERO, 0]
+                    total[0] += qty
+                    total[1] += price
+                    total[2] += 1
+        for of_frame, totals in found.items():
+            for of_series, total in totals.items():
+                sums.add(keys.join(of_frame, of_series), *total)
+
+    def _functions(self, window, groups, fields):
+        """Return the outputs of *fields* by group key."""
+        keys = _Keys(self, groups)
+        values = {}
+        for frame in self._frames(window):
+            of_frame = keys.of_frame(frame)
+            for point in frame.points:
+                key = keys.join(of_frame, keys.of_series(point[0], frame))
+                columns = values.setdefault(key, [[] for _ in fields])
+                for column, field in zip(columns, fields, strict=True):
+                    number = _field_of(point, frame, field.field)
+                    if number is not None:
+                        column.append(number)
+        return {key: {field.alias: query.aggregate(field.function, column, _exact_sum)
+                      for field, column in zip(fields, columns, strict=True)}
+                for key, columns in values.items()}
+
+    def _frames(self, window) -> Iterator[points.StoredFrame]:
         choice = points.choose(self.connection, window, self.catalogue.scope_key)
         statement = points.frames(choice, window.begin, window.end, *KEY, points.FRAMES.c.end,
                                   points.FRAMES.c.block)
-        yield from points.read(self.connection, self.catalogue, choice, statement, window)
+        return points.read(self.connection, self.catalogue, choice, statement, window)
 
-    def _key(self, point, groups):
-        attributes = point.entry.series.groupby
-        calendar = timeframe.calendar_of(point.begin)
-        key = []
-        for name in groups:
-            if name == query.TYPE:
-                key.append(point.entry.metric)
-            elif name == query.TIME:
-                key.append((point.begin, point.end))
-            elif name == self.catalogue.scope_key:
-                key.append(self.catalogue.identifier(self.connection, point.entry.scope))
-            else:
-                key.append(str(attributes.get(name, calendar.get(name, ''))))
-        return tuple(key)
+    def group_value(self, entry: catalogues.Entry, name: str) -> str | None:
+        """Return what a series has for a group; None: the period says it."""
+        if name == query.TYPE:
+            return entry.metric
+        if name == self.catalogue.scope_key:
+            return self.catalogue.identifier(self.connection, entry.scope)
+        value = entry.series.groupby.get(name)
+        if value is None and (name in timeframe.CALENDAR_KEYS or name == query.TIME):
+            return None
+        return str(entry.series.groupby.get(name, ''))
 
     def retrieve(self, window: query.Window, wanted: Slice) -> dict:
         """Return what BaseStorage.retrieve() promises."""
@@ -149,13 +175,10 @@ class Reader:
         """Look at every point, because only some of a frame's may be wanted."""
         statement = points.frames(choice, window.begin, window.end, *KEY, points.FRAMES.c.end,
                                   points.FRAMES.c.block)
-        end = None if wanted.limit is None else wanted.offset + wanted.limit
-        page, count = [], 0
-        for point in points.read(self.connection, self.catalogue, choice, statement, window):
-            if count >= wanted.offset and (end is None or count < end):
-                page.append(point)
-            count += 1
-        return {'total': count, 'dataframes': _frames(page)}
+        page = _Page(wanted)
+        for frame in points.read(self.connection, self.catalogue, choice, statement, window):
+            page.add(frame)
+        return {'total': page.count, 'dataframes': page.frames()}
 
     def _page_of_frames(self, window, choice, wanted):
         """Find the frames of the page by their number of points; open no other block."""
@@ -179,9 +202,75 @@ class Reader:
         # The statement also finds frames of other scopes that begin with the first of the page.
         skipped -= sum(row.points for row in keys if row.begin == first.begin
                        and (row.scope_id, row.origin) < (first.scope_id, first.origin))
-        page = Slice(wanted.offset - skipped, wanted.limit)
-        found = list(points.read(self.connection, self.catalogue, choice, statement, window))
-        return {'total': count, 'dataframes': _frames(page.of(found))}
+        page = _Page(Slice(wanted.offset - skipped, wanted.limit))
+        for frame in points.read(self.connection, self.catalogue, choice, statement, window):
+            page.add(frame)
+        return {'total': count, 'dataframes': page.frames()}
+
+
+class _Keys:
+    """Finds the group of a point; what follows from its series is looked up once a series."""
+
+    def __init__(self, reader, groups):
+        self._reader = reader
+        self._groups = groups
+        self._has_time = query.TIME in groups
+        self._has_calendar = any(name in timeframe.CALENDAR_KEYS for name in groups)
+        self._of_series = {}
+
+    def of_frame(self, frame):
+        """Return the part of the key that the period says."""
+        values = []
+        calendar = timeframe.calendar_of(frame.begin) if self._has_calendar else {}
+        if self._has_time or self._has_calendar:
+            values = [(frame.begin, frame.end) if name == query.TIME else calendar.get(name)
+                      for name in self._groups]
+        return tuple(values)
+
+    def of_series(self, series_id, frame):
+        """Return the part of the key that the series says."""
+        values = self._of_series.get(series_id)
+        if values is None:
+            entry = frame.entries[series_id]
+            values = tuple(None if name == query.TIME else self._reader.group_value(entry, name)
+                           for name in self._groups)
+            self._of_series[series_id] = values
+        return values
+
+    @staticmethod
+    def join(of_frame, of_series):
+        """Return the whole key; what the series says wins."""
+        if not of_frame:
+            return of_series
+        return tuple(period if own is None else own
+                     for period, own in zip(of_frame, of_series, strict=True))
+
+
+class _Page:
+    """Counts points, and keeps those of a slice."""
+
+    def __init__(self, wanted):
+        self._begin = wanted.offset
+        self._end = None if wanted.limit is None else wanted.offset + wanted.limit
+        self._kept = []
+        self.count = 0
+
+    def add(self, frame):
+        first = max(self._begin - self.count, 0)
+        last = None if self._end is None else max(self._end - self.count, 0)
+        self.count += len(frame.points)
+        inside = frame.points[first:last]
+        if inside:
+            self._kept.append(frame._replace(points=inside))
+
+    def frames(self):
+        """Return what was kept as frames; scopes that share a period share a frame."""
+        found = {}
+        for kept in self._kept:
+            frame = found.setdefault((kept.begin, kept.end), DataFrame(kept.begin, kept.end))
+            for metric, point in points.points_of(kept):
+                frame.add_point(point, metric)
+        return [DataFrame(*bounds, frame.usage) for bounds, frame in sorted(found.items())]
 
 
 class _Sums:
@@ -223,23 +312,14 @@ def _row(window, groups, key, outputs):
     return {'begin': begin, 'end': end, **outputs, **values}
 
 
-def _field_of(point, name):
+def _field_of(point, frame, name):
     """Return the number that *name* is in a point; None: it has none."""
+    series_id, qty, price = point
     if name in ('qty', 'price'):
-        return getattr(point, name)
-    value = point.entry.series.metadata.get(name)
+        return qty if name == 'qty' else price
+    value = frame.entries[series_id].series.metadata.get(name)
     try:
         return None if value is None or isinstance(value, bool) else to_decimal(value)
     except errors.InvalidInput:
         return None
 
-
-def _frames(page):
-    """Return *page* as frames; scopes that share a period share a frame."""
-    frames = {}
-    for point in page:
-        bounds = (point.begin, point.end)
-        if bounds not in frames:
-            frames[bounds] = DataFrame(*bounds)
-        frames[bounds].add_point(points.point_of(point), point.entry.metric)
-    return [DataFrame(*bounds, frame.usage) for bounds, frame in sorted(frames.items())]
