@@ -159,12 +159,13 @@ class Client:
                     method, f'{self.url}/{path}', stream=True, verify=self._verify,
                     timeout=self.timeout_s, **arguments) as response:
                 return response.status_code, self._read(response, deadline)
-        except requests.RequestException as exc:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
             raise self._unreachable(_cause(exc)) from exc
 
     def _read(self, response, deadline):
         body = bytearray()
-        for chunk in response.iter_content(CHUNK_SIZE_BYTES):
+        # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
+        while chunk := response.raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
             body += chunk
             if len(body) > self.answer_size_max:
                 raise self._error(errors.CollectError,
