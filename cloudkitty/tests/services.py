@@ -110,10 +110,6 @@ class Daemon:
     def address(self) -> str:
         return f'127.0.0.1:{self.port}'
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
     def prepare(self) -> None:
         """Make what the program needs; called before each start."""
 
