@@ -103,8 +103,8 @@ class PrometheusCollector(collector.BaseCollector):
                 collector=self.collector_name,
                 reason=f'{self.client.safe_url}: unexpected answer for {metric.name}') from exc
         for reason, count in skipped.items():
-            LOG.warning('Metric %s: %d %s skipped, scopes %.200s, periods that begin %s to %s',
-                        metric.key, count, reason, ', '.join(scope_ids), periods[0].begin,
+            LOG.warning('Metric %s: %d %s skipped, scopes %.200r, periods that begin %s to %s',
+                        metric.key, count, reason, list(scope_ids), periods[0].begin,
                         periods[-1].begin)
         return found
 

@@ -119,4 +119,3 @@ def test_collecting_goes_on_when_the_server_is_back(conf, tmp_path):
             list(driver.collect('test_vcpus', history.PERIODS, NAMES))
         server.resume()
         assert list(driver.collect('test_vcpus', history.PERIODS, NAMES)) == whole
-

@@ -1,8 +1,9 @@
 """The services that tests, demo and benchmarks stand on."""
 
 import pytest
+import requests
 
-from cloudkitty.tests import services
+from cloudkitty.tests import faults, services
 
 
 def test_a_missing_program_names_the_debian_package(tmp_path, monkeypatch):

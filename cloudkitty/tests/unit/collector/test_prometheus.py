@@ -182,7 +182,8 @@ def test_a_point_has_everything_of_its_definition(build, server):
 
 
 @pytest.mark.parametrize('series', [
-    None, 5, 'x', {}, {'metric': {}}, {'metric': {}, 'value': []}, {'metric': None, 'value': [0, '1']},
+    None, 5, 'x', {}, {'metric': {}}, {'metric': {}, 'value': []},
+    {'metric': None, 'value': [1714525200, '1']},
     {'metric': {}, 'value': [1714525200, 'one']}, {'metric': {}, 'value': [1714525200, None]},
     {'metric': {}, 'value': [5, '1']}, {'metric': {}, 'histogram': [1714525200, {}]},
 ])
