@@ -152,16 +152,7 @@ def parse(conf: Any, *, scope_key: str,
 
 def _definitions(conf):
     """Yield (metric name, where it stands, unchecked definition)."""
-    if not isinstance(conf, Mapping):
-        raise errors.InvalidInput(reason=f'the file must hold the key metrics, not {_show(conf)}.')
-    for key in conf:
-        if key != 'metrics':
-            raise errors.InvalidInput(reason=f'unknown key {_show(key)}; allowed: metrics.')
-    metrics = conf.get('metrics')
-    if not isinstance(metrics, Mapping) or not metrics:
-        raise errors.InvalidInput(reason='metrics must be a mapping of metric names to '
-                                         f'definitions, at least one, not {_show(metrics)}.')
-    for name, value in metrics.items():
+    for name, value in _checked_top(conf).items():
         where = f'metric {_show(name)}'
         try:
             _metric_name(name)
@@ -174,6 +165,20 @@ def _definitions(conf):
         else:
             for number, definition in enumerate(value, 1):
                 yield name, f'{where}, definition {number}', definition
+
+
+def _checked_top(conf):
+    """Return the mapping of metric names."""
+    if not isinstance(conf, Mapping):
+        raise errors.InvalidInput(reason=f'the file must hold the key metrics, not {_show(conf)}.')
+    unknown = [key for key in conf if key != 'metrics']
+    if unknown:
+        raise errors.InvalidInput(reason=f'unknown key {_show(unknown[0])}; allowed: metrics.')
+    found = conf.get('metrics')
+    if not isinstance(found, Mapping) or not found:
+        raise errors.InvalidInput(reason='metrics must be a mapping of metric names to '
+                                         f'definitions, at least one, not {_show(found)}.')
+    return found
 
 
 def _build(name, where, definition, checks, scope_key):

@@ -31,7 +31,8 @@ OPTS = [
     cfg.BoolOpt('insecure', default=False,
                 help='Whether to accept any certificate of the server; cafile wins.'),
     cfg.FloatOpt('timeout', default=60, min=0,
-                 help='Seconds to wait for a connection, and for an answer; 0 waits for ever.'),
+                 help='Seconds to wait for a connection, for the begin of an answer, and for the '
+                      'rest of it; 0 waits for ever.'),
 ]
 
 # More than this goes into the body of a POST: some proxies refuse URLs of 8 KiB.
@@ -136,9 +137,9 @@ class Client:
             answer = {}
         if answer.get('status') == 'error':
             raise self._refused(status, answer)
-        data = answer.get('data')
         if status >= 300:
             raise self._unreachable(_status_text(status))
+        data = answer.get('data')
         if (answer.get('status') != 'success' or not isinstance(data, dict)
                 or data.get('resultType') != result_type
                 or not isinstance(data.get('result'), list)):
@@ -148,7 +149,6 @@ class Client:
 
     def _exchange(self, path, parameters):
         """Return status and body."""
-        deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
         if len(parameters['query']) > QUERY_LENGTH_MAX:
             method, arguments = 'POST', {'data': parameters}
         else:
@@ -158,13 +158,15 @@ class Client:
             with self._session.request(
                     method, f'{self.url}/{path}', stream=True, verify=self._verify,
                     timeout=self.timeout_s, **arguments) as response:
-                return response.status_code, self._read(response, deadline)
-        except requests.RequestException as exc:
+                return response.status_code, self._read(response)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
             raise self._unreachable(_cause(exc)) from exc
 
-    def _read(self, response, deadline):
+    def _read(self, response):
         body = bytearray()
-        for chunk in response.iter_content(CHUNK_SIZE_BYTES):
+        deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
+        # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
+        while chunk := response.raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
             body += chunk
             if len(body) > self.answer_size_max:
                 raise self._error(errors.CollectError,

@@ -1,6 +1,5 @@
 """Reading the metric definition file."""
 
-from collections.abc import Hashable
 from typing import Any
 
 import yaml
@@ -11,17 +10,17 @@ from cloudkitty import errors
 class _Loader(yaml.SafeLoader):
     """The safe loader; a key that stands twice in a mapping is an error, not the loss of one."""
 
-    def construct_mapping(self, node, deep=False):
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    'while reading a mapping', node.start_mark, f'found {key!r} twice',
-                    key_node.start_mark)
-            if isinstance(key, Hashable):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(
+                        'while reading a mapping', node.start_mark, f'found {key.value!r} twice',
+                        key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
 
 def load(path: str) -> Any:

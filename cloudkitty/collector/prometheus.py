@@ -31,7 +31,7 @@ EXTRA_ARGS_DEFAULTS = {'aggregation_method': 'max', 'query_prefix': '', 'query_s
 SEPARABLE_WORDS = frozenset(('abs', 'bool', 'ceil', 'clamp', 'clamp_max', 'clamp_min', 'exp',
                              'floor', 'ln', 'log10', 'log2', 'round', 'sgn', 'sqrt'))
 _WORD = re.compile(r'(?<![\w.])[a-zA-Z_]\w*')
-_NO_ARITHMETIC = re.compile(r'[^\w\s.,()+\-*/%^<>=!]')
+_NO_ARITHMETIC = re.compile(r'[^\w\s.,()+\-*/%^<>=!]', re.ASCII)
 
 
 class PrometheusCollector(collector.BaseCollector):
@@ -74,8 +74,7 @@ class PrometheusCollector(collector.BaseCollector):
     def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
         metric = self.conf[metric_name]
         promql = build_query(metric, self.scope_key, [scope_id], length_s(start, end))
-        answer = [{'metric': series.get('metric'), 'values': [series.get('value')]}
-                  for series in self.client.query(promql, end)]
+        answer = self.client.query(promql, end)
         found = self._points(metric, answer, [Period(start, end)], [scope_id])
         return [point for *_, points in found for point in points]
 
@@ -84,7 +83,7 @@ class PrometheusCollector(collector.BaseCollector):
         groups = [[scope_id] for scope_id in scope_ids]
         if scope_ids and can_ask_for_many(metric):
             groups = [scope_ids]
-        for run in runs(periods):
+        for run in runs(periods, steps_max(metric)):
             for group in groups:
                 yield from self._collect_run(metric, run, group)
 
@@ -104,8 +103,8 @@ class PrometheusCollector(collector.BaseCollector):
                 collector=self.collector_name,
                 reason=f'{self.client.safe_url}: unexpected answer for {metric.name}') from exc
         for reason, count in skipped.items():
-            LOG.warning('Metric %s: %d %s skipped, scopes %.200s, periods that begin %s to %s',
-                        metric.key, count, reason, ', '.join(scope_ids), periods[0].begin,
+            LOG.warning('Metric %s: %d %s skipped, scopes %.200r, periods that begin %s to %s',
+                        metric.key, count, reason, list(scope_ids), periods[0].begin,
                         periods[-1].begin)
         return found
 
@@ -115,11 +114,11 @@ def length_s(begin: datetime, end: datetime) -> int:
     return abs(round((end - begin).total_seconds()))
 
 
-def runs(periods: Sequence[Period]) -> Iterator[list[Period]]:
+def runs(periods: Sequence[Period], length_max: int = STEPS_MAX) -> Iterator[list[Period]]:
     """Yield parts of *periods* that one range query can ask for: without gap, of one length."""
     run: list[Period] = []
     for period in periods:
-        if run and (period.begin != run[-1].end or len(run) == STEPS_MAX
+        if run and (period.begin != run[-1].end or len(run) == length_max
                     or length_s(*period) != length_s(*run[0])):
             yield run
             run = []
@@ -128,9 +127,19 @@ def runs(periods: Sequence[Period]) -> Iterator[list[Period]]:
         yield run
 
 
+def steps_max(metric: metrics.Metric) -> int:
+    """Return for how many periods one range query gives what a query for each would give."""
+    # `@ end()` is the end of the whole range.
+    return 1 if '@' in _added(metric) else STEPS_MAX
+
+
+def _added(metric):
+    return f'{metric.extra_args["query_prefix"]} {metric.extra_args["query_suffix"]}'
+
+
 def can_ask_for_many(metric: metrics.Metric) -> bool:
     """Return whether one query for many scopes gives what a query for each would give."""
-    added = f'{metric.extra_args["query_prefix"]} {metric.extra_args["query_suffix"]}'
+    added = _added(metric)
     return not _NO_ARITHMETIC.search(added) and SEPARABLE_WORDS.issuperset(_WORD.findall(added))
 
 
@@ -176,7 +185,7 @@ def _read(metric, answer, periods, scope_ids, scope_key):
             continue
         rows = points[scope_id]
         series = metric.series({**labels, scope_key: scope_id})
-        for instant, text in result['values']:
+        for instant, text in result['values'] if 'values' in result else [result['value']]:
             raw = Decimal(text)
             if raw.is_finite():
                 rows[instant].append(point_of(series, quantity(raw), ZERO, calendars[instant]))

@@ -42,7 +42,11 @@ class FaultyServer:
     @property
     def url(self) -> str:
         """Base URL, as option prometheus_url wants it."""
-        return f'http://127.0.0.1:{self._server.server_port}/api/v1'
+        return f'http://{self.address}/api/v1'
+
+    @property
+    def address(self) -> str:
+        return f'127.0.0.1:{self._server.server_port}'
 
     def __enter__(self):
         self._thread.start()

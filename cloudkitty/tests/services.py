@@ -31,12 +31,13 @@ class Family(NamedTuple):
 
     :ivar name: name of the metric; a counter's ends in `_total`.
     :ivar kind: gauge or counter.
-    :ivar series: (labels, [(unix time, value)]), samples oldest first.
+    :ivar series: (labels, [(unix time, value)]), samples oldest first; None: no time, as in an
+        answer to a scrape.
     """
 
     name: str
     kind: str
-    series: Iterable[tuple[Mapping[str, str], Iterable[tuple[float, object]]]]
+    series: Iterable[tuple[Mapping[str, str], Iterable[tuple[float | None, object]]]]
 
 
 def write_openmetrics(path: Path, families: Iterable[Family]) -> None:
@@ -47,8 +48,9 @@ def write_openmetrics(path: Path, families: Iterable[Family]) -> None:
             file.write(f'# TYPE {family.name.removesuffix("_total")} {family.kind}\n')
             for labels, samples in family.series:
                 head = ','.join(f'{name}="{_escape(value)}"' for name, value in labels.items())
-                file.writelines(f'{family.name}{{{head}}} {value} {instant}\n'
-                                for instant, value in samples)
+                file.writelines(
+                    f'{family.name}{{{head}}} {value}{"" if instant is None else f" {instant}"}\n'
+                    for instant, value in samples)
         file.write('# EOF\n')
 
 
@@ -107,10 +109,6 @@ class Daemon:
     @property
     def address(self) -> str:
         return f'127.0.0.1:{self.port}'
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
 
     def prepare(self) -> None:
         """Make what the program needs; called before each start."""

@@ -1,0 +1,168 @@
+"""What every collector does; run for each driver and for the fake.
+
+A driver gets a history it can read, tests/history.py, and definitions that read it.
+"""
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from cloudkitty import errors
+from cloudkitty.collector.prometheus import PrometheusCollector
+from cloudkitty.tests import history
+from cloudkitty.tests.fake_sources import FakeCollector
+from cloudkitty.timeframe import Period
+
+METRICS = {'metrics': {
+    'test_vcpus': {'unit': 'vcpu', 'alt_name': 'vcpus', 'description': 'Virtual processors',
+                   'groupby': ['resource'], 'metadata': ['flavor']},
+    'test_volume_gib': {'unit': 'GiB', 'groupby': ['resource', 'volume_type'], 'factor': '1/3'},
+    'test_strange_values': {'unit': 'x', 'groupby': ['resource']},
+    'test_odd_scopes': {'unit': 'x'},
+    'test_nothing': {'unit': 'x'},
+}}
+VCPUS = 'test_vcpus@#vcpus'
+SCOPE_IDS = ('alpha', 'beta', 'nobody', *history.ODD_SCOPES)
+
+
+def build_prometheus(conf, request, definitions):
+    server = request.getfixturevalue('prometheus')
+    conf.register_opts(PrometheusCollector.OPTS, PrometheusCollector.GROUP)
+    conf.set_override('prometheus_url', server.url, PrometheusCollector.GROUP)
+    return PrometheusCollector(period=3600, conf=definitions, service_conf=conf)
+
+
+def build_fake(conf, request, definitions):
+    return FakeCollector(period=3600, conf=definitions, service_conf=conf)
+
+
+DRIVERS = {'prometheus': build_prometheus, 'fake': build_fake}
+
+
+@pytest.fixture(params=DRIVERS)
+def build(request, conf):
+    """Return what builds the driver from metric definitions."""
+    return lambda definitions: DRIVERS[request.param](conf, request, definitions)
+
+
+@pytest.fixture
+def driver(build):
+    return build(METRICS)
+
+
+def by_place(found):
+    """Return {(scope id, period): points in an order of their own}."""
+    return {(scope_id, period): sorted(map(repr, points)) for scope_id, period, points in found}
+
+
+@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('metric', [VCPUS, 'test_volume_gib', 'test_odd_scopes',
+                                    'test_strange_values', 'test_nothing'])
+def test_a_batch_is_the_sum_of_its_parts(driver, metric, seed):
+    """Scopes and periods at random, odd ids among them."""
+    dice = random.Random(seed)
+    first = dice.randrange(-2, history.HOURS)
+    periods = [history.hour(number)
+               for number in range(first, dice.randint(first + 1, history.HOURS + 2))]
+    scope_ids = dice.sample(SCOPE_IDS, dice.randint(1, len(SCOPE_IDS)))
+    single = {(scope_id, period): driver.fetch_all(metric, *period, scope_id)
+              for scope_id in scope_ids for period in periods}
+
+    found = list(driver.collect(metric, periods, scope_ids))
+
+    assert by_place(found) == by_place(
+        (*place, points) for place, points in single.items() if points)
+    assert len({(scope_id, period) for scope_id, period, _ in found}) == len(found)
+
+
+@pytest.mark.parametrize('number, scope_id', enumerate(history.ODD_SCOPES, 1))
+def test_an_odd_scope_gets_its_own_data(driver, number, scope_id):
+    """And never that of another scope, whatever its id could mean in a query language."""
+    points = driver.fetch_all('test_odd_scopes', *history.hour(0), scope_id)
+
+    assert [(point.qty, point.groupby['project_id']) for point in points] == [(number, scope_id)]
+
+
+@pytest.mark.parametrize('scope_id', history.ODD_SCOPES)
+def test_an_odd_scope_has_nothing_where_it_has_nothing(driver, scope_id):
+    assert driver.fetch_all(VCPUS, *history.hour(0), scope_id) == []
+    assert list(driver.collect(VCPUS, history.PERIODS, [scope_id])) == []
+
+
+def test_quantities_are_those_of_the_period(driver):
+    found = {(scope_id, period.begin.hour): {point.groupby['resource']: point.qty
+                                             for point in points}
+             for scope_id, period, points in driver.collect(
+                 VCPUS, history.PERIODS, ['alpha', 'beta'])}
+
+    assert found['alpha', 0] == {'web': 1, 'db': 4}
+    assert found['alpha', 3] == {'web': 1}
+    assert found['beta', 1] == {'job': 1}
+    assert found['beta', 3] == {'job': 2}
+
+
+def test_a_period_without_samples_has_no_points(driver):
+    found = driver.collect('test_volume_gib', history.PERIODS, ['beta'])
+
+    # A range includes its ends: the hours beside the hole have samples.
+    assert [period.begin.hour for _, period, _ in found] == [0, 1, 4, 5]
+
+
+def test_points_carry_what_their_definition_says(driver):
+    (point,) = driver.fetch_all(VCPUS, *history.hour(3), 'alpha')
+
+    assert (point.unit, point.description, point.price) == ('vcpu', 'Virtual processors', 0)
+    assert point.metadata == {'flavor': 'm1.small'}
+    assert point.groupby == {'resource': 'web', 'project_id': 'alpha', 'week_of_the_year': '17',
+                             'day_of_the_year': '122', 'month': '5', 'year': '2024'}
+
+
+def test_only_finite_quantities_come_out(driver):
+    """NaN or an infinite value would spoil every sum it gets into."""
+    points = driver.fetch_all('test_strange_values', *history.hour(0), 'alpha')
+
+    assert [point.qty for point in points] == [3]
+
+
+def test_nothing_collected_is_said_so(driver):
+    with pytest.raises(errors.NoDataCollected,
+                       match=f"'{driver.collector_name}' returned no data for resource 'vcpus'"):
+        driver.retrieve(VCPUS, *history.hour(0), 'nobody')
+
+
+def test_what_is_retrieved_has_its_published_name(driver):
+    name, points = driver.retrieve(VCPUS, *history.hour(0), 'alpha')
+
+    assert name == 'vcpus'
+    assert len(points) == 2
+
+
+def test_a_period_before_the_history_has_no_points(driver):
+    begin = history.BEGIN - timedelta(days=400)
+
+    assert driver.fetch_all(VCPUS, begin, begin + timedelta(hours=1), 'alpha') == []
+    assert list(driver.collect(VCPUS, [Period(begin, begin + timedelta(hours=1))],
+                               ['alpha', 'beta'])) == []
+
+
+def test_definitions_are_at_hand_by_their_key(driver):
+    assert list(driver.conf) == [VCPUS, 'test_volume_gib', 'test_strange_values',
+                                 'test_odd_scopes', 'test_nothing']
+    assert driver.conf[VCPUS]['groupby'] == ['resource', 'project_id']
+
+
+@pytest.mark.parametrize('definitions', [
+    {}, {'metrics': {}}, {'metrics': {'cpu': {}}}, {'metrics': {'cpu': {'unit': 'x', 'y': 1}}},
+    {'metrics': {'cpu': {'unit': 'x', 'extra_args': None}}},
+])
+def test_wrong_definitions_are_refused(build, definitions):
+    with pytest.raises(errors.InvalidInput):
+        build(definitions)
+
+
+@pytest.mark.parametrize('arguments', [{}, {'period': 60}, {'conf': METRICS}])
+@pytest.mark.parametrize('driver_class', [PrometheusCollector, FakeCollector])
+def test_period_and_definitions_are_needed(driver_class, arguments):
+    with pytest.raises(ValueError, match='needs period and conf'):
+        driver_class(**arguments)

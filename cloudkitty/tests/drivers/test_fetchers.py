@@ -1,0 +1,166 @@
+"""What every fetcher does; run for each driver and for the fake."""
+
+import pytest
+
+from cloudkitty import errors, fetcher
+from cloudkitty.fetcher.prometheus import PrometheusFetcher
+from cloudkitty.fetcher.source import SourceFetcher
+from cloudkitty.tests import faults, history, services
+from cloudkitty.tests.fake_sources import FakeFetcher
+
+SCOPE_IDS = ('alpha', 'beta', *history.ODD_SCOPES)
+
+
+@pytest.fixture(scope='module')
+def live(tmp_path_factory):
+    """A real Prometheus that scrapes a series of each scope, and some that belong to nobody."""
+    samples = [services.Family('scopes', 'gauge', [
+        ({'project_id': scope_id, 'kind': 'real"one'}, [(None, 1)]) for scope_id in SCOPE_IDS])]
+    samples.append(services.Family('strays', 'gauge', [
+        ({'kind': 'a'}, [(None, 1)]), ({'kind': 'b', 'project_id': ''}, [(None, 1)]),
+        ({'kind': 'c', 'project_id': 'kept'}, [(None, 1)]),
+        ({'kind': 'd', 'project_id': 'x' * 257}, [(None, 1)]),
+        ({'kind': 'e', 'project_id': 'y' * 256}, [(None, 1)])]))
+    folder = tmp_path_factory.mktemp('live')
+    services.write_openmetrics(folder / 'page', samples)
+    page = faults.text((folder / 'page').read_text(), content_type='application/openmetrics-text')
+    with faults.FaultyServer(page) as exporter, services.Prometheus(
+            folder, targets=[services.Target(exporter.address, {})]) as server:
+        services.wait_until(lambda: bool(server.query('strays')), deadline_s=30, what='a scrape')
+        yield server
+
+
+def configure(conf, url, **options):
+    conf.register_opts(PrometheusFetcher.OPTS, PrometheusFetcher.GROUP)
+    for name, value in {'prometheus_url': url, 'metric': 'scopes', **options}.items():
+        conf.set_override(name, value, PrometheusFetcher.GROUP)
+    conf.set_override('backend', 'prometheus', 'fetcher')
+    return conf
+
+
+def build_prometheus(conf, request):
+    return PrometheusFetcher(configure(conf, request.getfixturevalue('live').url))
+
+
+def build_source(conf, request):
+    conf.register_opts(SourceFetcher.OPTS, SourceFetcher.GROUP)
+    conf.set_override('sources', list(SCOPE_IDS), SourceFetcher.GROUP)
+    return SourceFetcher(conf)
+
+
+def build_fake(conf, request):
+    return FakeFetcher(conf, SCOPE_IDS)
+
+
+DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'fake': build_fake}
+
+
+@pytest.mark.parametrize('name', DRIVERS)
+def test_every_scope_is_listed_once(request, conf, name):
+    found = DRIVERS[name](conf, request).get_tenants()
+
+    assert isinstance(found, list)
+    assert sorted(found) == sorted(SCOPE_IDS)
+
+
+@pytest.mark.parametrize('name', DRIVERS)
+def test_listing_again_gives_the_same(request, conf, name):
+    driver = DRIVERS[name](conf, request)
+
+    assert driver.get_tenants() == driver.get_tenants()
+
+
+@pytest.mark.parametrize('name', DRIVERS)
+def test_a_driver_knows_its_name(request, conf, name):
+    assert DRIVERS[name](conf, request).name == name
+
+
+@pytest.mark.parametrize('name', ['prometheus', 'source'])
+def test_the_configuration_chooses_the_driver(conf, name):
+    configure(conf, 'http://127.0.0.1:9/api/v1').set_override('backend', name, 'fetcher')
+
+    assert fetcher.get_driver(conf).name == name
+
+
+def test_no_scope_is_listed_when_none_is_configured(conf):
+    assert SourceFetcher(conf).get_tenants() == []
+
+
+def test_series_of_nobody_and_ids_too_long_are_left_out(conf, live, caplog):
+    found = PrometheusFetcher(configure(conf, live.url, metric='strays')).get_tenants()
+
+    assert found == ['kept', 'y' * 256]
+    assert caplog.text.count('its id has more than 256 characters') == 1
+
+
+def test_an_id_that_no_database_can_keep_is_left_out(caplog):
+    assert fetcher.usable_ids({'b', 'a\0', 'a'}) == ['a', 'b']
+    assert 'A scope is not rated' in caplog.text
+
+
+@pytest.mark.parametrize('filters, expected', [
+    ({'kind': 'real"one'}, len(SCOPE_IDS)),
+    ({'kind': 'real"one', 'project_id': 'alpha'}, 1),
+    ({'kind': '.*'}, 0),
+    ({'kind': 'x"} or up{job=~".*'}, 0),
+    ({'kind': '\\'}, 0),
+])
+def test_filters_choose_series_and_their_values_are_text(conf, live, filters, expected):
+    driver = PrometheusFetcher(configure(conf, live.url, filters=filters))
+
+    assert len(driver.get_tenants()) == expected
+
+
+def test_the_query(conf):
+    """No time is asked for: the series alive now count."""
+    with faults.FaultyServer(faults.vector(({'tenant': 'a'}, '1'))) as server:
+        driver = PrometheusFetcher(configure(
+            conf, server.url, scope_attribute='tenant', filters={'a': 'x', 'b': 'y'}))
+
+        assert driver.get_tenants() == ['a']
+        assert server.requests[0].parameters == {'query': 'max(scopes{a="x", b="y"}) by (tenant)'}
+
+
+@pytest.mark.parametrize('options, text', [
+    ({'metric': None}, '[fetcher_prometheus]metric is not set; allowed: the name of a metric'),
+    ({'metric': ''}, '[fetcher_prometheus]metric is not set'),
+    ({'scope_attribute': 'project-id'}, "[fetcher_prometheus]scope_attribute has 'project-id'"),
+    ({'filters': {'a.b': 'c'}}, "[fetcher_prometheus]filters has 'a.b', which is no name of a"),
+    ({'prometheus_url': ''}, '[fetcher_prometheus]prometheus_url is not set'),
+    ({'prometheus_url': 'host:9090'}, "[fetcher_prometheus]prometheus_url is 'host:9090'"),
+])
+def test_a_wrong_option_is_named(conf, options, text):
+    configure(conf, 'http://127.0.0.1:9/api/v1', **options)
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        fetcher.get_driver(conf)
+
+    assert text in str(caught.value)
+
+
+def test_a_value_of_the_wrong_type_is_named(conf, tmp_path):
+    (tmp_path / 'ck.conf').write_text('[fetcher_prometheus]\nmetric = scopes\ntimeout = soon\n')
+    conf([], project='cloudkitty', default_config_files=[str(tmp_path / 'ck.conf')])
+
+    with pytest.raises(errors.ConfigurationError, match=r'ck\.conf: .*timeout.*soon'):
+        PrometheusFetcher(conf)
+
+
+@pytest.mark.parametrize('answer', [
+    faults.text('<html>', status=500), faults.text('<html>'), faults.text('', status=401),
+    faults.truncated, faults.reset, faults.as_json({'status': 'success'}),
+    faults.error('bad_data', 'parse error', status=400),
+    faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': [None]}}),
+    faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': [{}]}}),
+])
+def test_a_failing_source_is_an_error_never_an_empty_list(conf, answer):
+    with faults.FaultyServer(answer) as server:
+        driver = PrometheusFetcher(configure(conf, server.url))
+
+        with pytest.raises(errors.FetcherError, match=f"Fetcher 'prometheus': {server.url}: "):
+            driver.get_tenants()
+
+
+def test_the_fake_fails_when_told(conf):
+    with pytest.raises(errors.FetcherError):
+        FakeFetcher(conf, None).get_tenants()

@@ -1,0 +1,231 @@
+"""PromQL that is asked, and what becomes of the answer."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from cloudkitty import errors
+from cloudkitty.collector import prometheus
+from cloudkitty.tests import faults, history
+from cloudkitty.timeframe import Period
+
+HOUR = history.hour(0)
+RANGE_S = 3600
+
+
+def define(**definition):
+    """Return the only metric of a file with the keys *definition*."""
+    (metric,) = prometheus.PrometheusCollector.check_configuration(
+        {'metrics': {'NAME': {'unit': 'x', **definition}}}, 'project_id').values()
+    return metric
+
+
+@pytest.fixture
+def server():
+    with faults.FaultyServer(faults.vector()) as faulty:
+        yield faulty
+
+
+@pytest.fixture
+def build(conf, server):
+    """Return what builds a collector of one metric NAME that asks *server*."""
+    def build_collector(**definition):
+        conf.register_opts(prometheus.PrometheusCollector.OPTS, 'collector_prometheus')
+        conf.set_override('prometheus_url', server.url, 'collector_prometheus')
+        conf.set_override('timeout', 5, 'collector_prometheus')
+        return prometheus.PrometheusCollector(
+            period=RANGE_S, service_conf=conf,
+            conf={'metrics': {'NAME': {'unit': 'x', 'groupby': ['id'], **definition}}})
+    return build_collector
+
+
+@pytest.mark.parametrize('definition, expected', [
+    ({'groupby': ['id'], 'metadata': ['flavor']},
+     'max(max_over_time(NAME{project_id="abc"}[3600s])) by (id, project_id, flavor)'),
+    ({'groupby': ['id'], 'extra_args': {
+        'range_function': 'rate', 'query_function': 'round', 'aggregation_method': 'sum',
+        'query_prefix': '0 <', 'query_suffix': '* 2'}},
+     '0 < sum(round(rate(NAME{project_id="abc"}[3600s]))) by (id, project_id) * 2'),
+    ({'extra_args': {'aggregation_method': 'avg'}},
+     'avg(avg_over_time(NAME{project_id="abc"}[3600s])) by (project_id)'),
+    ({'extra_args': {'query_function': 'ln'}},
+     'max(ln(max_over_time(NAME{project_id="abc"}[3600s]))) by (project_id)'),
+])
+def test_the_query_of_one_scope(definition, expected):
+    assert prometheus.build_query(define(**definition), 'project_id', ['abc'], RANGE_S) == expected
+
+
+@pytest.mark.parametrize('scope_ids, matcher', [
+    (['a', 'b'], 'project_id=~"a|b"'),
+    (['a"b'], r'project_id="a\"b"'),
+    (['.*', 'a|b'], r'project_id=~"\\.\\*|a\\|b"'),
+    (['\\', '"'], r'project_id=~"\\\\|\""'),
+])
+def test_scope_ids_are_text_and_never_patterns(scope_ids, matcher):
+    assert matcher in prometheus.build_query(define(), 'project_id', scope_ids, RANGE_S)
+
+
+@pytest.mark.parametrize('prefix, suffix, expected', [
+    ('', '', True),
+    ('0 <', '* 2', True),
+    ('', '/ 1e3', True),
+    ('', '>= bool 0.5', True),
+    ('clamp_max(', ', 5)', True),
+    ('topk(1, ', ')', False),
+    ('max(', ')', False),
+    ('', '* on (id) group_left other', False),
+    ('', 'unless other', False),
+    ('', '> other{a="b"}', False),
+    ('label_replace(', ', "project_id", "x", "", "")', False),
+    ('', '@ end()', False),
+    ('', '- 東京', False),
+])
+def test_scopes_are_asked_for_together_only_where_they_do_not_mix(prefix, suffix, expected):
+    metric = define(extra_args={'query_prefix': prefix, 'query_suffix': suffix})
+
+    assert prometheus.can_ask_for_many(metric) is expected
+
+
+def test_a_range_query_has_no_gap_and_one_step():
+    hours = [history.hour(number) for number in (0, 1, 3, 4)]
+    half = Period(hours[-1].end, hours[-1].end + timedelta(minutes=30))
+
+    assert list(prometheus.runs([*hours, half])) == [hours[:2], hours[2:], [half]]
+    assert list(prometheus.runs([])) == []
+
+
+def test_a_long_backlog_is_split():
+    """Prometheus refuses more than 11,000 steps."""
+    periods = [history.hour(number) for number in range(25000)]
+
+    assert [len(run) for run in prometheus.runs(periods)] == [11000, 11000, 3000]
+
+
+def test_a_batch_is_one_request(build, server):
+    server.answer = faults.as_json(
+        {'status': 'success', 'data': {'resultType': 'matrix', 'result': []}})
+    periods = [history.hour(number) for number in range(3)]
+
+    assert list(build().collect('NAME', periods, ['a', 'b'])) == []
+
+    (request,) = server.requests
+    assert request.path == '/api/v1/query_range'
+    assert request.parameters == {
+        'query': 'max(max_over_time(NAME{project_id=~"a|b"}[3600s])) by (id, project_id)',
+        'start': '2024-05-01T01:00:00+00:00', 'end': '2024-05-01T03:00:00+00:00', 'step': '3600'}
+
+
+@pytest.mark.parametrize('periods, scope_ids', [([], ['a']), ([HOUR], []), ([], [])])
+def test_nothing_to_ask_is_no_request(build, server, periods, scope_ids):
+    assert list(build().collect('NAME', periods, scope_ids)) == []
+    assert server.requests == []
+
+
+def test_a_query_asks_for_the_end_of_the_period_in_utc(build, server):
+    build().fetch_all('NAME', *HOUR, 'a')
+
+    assert server.requests[0].parameters == {
+        'query': 'max(max_over_time(NAME{project_id="a"}[3600s])) by (id, project_id)',
+        'time': '2024-05-01T01:00:00+00:00'}
+
+
+def test_the_scope_is_the_one_asked_for(build, server):
+    """Whatever the label says, and where a prefix or suffix dropped it."""
+    server.answer = faults.vector(({'id': 'i', 'project_id': 'other'}, '1'), ({}, '2'))
+
+    points = build().fetch_all('NAME', *HOUR, 'mine')
+
+    assert [(point.groupby['id'], point.groupby['project_id'], point.qty) for point in points] == [
+        ('i', 'mine', 1), ('', 'mine', 2)]
+
+
+def test_series_of_other_scopes_are_ignored_and_counted(build, server, caplog):
+    server.answer = _matrix(({'project_id': 'a'}, [1]), ({'project_id': 'x'}, [2]), ({}, [3]))
+
+    found = list(build().collect('NAME', [HOUR], ['a', 'b']))
+
+    assert [(scope_id, [point.qty for point in points]) for scope_id, _, points in found] == [
+        ('a', [1])]
+    assert caplog.text.count('Metric NAME: 2 series of other scopes skipped') == 1
+
+
+def test_values_that_are_no_numbers_are_skipped_and_counted(build, server, caplog):
+    server.answer = faults.vector(
+        ({'id': 'a'}, 'NaN'), ({'id': 'b'}, '+Inf'), ({'id': 'c'}, '-Inf'), ({'id': 'd'}, '7'))
+
+    for mutate in 'NONE', 'NUMBOOL', 'FLOOR':
+        caplog.clear()
+        points = build(mutate=mutate).fetch_all('NAME', *HOUR, 'a')
+
+        assert [point.groupby['id'] for point in points] == ['d']
+        assert caplog.text.count('3 values that are NaN or infinite skipped') == 1
+
+
+def test_series_of_equal_attributes_are_points_of_their_own(build, server):
+    server.answer = faults.vector(({'id': 'i', 'x': '1'}, '1'), ({'id': 'i', 'x': '2'}, '1'))
+
+    assert len(build().fetch_all('NAME', *HOUR, 'a')) == 2
+
+
+def test_a_point_has_everything_of_its_definition(build, server):
+    server.answer = faults.vector(({'id': 'i', 'flavor': 'm1', 'job': 'node'}, '0.1'))
+
+    (point,) = build(factor='1/3', metadata=['flavor', 'image'], description='Cores').fetch_all(
+        'NAME', *HOUR, 'a')
+
+    assert point.qty == Decimal('0.03333333333333333333333333333')
+    assert (point.unit, point.price, point.description) == ('x', 0, 'Cores')
+    assert point.metadata == {'flavor': 'm1', 'image': ''}
+    assert point.groupby == {'id': 'i', 'project_id': 'a', 'week_of_the_year': '17',
+                             'day_of_the_year': '122', 'month': '5', 'year': '2024'}
+
+
+@pytest.mark.parametrize('series', [
+    None, 5, 'x', {}, {'metric': {}}, {'metric': {}, 'value': []},
+    {'metric': None, 'value': [1714525200, '1']},
+    {'metric': {}, 'value': [1714525200, 'one']}, {'metric': {}, 'value': [1714525200, None]},
+    {'metric': {}, 'value': [5, '1']}, {'metric': {}, 'histogram': [1714525200, {}]},
+])
+def test_an_answer_of_another_shape_is_an_error(build, server, series):
+    """And never an empty result."""
+    server.answer = faults.as_json(
+        {'status': 'success', 'data': {'resultType': 'vector', 'result': [series]}})
+
+    with pytest.raises(errors.SourceUnreachable, match='unexpected answer for NAME'):
+        build().fetch_all('NAME', *HOUR, 'a')
+
+
+@pytest.mark.parametrize('answer, kind', [
+    (faults.text('<html>', status=500), errors.SourceUnreachable),
+    (faults.truncated, errors.SourceUnreachable),
+    (faults.reset, errors.SourceUnreachable),
+    (faults.as_json({'data': {}}), errors.SourceUnreachable),
+    (faults.error('bad_data', 'parse error', status=400), errors.CollectError),
+    (faults.error('execution', 'too many samples', status=422), errors.CollectError),
+])
+def test_a_failing_source_is_an_error_never_no_data(build, server, answer, kind):
+    server.answer = answer
+    driver = build()
+
+    for ask in (lambda: driver.fetch_all('NAME', *HOUR, 'a'),
+                lambda: list(driver.collect('NAME', [HOUR], ['a', 'b'])),
+                lambda: driver.retrieve('NAME', *HOUR, 'a')):
+        with pytest.raises(errors.CollectError) as caught:
+            ask()
+        assert type(caught.value) is kind
+
+
+def test_the_url_must_be_set(conf):
+    with pytest.raises(errors.ConfigurationError,
+                       match=r'\[collector_prometheus\]prometheus_url is not set'):
+        prometheus.PrometheusCollector(period=RANGE_S, service_conf=conf,
+                                       conf={'metrics': {'NAME': {'unit': 'x'}}})
+
+
+def _matrix(*series):
+    """Answer the range query of HOUR."""
+    end = int(HOUR.end.timestamp())
+    return faults.as_json({'status': 'success', 'data': {'resultType': 'matrix', 'result': [
+        {'metric': labels, 'values': [[end, str(value)] for value in values]}
+        for labels, values in series]}})
