@@ -10,6 +10,7 @@ from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty import policy as policies
 from cloudkitty.api import faults, hooks, middleware, root
+from cloudkitty.db import migration
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
@@ -30,10 +31,10 @@ AUTHENTICATION = {'noauth': (), 'keystone': (middleware.TokenCheck,)}
 def load(conf: cfg.ConfigOpts):
     """Return the application with the database and the storage that *conf* names.
 
-    :raises ConfigurationError: *conf* is wrong, or the database does not answer.
+    :raises ConfigurationError: *conf* is wrong, or the database is not ready.
     """
     database = db.Database(conf)
-    database.check()
+    migration.check(database)
     # A server may fork after loading; its children must not share a connection.
     database.engine.dispose()
     return build(conf, database=database, storage=storage_v2.get_driver(conf))

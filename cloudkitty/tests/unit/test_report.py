@@ -32,7 +32,10 @@ class RecordingStorage:
         return self.answer
 
 
-def _summary(viewer, selection=report.Selection(), rows=(), **kwargs):
+EVERYTHING = report.Selection()
+
+
+def _summary(viewer, selection=EVERYTHING, rows=(), **kwargs):
     storage = RecordingStorage({'total': len(rows), 'results': list(rows)})
     table = report.Report(storage, 'project_id').summary(viewer, selection, now=NOW, **kwargs)
     return storage.asked, table

@@ -1,4 +1,4 @@
-"""What surrounds the resources: middleware, faults, arguments of v1 controllers, foreign modules."""
+"""What surrounds the resources: middleware, faults, arguments in v1, foreign modules."""
 
 import logging
 
