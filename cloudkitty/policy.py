@@ -16,12 +16,18 @@ class Policy:
 
     def __init__(self, conf: cfg.ConfigOpts):
         self._enforcer = build_enforcer(conf)
+        where = f'[oslo_policy]policy_file: {conf.oslo_policy.policy_file}'
         try:
             self._enforcer.load_rules()
-        except (ValueError, policy.InvalidDefinitionError, policy.InvalidRuleDefault,
-                policy.DuplicatePolicyError, cfg.Error, OSError) as exc:
-            raise errors.ConfigurationError(
-                reason=f'[oslo_policy]policy_file: {conf.oslo_policy.policy_file}: {exc}') from exc
+        # The library does not check what the file holds: a list, for one, has no items().
+        except (ValueError, TypeError, AttributeError, cfg.Error, OSError) as exc:
+            reason = ' '.join(str(exc).split())
+            raise errors.ConfigurationError(reason=f'{where}: {reason}') from exc
+        for name, rule in self._enforcer.file_rules.items():
+            # The library denies what it does not understand; an operator should know.
+            if str(rule.check) == '!' and rule.check_str != '!':
+                raise errors.ConfigurationError(
+                    reason=f'{where}: rule {name!r} cannot be understood: {rule.check_str!r}')
 
     def authorize(self, caller: context.RequestContext, rule: str,
                   target: Mapping | None = None) -> None:

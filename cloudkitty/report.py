@@ -82,7 +82,9 @@ class Report:
         rows = answer['results']
         if not rows:
             return Table(answer['total'], [], [])
-        measures = [name for name in rows[0] if name not in ('begin', 'end', *groups)]
+        measures = ['qty', 'rate']
+        if custom_fields:
+            measures = [name for name in rows[0] if name not in ('begin', 'end', *groups)]
         columns = ['begin', 'end', *measures, *groups]
         return Table(answer['total'], columns, [[row[name] for name in columns] for row in rows])
 

@@ -1,12 +1,16 @@
 """The WSGI application: a pecan application for v1 and v2, inside one tuple of middleware."""
 
 import pecan
+from keystonemiddleware import opts as keystone_opts
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
+from oslo_policy import opts as policy_opts
 
+from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty import policy as policies
 from cloudkitty.api import faults, hooks, middleware, root
+from cloudkitty.db import migration
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
@@ -15,10 +19,10 @@ MIDDLEWARE = (
     cors.CORS,
     http_proxy_to_wsgi.HTTPProxyToWSGI,
     request_id.RequestId,
+    middleware.HealthMount,
     lambda application, conf: faults.Faults(application),
     middleware.AddressCheck,
     sizelimit.RequestBodySizeLimiter,
-    middleware.HealthMount,
 )
 # The token check comes last: health and CORS preflights need no token.
 AUTHENTICATION = {'noauth': (), 'keystone': (middleware.TokenCheck,)}
@@ -27,20 +31,30 @@ AUTHENTICATION = {'noauth': (), 'keystone': (middleware.TokenCheck,)}
 def load(conf: cfg.ConfigOpts):
     """Return the application with the database and the storage that *conf* names.
 
-    :raises ConfigurationError: *conf* is wrong, or the database does not answer.
+    :raises ConfigurationError: *conf* is wrong, or the database is not ready.
     """
     database = db.Database(conf)
-    database.check()
+    migration.check(database)
     # A server may fork after loading; its children must not share a connection.
     database.engine.dispose()
     return build(conf, database=database, storage=storage_v2.get_driver(conf))
 
 
+def library_options(conf: cfg.ConfigOpts) -> list[tuple[str, list[cfg.Opt]]]:
+    """Return the options of the libraries around the application, by section."""
+    token_options = (keystone_opts.list_auth_token_opts()
+                     if conf.auth_strategy == 'keystone' else [])
+    return [('cors', cors.OPTS), ('oslo_middleware', [*http_proxy_to_wsgi.OPTS, *sizelimit.OPTS]),
+            ('healthcheck', middleware.HEALTH_OPTS), *policy_opts.list_opts(), *token_options]
+
+
 def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.BaseStorage):
     """Return the WSGI application that serves *database* and *storage*.
 
-    :raises ConfigurationError: the policy file cannot be read.
+    :raises ConfigurationError: an option of the libraries or the policy file is wrong.
     """
+    for group, options in library_options(conf):
+        configuration.register_driver(conf, group, options)
     services = hooks.Services(conf, database, storage, policies.Policy(conf),
                               ModuleSet(conf, database))
     application = pecan.Pecan(

@@ -80,8 +80,9 @@ class Faults:
         request = webob.Request(environ)
         try:
             response = request.get_response(self.application)
-            if response.status_int == 413 and response.content_type != 'application/json':
-                response = build(environ, 413, TEXTS[413])
+            if response.status_int >= 400 and response.content_type != 'application/json':
+                response = build(environ, response.status_int,
+                                 TEXTS.get(response.status_int, response.status[4:]))
         except Exception as error:  # The last line before the web server.
             response = render(environ, error)
         return response(environ, start_response)

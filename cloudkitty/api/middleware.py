@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable
 
 import webob
+from keystoneauth1 import exceptions as keystone_exceptions
 from keystonemiddleware import auth_token
+from keystonemiddleware import exceptions as middleware_exceptions
 from oslo_config import cfg
 from oslo_middleware import healthcheck
 from oslo_middleware.healthcheck import opts as healthcheck_opts
@@ -13,6 +15,7 @@ from cloudkitty import errors
 
 PUBLIC_PATHS = ('', '/v1', '/v2')
 DISABLE_FILE = '/etc/cloudkitty/healthcheck_disable'
+HEALTH_OPTS = [*healthcheck_opts.HEALTHCHECK_OPTS, *healthcheck_opts.DISABLE_BY_FILE_OPTS]
 
 # Half of a surrogate pair, or NUL: no database takes them.
 BROKEN_TEXT = re.compile('[\0\ud800-\udfff]')
@@ -43,8 +46,6 @@ class HealthMount:
     """Answers /healthcheck: 200, or 503 while the operator's file exists."""
 
     def __init__(self, application, conf: cfg.ConfigOpts):
-        conf.register_opts(healthcheck_opts.HEALTHCHECK_OPTS, group='healthcheck')
-        conf.register_opts(healthcheck_opts.DISABLE_BY_FILE_OPTS, group='healthcheck')
         conf.set_default('backends', ['disable_by_file'], group='healthcheck')
         conf.set_default('disable_by_file_path', DISABLE_FILE, group='healthcheck')
         self.application = application
@@ -58,13 +59,20 @@ class HealthMount:
 
 
 class TokenCheck:
-    """keystonemiddleware in front of everything but the public paths."""
+    """keystonemiddleware in front of everything but the public paths.
+
+    :raises ConfigurationError: [keystone_authtoken] does not say how to reach Keystone.
+    """
 
     def __init__(self, application, conf: cfg.ConfigOpts,
                  public_paths: Iterable[str] = PUBLIC_PATHS):
         self.application = application
         self.public_paths = frozenset(public_paths)
-        self.auth_token = auth_token.AuthProtocol(application, {'oslo_config_config': conf})
+        try:
+            self.auth_token = auth_token.AuthProtocol(application, {'oslo_config_config': conf})
+        except (keystone_exceptions.ClientException, middleware_exceptions.ConfigurationError,
+                cfg.Error) as exc:
+            raise errors.ConfigurationError(reason=f'[keystone_authtoken]: {exc}') from exc
 
     def __call__(self, environ, start_response):
         if environ.get('PATH_INFO', '').rstrip('/') in self.public_paths:

@@ -169,6 +169,8 @@ def _arguments(definition, args, kwargs):
         definition, (from_query, ((), _body_arguments(definition, request))))
     _, merged = wsme.rest.args.combine_args(definition, (from_path, given), allow_override=True)
     wsme.runtime.check_arguments(definition, (), merged)
+    if definition.body_type is not None and merged.get(definition.arguments[-1].name) is None:
+        raise wsme_exc.MissingArgument(definition.arguments[-1].name)
     for argument in definition.arguments:
         if argument.name in merged:
             merged[argument.name] = _validated(argument.name, argument.datatype,
@@ -215,12 +217,22 @@ def _converted(name, datatype, value):
     if wtypes.iscomplex(datatype) and not isinstance(value, dict):
         raise wsme_exc.InvalidInput(name, value, 'A JSON object is expected.')
     try:
-        return wsme.rest.json.fromjson(datatype, value)
+        converted = wsme.rest.json.fromjson(datatype, value)
+        _check_mandatory(datatype, converted)
+        return converted
     except wsme_exc.UnknownAttribute as exc:
         exc.add_fieldname(name)
         raise
     except (ValueError, TypeError, AttributeError, ArithmeticError) as exc:
         raise wsme_exc.InvalidInput(name, value, str(exc)) from exc
+
+
+def _check_mandatory(datatype, converted):
+    """Refuse null where a value is needed; WSME only looks for the name."""
+    if wtypes.iscomplex(datatype):
+        for attribute in wtypes.list_attributes(datatype):
+            if attribute.mandatory and getattr(converted, attribute.key) is None:
+                raise wsme_exc.InvalidInput(attribute.name, None, 'Mandatory field missing.')
 
 
 def _validated(name, datatype, value):

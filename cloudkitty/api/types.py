@@ -129,7 +129,7 @@ class Number(wtypes.UserType):
             value = Decimal(value)
         if not isinstance(value, Decimal) or not value.is_finite():
             raise ValueError(f"Value is not a decimal number, got '{value}'")
-        if abs(value) >= self._limit:
+        if value.copy_abs() >= self._limit:
             raise ValueError(f'Value should be below {self._limit}')
         return self._on_grid(value)
 

@@ -17,7 +17,7 @@ FILES_VARIABLE = 'CLOUDKITTY_CONFIG_FILES'
 def load(environment=os.environ):
     """Return the application as the configuration files describe it.
 
-    :raises ConfigurationError: they are wrong, or the database does not answer.
+    :raises ConfigurationError: see app.load().
     """
     files = [path for path in environment.get(FILES_VARIABLE, '').split(os.pathsep) if path]
     return app.load(configuration.load([], files=files or None))

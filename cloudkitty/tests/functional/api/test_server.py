@@ -1,0 +1,183 @@
+"""cloudkitty-api and the WSGI entry as an operator starts them, and the released Python client."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+import requests
+from cloudkittyclient import auth, client
+from keystoneauth1 import session
+from oslo_config import cfg
+
+from cloudkitty import conf as configuration
+from cloudkitty import errors
+from cloudkitty.api import app
+
+BIN = pathlib.Path(sys.executable).parent
+BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
+END = datetime(2019, 2, 1, tzinfo=UTC)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def config_file(tmp_path, conf):
+    """A configuration file for noauth on a free port; returns (path, port)."""
+    port = _free_port()
+    path = tmp_path / 'cloudkitty.conf'
+    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {port}\n'
+                    f'[database]\nconnection = {conf.database.connection}\n')
+    return path, port
+
+
+@pytest.fixture
+def server(config_file, storage, known_scopes):
+    """A running cloudkitty-api with data; returns its URL."""
+    path, port = config_file
+    process = subprocess.Popen([BIN / 'cloudkitty-api', '--config-file', str(path)], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    url = f'http://127.0.0.1:{port}'
+    # Log lines come first; the test's own timeout ends a wait in vain.
+    assert f'cloudkitty-api listens on {url}\n' in iter(process.stdout.readline, '')
+    yield url
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert 'Traceback' not in process.stdout.read()
+
+
+def _client(version, url):
+    return client.Client(version, session=session.Session(
+        auth=auth.CloudKittyNoAuthPlugin(endpoint=url)))
+
+
+def test_the_released_client_reads_and_changes_modules(server):
+    for version in ('1', '2'):
+        rating = _client(version, server).rating
+        names = [module['module_id'] for module in rating.get_module()['modules']]
+        assert names == ['hashmap', 'noop']
+        assert rating.get_module(module_id='hashmap')['enabled'] is (version == '2')
+        assert rating.update_module(module_id='hashmap', enabled=True)['enabled'] is True
+        priority = 10 + int(version)
+        assert rating.update_module(
+            module_id='hashmap', priority=priority)['priority'] == priority
+
+
+def test_the_released_client_reads_sums_points_and_scopes(server):
+    reader = _client('2', server)
+
+    table = reader.summary.get_summary(
+        begin=BEGIN, end=END, groupby=['type', 'project_id'], filters={'project_id': 'p1'})
+    objects = reader.summary.get_summary(
+        begin=BEGIN, end=END, groupby=['type'], response_format='object')
+    points = reader.dataframes.get_dataframes(begin=BEGIN, end=END, filters={'type': 'ip'})
+    scopes = reader.scope.get_scope_state(scope_id='p1')
+
+    assert table['columns'] == ['begin', 'end', 'qty', 'rate', 'type', 'project_id']
+    assert [row[2:] for row in table['results']] == [[2.0, 0.5, 'instance', 'p1'],
+                                                     [1.0, 0.1, 'ip', 'p1']]
+    assert [row['type'] for row in objects['results']] == ['instance', 'ip']
+    assert points['dataframes'][0]['usage']['ip'][0]['rating'] == {'price': 0.1}
+    assert scopes['results'][0]['state'] == '2019-01-01T00:00:00+00:00'
+
+
+COMMANDS = [
+    (['summary', 'get', '-b', '2019-01-01T00:00:00', '-e', '2019-02-01T00:00:00', '-g', 'type'],
+     'instance'),
+    (['dataframes', 'get', '-b', '2019-01-01T00:00:00', '-e', '2019-02-01T00:00:00'], "O'Brien"),
+    (['scope', 'state', 'get'], 'prometheus'),
+    (['module', 'list'], 'hashmap'),
+]
+
+
+def test_the_commands_of_the_released_client(server):
+    for command, seen in COMMANDS:
+        ended = subprocess.run(
+            [sys.executable, '-c', 'from cloudkittyclient.shell import main; main()',
+             '--os-rating-api-version', '2', '--os-auth-type', 'cloudkitty-noauth',
+             '--os-endpoint', server, *command], capture_output=True, text=True, timeout=60)
+
+        assert ended.returncode == 0, ended.stderr
+        assert seen in ended.stdout
+
+
+def test_a_client_that_hangs_up_harms_nobody(server):
+    host, port = server.removeprefix('http://').split(':')
+    for request in (b'GET /v2/scope HT', b'PUT /v1/rating/modules/noop HTTP/1.1\r\nHost: x\r\n'
+                    b'Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{'):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(request)
+
+    assert requests.get(f'{server}/v2/scope', timeout=10).status_code == 200
+
+
+def _start_wsgi(files, arguments=()):
+    """Import the WSGI entry as a server does, in a process with arguments of its own."""
+    return subprocess.run(
+        [sys.executable, '-c', 'import cloudkitty.wsgi.api as door; print(door.application)',
+         *arguments], capture_output=True, text=True, timeout=60,
+        env={**os.environ, 'CLOUDKITTY_CONFIG_FILES': files})
+
+
+def test_the_wsgi_entry_ignores_the_arguments_of_the_server(config_file, database):
+    ended = _start_wsgi(str(config_file[0]), ['--bind', '0.0.0.0:8000', '--config-file', 'theirs'])
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_wsgi_entry_reads_several_files(tmp_path, config_file, database):
+    """The last file wins."""
+    second = tmp_path / 'second.conf'
+    second.write_text('[storage]\nbackend = nope\n')
+
+    ended = _start_wsgi(f'{config_file[0]}:{second}')
+
+    assert ended.returncode == 1
+    assert "[storage]backend: no driver is named 'nope'" in ended.stderr.splitlines()[-1]
+
+
+# Section and option, and what the line says of them.
+WRONG = [
+    ('[cors]\nmax_age = long', 'max_age'),
+    ('[oslo_middleware]\nmax_request_body_size = big', 'max_request_body_size'),
+    ('[keystone_authtoken]\nauth_type = nope', '[keystone_authtoken]: The plugin nope'),
+    ('[keystone_authtoken]\nauth_type = password', 'auth_url'),
+    ('[database]\nconnection = postgresql+psycopg2://rating:secret@127.0.0.1:1/rating',
+     'postgresql+psycopg2://rating:***@127.0.0.1:1/rating does not answer'),
+]
+
+
+@pytest.mark.parametrize('text, line', WRONG)
+def test_a_wrong_option_of_a_library_is_one_line(tmp_path, conf, database, text, line):
+    path = tmp_path / 'wrong.conf'
+    path.write_text(text if 'connection' in text else
+                    f'{text}\n[database]\nconnection = {conf.database.connection}\n')
+    loaded = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
+
+    with pytest.raises(errors.ConfigurationError) as raised:
+        app.load(loaded)
+
+    assert line in str(raised.value)
+    assert '\n' not in str(raised.value)
+    assert 'secret' not in str(raised.value)
+
+
+def test_a_taken_port_is_one_line(config_file, database):
+    path, port = config_file
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', port))
+        taken.listen()
+
+        ended = subprocess.run([BIN / 'cloudkitty-api', '--config-file', str(path)],
+                               capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    assert f'cannot listen on 127.0.0.1:{port}: Address already in use' in ended.stderr
