@@ -91,7 +91,7 @@ need_python() {
     local stamp
     stamp=$TOOLS/venv/.$name-$( (cd "$ROOT" && "$BASE" --version && echo "$ROOT" \
         && cat requirements.txt test-requirements.txt constraints.txt setup.cfg) | sha256sum | cut -c1-16)
-    [ -e "$stamp" ] && return 0
+    [ -e "$stamp" ] && [ -x "$PYTHON" ] && return 0
     "$PYTHON" -m pip --version >/dev/null 2>&1 || make_venv
     install_python "$@"
     touch "$stamp"

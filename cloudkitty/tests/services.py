@@ -147,6 +147,10 @@ class Daemon:
             return requests.get(f'http://{self.address}{self.ready_path}', timeout=5).ok
         return False
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and not self._has_ended()
+
     def _has_ended(self):
         return self._process.poll() is not None
 
