@@ -62,18 +62,22 @@ class ProcessorService(cotyledon.Service):
     def run(self):
         gc.set_threshold(*GC_THRESHOLDS)
         outage = Outage('The start of the worker', self._conf.collect.period)
-        while self._worker is None:
-            # What worked in the master may fail here, and work a moment later.
-            try:
-                self._build()
-            except Exception as exc:
-                until = outage.begin(_now(), exc)
-                if self._stopping.wait((until - _now()).total_seconds()):
-                    return
+        while failure := self._build():
+            until = outage.begin(_now(), failure)
+            if self._stopping.wait((until - _now()).total_seconds()):
+                return
         outage.end(_now())
         self._worker.run()
 
-    def _build(self):
+    def _build(self) -> Exception | None:
+        """Build the worker; return what went wrong: it worked in the master, and will again."""
+        try:
+            self._build_parts()
+        except Exception as exc:
+            return exc
+        return None
+
+    def _build_parts(self):
         conf = self._conf
         settings = Settings.of(conf, self.worker_id)
         database = db.Database(conf)
