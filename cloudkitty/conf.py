@@ -136,8 +136,10 @@ def load(argv: list[str], *, files: list[str] | None = None,
         raise errors.ConfigurationError(reason=f'{path}: not UTF-8: {exc}') from exc
     check(conf)
     log.setup(conf, PROJECT)
-    # One line a connection is noise at the level of an operator.
-    logging.getLogger('urllib3').setLevel(logging.WARNING)
+    # Lines about each connection and each attempt are noise to an operator; what failed in the
+    # end is logged where it matters.
+    logging.getLogger('urllib3').setLevel(logging.ERROR)
+    logging.getLogger('urllib3.connectionpool').setLevel(logging.ERROR)
     return conf
 
 

@@ -9,14 +9,19 @@ import hashlib
 import logging
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from urllib import parse
 
-import tooz
 from stevedore import exception as stevedore_exception
-from tooz import coordination
 
 from cloudkitty import errors
+
+with warnings.catch_warnings():
+    # futurist, below tooz, imports eventlet where it finds it, which then complains on stderr.
+    warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
+    import tooz
+    from tooz import coordination
 
 LOG = logging.getLogger(__name__)
 

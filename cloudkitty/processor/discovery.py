@@ -60,8 +60,13 @@ class Discovery:
             listed = set(self._fetcher.get_tenants())
         # A foreign fetcher may raise anything.
         except Exception as exc:
-            self.next_at = self._outage.begin(self._clock(), exc)
+            failure = exc
+        else:
+            self._take_over(listed, seen)
             return
+        self.next_at = self._outage.begin(self._clock(), failure)
+
+    def _take_over(self, listed, seen):
         now = self._clock()
         self._outage.end(now)
         changes = self._record({scope_id for scope_id in listed if scopes.is_storable(scope_id)},

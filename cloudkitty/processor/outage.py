@@ -34,7 +34,10 @@ class Outage:
         return self.until is not None and now < self.until
 
     def begin(self, now: datetime, exc: Exception) -> datetime:
-        """Record a failure; return when to try again."""
+        """Record a failure; return when to try again.
+
+        Not to be called while *exc* is handled: oslo.log would say it a second time.
+        """
         self._failures += 1
         if self._since is None:
             self._since = now

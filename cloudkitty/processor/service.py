@@ -3,9 +3,10 @@
 import gc
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import cotyledon
 from cotyledon import oslo_config_glue
@@ -46,6 +47,36 @@ class CommitGate:
         self._lock.acquire()
 
 
+class Parts(NamedTuple):
+    """A worker, and what has to be closed when it stops."""
+
+    worker: Worker
+    gate: CommitGate
+    locks: locks.Locks
+
+
+def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -> Parts:
+    """Return worker *number* of this node with all it needs, opened in this process.
+
+    :param clock: returns the current time, aware UTC.
+    """
+    settings = Settings.of(conf, number)
+    database = db.Database(conf)
+    source = collector.get_driver(conf)
+    gate = CommitGate(storage.get_driver(conf))
+    mine = locks.Locks(conf.orchestrator.coordination_url)
+    shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
+    worker = Worker(
+        discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
+        pipeline=pipeline.Pipeline(
+            collector=source, modules=ModuleSet(conf, database), commit=gate.commit,
+            skips=build_skips(conf, source),
+            pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
+            timeout_s=conf.orchestrator.collector_request_timeout),
+        **shared)
+    return Parts(worker, gate, mine)
+
+
 class ProcessorService(cotyledon.Service):
     """A rating worker. All it needs is opened here, after the fork."""
 
@@ -55,51 +86,34 @@ class ProcessorService(cotyledon.Service):
         super().__init__(worker_id)
         self._conf = conf
         self._stopping = threading.Event()
-        self._worker: Worker | None = None
-        self._gate: CommitGate | None = None
-        self._locks: locks.Locks | None = None
+        self._parts: Parts | None = None
 
     def run(self):
         gc.set_threshold(*GC_THRESHOLDS)
         outage = Outage('The start of the worker', self._conf.collect.period)
-        while self._worker is None:
-            # What worked in the master may fail here, and work a moment later.
-            try:
-                self._build()
-            except Exception as exc:
-                until = outage.begin(_now(), exc)
-                if self._stopping.wait((until - _now()).total_seconds()):
-                    return
+        while failure := self._build():
+            until = outage.begin(_now(), failure)
+            if self._stopping.wait((until - _now()).total_seconds()):
+                return
         outage.end(_now())
-        self._worker.run()
+        if not self._stopping.is_set():
+            self._parts.worker.run()
 
-    def _build(self):
-        conf = self._conf
-        settings = Settings.of(conf, self.worker_id)
-        database = db.Database(conf)
-        source = collector.get_driver(conf)
-        self._gate = CommitGate(storage.get_driver(conf))
-        self._locks = locks.Locks(conf.orchestrator.coordination_url)
-        parts = {'database': database, 'locks': self._locks, 'settings': settings, 'clock': _now}
-        worker = Worker(
-            discovery=Discovery(fetcher=fetcher.get_driver(conf), **parts),
-            pipeline=pipeline.Pipeline(
-                collector=source, modules=ModuleSet(conf, database), commit=self._gate.commit,
-                skips=build_skips(conf, source),
-                pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
-                timeout_s=conf.orchestrator.collector_request_timeout),
-            **parts)
-        if self._stopping.is_set():
-            worker.stop()
-        self._worker = worker
+    def _build(self) -> Exception | None:
+        """Build the worker; return what went wrong: it worked in the master, and will again."""
+        try:
+            self._parts = build(self._conf, self.worker_id, clock=_now)
+        except Exception as exc:
+            return exc
+        return None
 
     def terminate(self):
         """Let the commit at hand finish, give the locks back, leave."""
         self._stopping.set()
-        if self._worker is not None:
-            self._worker.stop()
-            self._gate.close()
-            self._locks.close()
+        if self._parts is not None:
+            self._parts.worker.stop()
+            self._parts.gate.close()
+            self._parts.locks.close()
 
 
 def build_skips(conf: cfg.ConfigOpts, source: collector.BaseCollector) -> skip.SkipFilter:

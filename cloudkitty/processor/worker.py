@@ -57,9 +57,11 @@ class Worker:
             wake_at = self.turn()
         # The outer loop: whatever happens, the worker logs it and goes on.
         except Exception as exc:
-            return self._turns.begin(self._clock(), exc)
-        self._turns.end(self._clock())
-        return wake_at
+            failure = exc
+        else:
+            self._turns.end(self._clock())
+            return wake_at
+        return self._turns.begin(self._clock(), failure)
 
     def turn(self) -> datetime:
         """Do all that is due and free; return when to look again."""
@@ -136,14 +138,16 @@ class Worker:
         try:
             outcome = self._pipeline.run(batch)
         except (errors.SourceUnreachable, errors.ModuleLoadError) as exc:
-            now = self._clock()
-            retry_at = self._rating.begin(now, exc)
-            self._hold([pipeline.Held(scope, str(exc)) for scope in batch.scopes], now, retry_at)
-            return False
-        self._rating.end(self._clock())
-        _log(batch, outcome)
-        self._hold(outcome.held, self._clock())
-        return True
+            failure = exc
+        else:
+            self._rating.end(self._clock())
+            _log(batch, outcome)
+            self._hold(outcome.held, self._clock())
+            return True
+        now = self._clock()
+        retry_at = self._rating.begin(now, failure)
+        self._hold([pipeline.Held(scope, str(failure)) for scope in batch.scopes], now, retry_at)
+        return False
 
     def _hold(self, held: Sequence[pipeline.Held], now: datetime,
               retry_at: datetime | None = None) -> None:

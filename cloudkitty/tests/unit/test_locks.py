@@ -44,6 +44,7 @@ def test_a_name_is_plain_whatever_it_is_made_of(scope_key):
 
 def test_without_a_lock_service_no_lock_is_had_and_it_is_asked_ever_more_rarely(tmp_path, caplog):
     """One line in the log says that it went, and one that it is back."""
+    caplog.set_level('INFO', 'cloudkitty')
     in_the_way = tmp_path / 'locks'
     in_the_way.write_text('not a directory')
     seconds = [0.0]

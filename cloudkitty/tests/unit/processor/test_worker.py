@@ -112,7 +112,8 @@ def pool():
 
 
 @pytest.fixture
-def bench(database, pool, tmp_path):
+def bench(database, pool, tmp_path, caplog):
+    caplog.set_level('INFO', 'cloudkitty')
     return Bench(database, pool, tmp_path / 'locks')
 
 
