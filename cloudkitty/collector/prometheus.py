@@ -99,7 +99,8 @@ class PrometheusCollector(collector.BaseCollector):
             found, skipped = _read(metric, answer, periods, scope_ids, self.scope_key)
         except (LookupError, TypeError, ValueError, AttributeError, decimal.DecimalException,
                 errors.InvalidInput) as exc:
-            raise errors.SourceUnreachable(
+            # Only of this metric: native histograms are such an answer, for one.
+            raise errors.CollectError(
                 collector=self.collector_name,
                 reason=f'{self.client.safe_url}: unexpected answer for {metric.name}') from exc
         for reason, count in skipped.items():

@@ -188,12 +188,13 @@ def test_a_point_has_everything_of_its_definition(build, server):
     {'metric': {}, 'value': [5, '1']}, {'metric': {}, 'histogram': [1714525200, {}]},
 ])
 def test_an_answer_of_another_shape_is_an_error(build, server, series):
-    """And never an empty result."""
+    """And never an empty result; it is no word about the other metrics."""
     server.answer = faults.as_json(
         {'status': 'success', 'data': {'resultType': 'vector', 'result': [series]}})
 
-    with pytest.raises(errors.SourceUnreachable, match='unexpected answer for NAME'):
+    with pytest.raises(errors.CollectError, match='unexpected answer for NAME') as caught:
         build().fetch_all('NAME', *HOUR, 'a')
+    assert type(caught.value) is errors.CollectError
 
 
 @pytest.mark.parametrize('answer, kind', [
