@@ -4,7 +4,11 @@ Who may come here is checked above, see api/v1/rating.
 """
 
 from cloudkitty.api import rest
-from cloudkitty.api.v1.hashmap import groups, mappings, models, services, thresholds
+from cloudkitty.api.v1.hashmap import models
+from cloudkitty.api.v1.hashmap.groups import GroupsController
+from cloudkitty.api.v1.hashmap.mappings import MappingsController
+from cloudkitty.api.v1.hashmap.services import FieldsController, ServicesController
+from cloudkitty.api.v1.hashmap.thresholds import ThresholdsController
 from cloudkitty.rating.hashmap import rules
 
 
@@ -20,8 +24,8 @@ class HashMapController(rest.Controller):
     """The door of this folder."""
 
     types = TypesController()
-    services = services.ServicesController()
-    fields = services.FieldsController()
-    groups = groups.GroupsController()
-    mappings = mappings.MappingsController()
-    thresholds = thresholds.ThresholdsController()
+    services = ServicesController()
+    fields = FieldsController()
+    groups = GroupsController()
+    mappings = MappingsController()
+    thresholds = ThresholdsController()

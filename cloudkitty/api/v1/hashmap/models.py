@@ -27,14 +27,14 @@ class RuleType(wtypes.UserType):
 
 
 rule_type = RuleType()
-name = types.Text(255)
+label = types.Text(255)
 
 
 class Service(wtypes.Base):
     """A metric that has rules."""
 
     service_id = wtypes.wsattr(types.uuid)
-    name = wtypes.wsattr(name, mandatory=True)
+    name = wtypes.wsattr(label, mandatory=True)
 
 
 class ServiceCollection(wtypes.Base):
@@ -45,7 +45,7 @@ class Field(wtypes.Base):
     """An attribute that rules of a service look at."""
 
     field_id = wtypes.wsattr(types.uuid)
-    name = wtypes.wsattr(name, mandatory=True)
+    name = wtypes.wsattr(label, mandatory=True)
     service_id = wtypes.wsattr(types.uuid, mandatory=True)
 
 
@@ -57,7 +57,7 @@ class Group(wtypes.Base):
     """A named group of rules."""
 
     group_id = wtypes.wsattr(types.uuid)
-    name = wtypes.wsattr(name, mandatory=True)
+    name = wtypes.wsattr(label, mandatory=True)
 
 
 class GroupCollection(wtypes.Base):
