@@ -34,16 +34,17 @@ def authorize(rule: str, target: dict | None = None) -> None:
     pecan.request.services.policy.authorize(pecan.request.caller, rule, target)
 
 
-def respond(value, status: int = 200, location: str | None = None):
+def respond(value, status: int = 200, location: str | None = None, *, is_empty: bool = False):
     """Answer the current request with *value* as JSON; 204 has no body.
 
     :param location: absolute URL for the Location header.
+    :param is_empty: another status shall have no body either.
     """
     response = pecan.response
     response.status = status
     if location:
         response.location = location
-    if status == 204:
+    if status == 204 or is_empty:
         response.content_type = None
         response.body = b''
     else:
@@ -110,8 +111,9 @@ def respond_options(methods: list[str]):
 def expose(*types, rule: str | None = None, **options):
     """Expose a method: WSME signature, arguments as contract rest-v1 1.1 tells, JSON answer.
 
-    Takes what wsmeext.pecan.wsexpose takes: return type, argument types, body=, status_code=. The
-    method returns a value of the return type or a wsme.api.Response.
+    Takes what wsmeext.pecan.wsexpose takes: return type, argument types, body=, status_code=; and
+    is_empty=True for an answer without a body. The method returns a value of the return type or a
+    wsme.api.Response.
 
     :param rule: policy rule, checked before any argument is looked at.
     """
@@ -153,7 +155,8 @@ def _answer(definition, result):
         result = result.obj
     if status == 204 or (datatype is None and result is None and status == 200):
         return respond(None, 204)
-    return respond(None if datatype is None else wsme.rest.json.tojson(datatype, result), status)
+    form = None if datatype is None else wsme.rest.json.tojson(datatype, result)
+    return respond(form, status, is_empty=definition.extra_options.get('is_empty', False))
 
 
 def _arguments(definition, args, kwargs):

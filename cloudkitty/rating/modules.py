@@ -1,6 +1,7 @@
 """The rating modules together: which are on, in which order, and one frame through all of them."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from oslo_config import cfg
@@ -49,12 +50,16 @@ class ModuleSet:
     """Every installed rating module, and how the enabled ones price a frame.
 
     Build one in each process. refresh() looks at the database; rate() uses what it saw.
+
+    :param installed: module classes by name, an exception for one that cannot be imported; None:
+        those that are installed.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts, database: db.Database):
+    def __init__(self, conf: cfg.ConfigOpts, database: db.Database,
+                 installed: Mapping[str, type | Exception] | None = None):
         self._conf = conf
         self._database = database
-        self._installed = plugins.load_all(rating.NAMESPACE)
+        self._installed = plugins.load_all(rating.NAMESPACE) if installed is None else installed
         self._loaded: dict[str, _Module] = {}
         self._active: list[_Module] | None = None
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudkitty import dataframe, errors
-from cloudkitty.db import models, modules
+from cloudkitty.db import models, modules, types
 from cloudkitty.db.hashmap import groups, history, parents, values
 from cloudkitty.rating.hashmap import rules
 
@@ -86,6 +86,7 @@ def create(connection: sa.Connection, new: NewThreshold) -> Threshold:
     :raises Conflict: there is one of the same level in the same place.
     """
     _check(new)
+    new = dataclasses.replace(new, level=_canonical(new.level))
     parents.check_one_parent(new.service_id, new.field_id)
     modules.bump_version(connection, values.MODULE)
     place = parents.locate(connection, new)
@@ -115,8 +116,8 @@ def update(connection: sa.Connection, threshold_id: str, changes: Mapping[str, A
                                            if name in changes})
     _check(after)
     place = parents.locate(connection, after)
-    after = dataclasses.replace(after, group_id=values.uuid_of(after.group_id),
-                                tenant_id=place.tenant_id)
+    after = dataclasses.replace(after, level=_canonical(after.level), tenant_id=place.tenant_id,
+                                group_id=values.uuid_of(after.group_id))
     if after == before:
         return
     _check_slot(connection, after, place, except_key=row.id)
@@ -142,6 +143,11 @@ def _check(threshold):
     values.check_cost(threshold.cost)
     values.check_type(threshold.type)
     values.check_text('tenant_id', threshold.tenant_id)
+
+
+def _canonical(level):
+    """Return the one spelling of a level: SQLite compares decimals as text."""
+    return types.trim(level) if level else dataframe.ZERO
 
 
 def _check_slot(connection, threshold, place, except_key=None):

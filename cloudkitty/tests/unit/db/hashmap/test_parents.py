@@ -9,7 +9,7 @@ from cloudkitty.db import models, modules
 from cloudkitty.db.hashmap import fields, groups, services
 
 NOW = datetime(2024, 5, 1, 12, 0, 7, 250, tzinfo=UTC)
-NOBODY = '3f1b0b5e-7a0c-4c55-9d0a-4b8a1f6f2f11'
+NOBODY = '6f6e652d-0000-4000-8000-000000000000'
 
 
 def test_a_service_is_created_listed_and_deleted(any_database):
@@ -65,11 +65,11 @@ def test_the_name_of_the_default_group_is_reserved(database):
 
 
 @pytest.mark.parametrize('identifier', [NOBODY, 'instance', '', 'a\0b', '\ud800'])
-def test_what_is_not_there_is_named(any_database, identifier):
+def test_what_is_not_there_is_named(database, identifier):
     texts = {services.get: f'No such service: None (UUID: {identifier})',
              fields.get: f'No such field: {identifier}',
              groups.get: f'No such group: None (UUID: {identifier})'}
-    with any_database.writer() as connection:
+    with database.writer() as connection:
         for get, text in texts.items():
             with pytest.raises(errors.NotFound) as caught:
                 get(connection, identifier)

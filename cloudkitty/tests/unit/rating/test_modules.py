@@ -1,0 +1,247 @@
+"""The modules together: order (W9), new rules, and modules that fail."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from cloudkitty import dataframe, errors, rating
+from cloudkitty.db import models
+from cloudkitty.db import modules as db_modules
+from cloudkitty.db.hashmap import mappings, services
+from cloudkitty.rating import noop
+from cloudkitty.rating.hashmap import processor
+from cloudkitty.rating.modules import ModuleSet
+
+START = datetime(2024, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class Doubling(rating.RatingProcessorBase):
+    """A foreign module in the place of a script: every price becomes price x 2 + 1."""
+
+    module_name = 'pyscripts'
+    description = 'Doubles.'
+
+    def __init__(self, tenant_id=None):
+        super().__init__(tenant_id)
+
+    def process(self, frame):
+        return dataframe.DataFrame(frame.start, frame.end, {
+            name: [point.set_price(point.price * 2 + 1) for point in points]
+            for name, points in frame.itertypes()})
+
+
+class Broken(Doubling):
+    """A module that fails where its scope says."""
+
+    def __init__(self, tenant_id=None):
+        if tenant_id == 'at once':
+            raise RuntimeError('no constructor')
+        super().__init__(tenant_id)
+
+    def reload_config(self, start=None):
+        if self.tenant_id == 'at reload':
+            raise RuntimeError('no rules')
+
+    def process(self, frame):
+        if self.tenant_id == 'at work':
+            raise KeyError('a name')
+        return None if self.tenant_id == 'silently' else frame
+
+
+class Unready(Doubling):
+    """A module whose rules cannot be loaded at first."""
+
+    is_ready = False
+
+    @classmethod
+    def factory(cls, conf, database):
+        if not cls.is_ready:
+            raise RuntimeError('table missing')
+        return cls
+
+
+INSTALLED = {'hashmap': processor.HashMap, 'noop': noop.Noop, 'pyscripts': Doubling}
+
+
+def frame(qty=4, start=START):
+    point = dataframe.DataPoint('u', qty, 0, {'project_id': 'p'}, {})
+    return dataframe.DataFrame(start, start + HOUR, {'instance': [point]})
+
+
+def price(rated):
+    return rated.usage['instance'][0].price
+
+
+def set_state(database, name, **state):
+    database.write(lambda connection: db_modules.update(connection, name, **state))
+
+
+def store(database, name, priority):
+    """Store a state as an old database may hold it."""
+    with database.writer() as connection:
+        connection.execute(models.modules.insert().values(name=name, state=True,
+                                                          priority=priority))
+
+
+def add_rule(database, cost, **values):
+    """Create a service, if needed, and a flat mapping of it."""
+    def change(connection):
+        known = {service.name: service for service in services.list_all(connection)}
+        service = known.get('instance') or services.create(connection, 'instance')
+        new = mappings.NewMapping(cost=Decimal(cost), service_id=service.service_id,
+                                  start=START - 9 * HOUR, **values)
+        return mappings.create(connection, new, now=datetime.now(UTC), author='me', force=True)
+    return database.write(change)
+
+
+@pytest.fixture
+def modules(conf, database):
+    return ModuleSet(conf, database, INSTALLED)
+
+
+@pytest.mark.parametrize('hashmap, pyscripts, expected', [
+    (10, 5, 5), (5, 10, 3), (1, 1, 5), (-1, 1, 3), (0, 1, 5),
+])
+def test_w9_the_highest_priority_runs_first_and_names_decide_ties(
+        database, modules, hashmap, pyscripts, expected):
+    add_rule(database, '0.5')
+    store(database, 'hashmap', hashmap)
+    store(database, 'pyscripts', pyscripts)
+
+    modules.refresh()
+
+    assert price(modules.rate(frame(), 'p')) == expected
+
+
+def test_nothing_is_enabled_at_first_but_noop(database, modules):
+    add_rule(database, '0.5')
+    modules.refresh()
+    assert modules.rate(frame(), 'p') == frame()
+
+
+def test_states_and_rules_are_read_again_at_each_refresh(database, modules):
+    set_state(database, 'hashmap', enabled=True)
+    add_rule(database, 1)
+    prices = []
+    steps = (lambda: None,
+             lambda: add_rule(database, 2, tenant_id='p'),
+             lambda: set_state(database, 'pyscripts', enabled=True, priority=9),
+             lambda: set_state(database, 'hashmap', enabled=False))
+    for step in steps:
+        step()
+        modules.refresh()
+        prices.append((price(modules.rate(frame(1), 'p')), price(modules.rate(frame(1), 'q'))))
+    assert prices == [(1, 1), (2, 1), (3, 2), (1, 1)]
+
+
+def test_rules_are_loaded_once_per_version(conf, database):
+    loads = []
+
+    class Counting(processor.HashMap):
+        @classmethod
+        def factory(cls, conf, database):
+            loads.append(cls)
+            return super().factory(conf, database)
+
+    modules = ModuleSet(conf, database, {**INSTALLED, 'hashmap': Counting})
+    set_state(database, 'hashmap', enabled=True)
+    for expected in (1, 2):
+        add_rule(database, expected, tenant_id=str(expected))
+        for _ in range(3):
+            modules.refresh()
+        assert len(loads) == expected
+
+
+def test_each_period_is_priced_by_the_rules_valid_at_its_start(database, modules):
+    set_state(database, 'hashmap', enabled=True)
+    add_rule(database, 1, end=START)
+    for hours, expected in ((-1, 4), (0, 0), (-2, 4), (-10, 0)):
+        assert price(modules.rate(frame(start=START + hours * HOUR), 'p')) == expected
+
+
+def test_a_quote_is_made_by_general_rules(database, modules):
+    set_state(database, 'hashmap', enabled=True)
+    add_rule(database, 1)
+    add_rule(database, 2, tenant_id='p')
+    assert price(modules.quote(frame())) == 4
+    assert price(modules.rate(frame(), 'p')) == 8
+
+
+@pytest.mark.parametrize('plugin, reason', [
+    (ImportError('no such library'), 'no such library'), (Unready, 'table missing'),
+])
+def test_nothing_is_rated_while_an_enabled_module_cannot_load(conf, database, plugin, reason):
+    modules = ModuleSet(conf, database, {**INSTALLED, 'x': plugin})
+    modules.refresh()
+    set_state(database, 'x', enabled=True)
+    for attempt in (modules.refresh, lambda: modules.rate(frame(), 'p')):
+        with pytest.raises(errors.ModuleLoadError, match=f"module 'x' cannot be loaded: {reason}"):
+            attempt()
+    set_state(database, 'x', enabled=False)
+    assert modules.rate(frame(), 'p') == frame()
+
+
+def test_a_module_that_becomes_loadable_is_used(conf, database, monkeypatch):
+    modules = ModuleSet(conf, database, {**INSTALLED, 'x': Unready})
+    set_state(database, 'x', enabled=True)
+    with pytest.raises(errors.ModuleLoadError):
+        modules.refresh()
+    monkeypatch.setattr(Unready, 'is_ready', True)
+    assert price(modules.rate(frame(), 'p')) == 1
+
+
+def test_an_enabled_module_that_is_not_installed_stops_the_rating(database, modules):
+    set_state(database, 'uninstalled', enabled=True)
+    set_state(database, 'collector_gnocchi', enabled=True)
+    with pytest.raises(errors.ModuleLoadError, match="'uninstalled' .* not installed"):
+        modules.refresh()
+    assert [module.module_id for module in modules.describe()] == [
+        'hashmap', 'noop', 'pyscripts', 'uninstalled']
+
+
+@pytest.mark.parametrize('scope, error, text', [
+    ('at once', errors.ModuleLoadError, "'broken' cannot be loaded: no constructor"),
+    ('at reload', errors.ModuleFailed, "'broken' failed: no rules"),
+    ('at work', errors.ModuleFailed, "'broken' failed: 'a name'"),
+    ('silently', errors.ModuleFailed, "'broken' failed: it gave back NoneType"),
+])
+def test_a_module_that_fails_is_named(conf, database, scope, error, text):
+    modules = ModuleSet(conf, database, {**INSTALLED, 'broken': Broken})
+    set_state(database, 'broken', enabled=True)
+    with pytest.raises(error, match=text):
+        modules.rate(frame(), scope)
+    assert modules.rate(frame(), 'well') == frame()
+
+
+def test_every_installed_module_is_described(conf, database):
+    modules = ModuleSet(conf, database, {**INSTALLED, 'broken': ImportError('x')})
+    set_state(database, 'hashmap', enabled=True, priority=7)
+    assert modules.describe() == [
+        ('broken', 'This module cannot be imported.', False, False, 1),
+        ('hashmap', 'HashMap rating module.', True, True, 7),
+        ('noop', 'Dummy test module.', True, False, 1),
+        ('pyscripts', 'Doubles.', False, False, 1),
+    ]
+
+
+def test_our_modules_are_entry_points(conf, database):
+    assert {'hashmap', 'noop'} <= {module.module_id
+                                   for module in ModuleSet(conf, database).describe()}
+
+
+def test_instances_in_memory_are_bounded(database, modules, monkeypatch):
+    monkeypatch.setattr('cloudkitty.rating.modules.INSTANCES_MAX', 2)
+    set_state(database, 'pyscripts', enabled=True)
+    for scope in itertools.islice(itertools.cycle('abc'), 6):
+        assert price(modules.rate(frame(), scope)) == 1
+
+
+def test_what_hashmap_cannot_price_is_logged(database, modules, caplog):
+    set_state(database, 'hashmap', enabled=True)
+    add_rule(database, 1000)
+    huge = frame(Decimal('9e999999'))
+    assert modules.rate(huge, 'p') == huge
+    assert 'scope p, period 2024-05-01 12:00:00+00:00, metric instance' in caplog.text
