@@ -210,11 +210,11 @@ def main(arguments: list[str]) -> int:
             while options.keep:
                 signal.pause()
     except (DemoFailed, services.ServiceFailed, OSError) as exc:
-        console.print(f'tools/demo: {exc}', markup=False)
-        console.print(f'tools/demo: the logs are in {folder}', markup=False)
+        print(f'tools/demo: {exc}', f'tools/demo: the logs are in {folder}', sep='\n',
+              file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        console.print('stopped')
+        console.print('Stopped.')
     return 0
 
 

@@ -16,6 +16,7 @@ METRICS = {'metrics': {
     'node_cpu_seconds_total': {
         'alt_name': 'cpu', 'unit': 'core-h', 'description': 'Time of processors, by what they do',
         'factor': HOURS, 'groupby': ['cpu', 'mode'],
+        'skip_datapoints_expression': "datapoint['groupby']['mode'] == 'idle'",
         'extra_args': {'aggregation_method': 'sum', 'range_function': 'rate'}},
     'node_memory_Active_bytes': {
         'alt_name': 'memory', 'unit': 'GiB-h', 'description': 'Memory in use',
@@ -37,7 +38,7 @@ METRICS = {'metrics': {
 UNITS = {metric['alt_name']: metric['unit'] for metric in METRICS['metrics'].values()}
 # Credits for a unit of each service ...
 FLAT_PRICES = {'memory': '0.004', 'disk': '0.0001', 'network.out': '0.05', 'network.in': '0.01'}
-# ... and for a core-hour by the value of field `mode`: time in which nothing is done is free.
+# ... and for a core-hour by the value of field `mode`; other modes cost nothing.
 MODE_PRICES = {'user': '0.03', 'system': '0.03', 'nice': '0.01', 'softirq': '0.03', 'irq': '0.03',
                'iowait': '0.005'}
 # Attributes that tell the resources of a metric apart.
@@ -78,9 +79,9 @@ def summary_path(begin, end) -> str:
 
 
 def read(answer: dict) -> list[Line]:
-    """Return the lines in an answer of the summary, the dearest first."""
+    """Return the lines in an answer of the summary, the dearest first, without what lay idle."""
     lines = [Line(row['type'], ' '.join(filter(None, (row[name] for name in IDENTITY))) or 'all',
-                  row['qty'], row['rate']) for row in answer['results']]
+                  row['qty'], row['rate']) for row in answer['results'] if row['qty']]
     return sorted(lines, key=lambda line: (-line.cost, line.type, line.resource))
 
 
@@ -94,7 +95,7 @@ def render(lines: list[Line], *, scope: str, periods: int) -> rich_table.Table:
         title=f'{scope}: {periods} periods of {PERIOD_S} s rated', caption=_caption(lines, periods))
     for name in ('metric', 'resource'):
         table.add_column(name)
-    for name in ('used', 'cost so far', 'a month at this pace'):
+    for name in ('used', 'cost so far', 'per month'):
         table.add_column(name, justify='right')
     for line in lines[:ROWS_MAX]:
         table.add_row(line.type, line.resource, f'{line.quantity:.6f} {UNITS[line.type]}',

@@ -11,8 +11,23 @@ from cloudkitty.tests import conftest
 
 BIN = pathlib.Path(sys.executable).parent
 DBSYNC = ('cloudkitty-dbsync', 'upgrade')
-COMMANDS = [DBSYNC, ('cloudkitty-storage-init',)]
+COMMANDS = [DBSYNC, ('cloudkitty-storage-init',), ('cloudkitty-api',), ('cloudkitty-processor',)]
 REFUSED = 'postgresql+psycopg2://rating:secret@127.0.0.1:1/rating'
+
+# A configuration of which only the database is missing.
+COMPLETE = """\
+[collect]
+collector = prometheus
+metrics_conf = {folder}/metrics.yml
+[collector_prometheus]
+prometheus_url = http://127.0.0.1:1/api/v1
+[fetcher]
+backend = source
+[orchestrator]
+coordination_url = file://{folder}/locks
+[database]
+connection = """
+METRICS = 'metrics: {up: {unit: piece}}'
 
 # What stands in the file, and what the line says; {file} is the path of the file.
 WRONG_VALUES = [
@@ -60,6 +75,15 @@ def config(tmp_path):
     return write
 
 
+@pytest.fixture
+def complete(config, tmp_path):
+    """Writes a configuration in which nothing is wrong but perhaps the URL of the database."""
+    def write(url):
+        (tmp_path / 'metrics.yml').write_text(METRICS)
+        return config(COMPLETE.format(folder=tmp_path) + url)
+    return write
+
+
 @pytest.mark.parametrize('text, line', WRONG_VALUES)
 def test_wrong_value_is_named(config, text, line):
     """A wrong value is reported with its file, its option and what is allowed."""
@@ -76,9 +100,30 @@ def test_every_command_names_the_wrong_value(config, command):
 
 @pytest.mark.parametrize('command', COMMANDS)
 @pytest.mark.parametrize('url, line', DATABASE_DOWN)
-def test_every_command_names_the_database_that_is_down(config, command, url, line):
+def test_every_command_names_the_database_that_is_down(complete, command, url, line):
     """A database that cannot be reached is named, without its password."""
-    _expect(_run(*command, config=config(f'[database]\nconnection = {url}')), line)
+    _expect(_run(*command, config=complete(url)), line)
+
+
+@pytest.mark.parametrize('text, line', [
+    ('[collect]\ncollector = tape', "[collect]collector: no driver is named 'tape'; allowed: "),
+    ('[fetcher]\nbackend = tape', "[fetcher]backend: no driver is named 'tape'; allowed: "),
+    ('[collector_prometheus]\ntimeout = soon', '[collector_prometheus]timeout: could not convert '
+                                               "string to float: 'soon'; allowed: a number"),
+    ('[collect]\nmetrics_conf = /none.yml', '/none.yml: '),
+    ('[orchestrator]\ncoordination_url = tape://', '[orchestrator]coordination_url: '),
+])
+def test_processor_names_what_is_wrong(complete, sqlite_template, text, line):
+    """A processor does not start with a wrong driver, option of a driver, or metrics file."""
+    _expect(_run('cloudkitty-processor', config=complete(f'sqlite:///{sqlite_template}\n{text}')),
+            line)
+
+
+@pytest.mark.parametrize('command', ['cloudkitty-api', 'cloudkitty-processor'])
+def test_daemons_want_the_schema(complete, tmp_path, command):
+    """A daemon does not start on a database without the schema; it says what to run."""
+    _expect(_run(command, config=complete(f'sqlite:///{tmp_path}/none.sqlite')),
+            'holds no schema; run `cloudkitty-dbsync upgrade`')
 
 
 def test_wrong_password_is_told(config):
