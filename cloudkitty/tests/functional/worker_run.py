@@ -28,6 +28,8 @@ METRICS = {
     'test_cpu_seconds_total': {
         'unit': 's', 'alt_name': 'cpu', 'groupby': ['resource'],
         'extra_args': {'aggregation_method': 'sum', 'range_function': 'delta'}},
+    # NaN and infinite values among good ones.
+    'test_strange_values': {'unit': 'u', 'groupby': ['resource']},
 }
 
 
@@ -38,7 +40,7 @@ def write_conf(folder: Path, *, connection: str, prometheus_url: str, **orchestr
         'DEFAULT': {'debug': False},
         'database': {'connection': connection},
         'collect': {'collector': 'prometheus', 'metrics_conf': folder / 'metrics.yml'},
-        'collector_prometheus': {'prometheus_url': prometheus_url, 'timeout': 2},
+        'collector_prometheus': {'prometheus_url': prometheus_url, 'timeout': 0.5},
         'fetcher': {'backend': 'source'},
         'fetcher_source': {'sources': ','.join(SCOPES)},
         'orchestrator': {'coordination_url': f'file://{folder}/locks', 'max_workers': 1,
