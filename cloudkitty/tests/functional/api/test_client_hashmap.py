@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from wsgiref import simple_server
 
 import pytest
@@ -11,8 +12,12 @@ from cloudkittyclient import auth, client
 from keystoneauth1 import session
 from keystoneauth1.exceptions.http import HttpError
 
+from cloudkitty.dataframe import DataFrame, DataPoint
+from cloudkitty.rating.modules import ModuleSet
+
 BEFORE = '2090-01-01T00:00:00'
 END = '2100-01-31'
+HOUR = timedelta(hours=1)
 
 
 class _Quiet(simple_server.WSGIRequestHandler):
@@ -33,10 +38,16 @@ def url(noauth):
 
 
 @pytest.fixture
-def hashmap(url):
-    """The client's hashmap commands."""
+def rating(url):
+    """The client's rating commands."""
     opened = session.Session(auth=auth.CloudKittyNoAuthPlugin(endpoint=url))
-    return client.Client('1', session=opened).rating.hashmap
+    return client.Client('1', session=opened).rating
+
+
+@pytest.fixture
+def hashmap(rating):
+    """The client's hashmap commands."""
+    return rating.hashmap
 
 
 def test_types(hashmap):
@@ -118,6 +129,31 @@ def test_thresholds(hashmap, service_id):
     assert hashmap.get_group_thresholds(group_id=group['group_id'])['thresholds'] == [updated]
     hashmap.delete_threshold(threshold_id=threshold['threshold_id'])
     assert hashmap.get_threshold(service_id=service_id)['thresholds'] == []
+
+
+def test_what_the_client_sets_is_what_points_cost(conf, database, rating, hashmap, service_id):
+    """Example W2 of the contract, then the deletion of a rule, which spares the past."""
+    for name, value, cost, kind in (
+            ('flavor', 'm1.tiny', 0.5, 'flat'), ('image', 'img1', 2, 'flat'),
+            ('vcpus', '2', 1.5, 'rate')):
+        field = hashmap.create_field(name=name, service_id=service_id)
+        hashmap.create_mapping(cost=cost, field_id=field['field_id'], value=value, type=kind)
+    hashmap.create_mapping(cost=1.25, service_id=service_id)
+    modules = ModuleSet(conf, database)
+    now = datetime.now(UTC)
+
+    def price(begin):
+        modules.refresh()
+        point = DataPoint('instance', 4, 0, {'project_id': 'p'},
+                          {'flavor': 'm1.tiny', 'image': 'img1', 'vcpus': 2})
+        rated = modules.rate(DataFrame(begin, begin + HOUR, {'instance': [point]}), 'p')
+        return rated.usage['instance'][0].price
+
+    assert price(now) == 0
+    rating.update_module(module_id='hashmap', enabled=True)
+    assert [price(now - HOUR), price(now), price(now + HOUR)] == [0, 12, 12]
+    hashmap.delete_service(service_id=service_id)
+    assert [price(now), price(now + HOUR)] == [12, 0]
 
 
 def test_the_command_line(url):
