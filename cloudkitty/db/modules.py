@@ -11,6 +11,16 @@ from cloudkitty.db import models
 PRIORITY_MAX = 2**31 - 1
 
 
+_NAMES = sa.union(sa.select(models.modules.c.name),
+                  sa.select(models.module_versions.c.name)).subquery()
+# Built once: it runs before every batch of periods.
+_STATES_AND_VERSIONS = (
+    sa.select(_NAMES.c.name, models.modules.c.state, models.modules.c.priority,
+              models.module_versions.c.version)
+    .outerjoin_from(_NAMES, models.modules, _NAMES.c.name == models.modules.c.name)
+    .outerjoin(models.module_versions, _NAMES.c.name == models.module_versions.c.name))
+
+
 class State(NamedTuple):
     """What the database says of a module.
 
@@ -35,14 +45,8 @@ def states_and_versions(connection: sa.Connection) -> dict[str, tuple[State, int
 
     Version 0 means that no rule was ever changed.
     """
-    names = sa.union(sa.select(models.modules.c.name),
-                     sa.select(models.module_versions.c.name)).subquery()
-    table, version_table = models.modules.c, models.module_versions.c
-    rows = connection.execute(
-        sa.select(names.c.name, table.state, table.priority, version_table.version)
-        .outerjoin_from(names, models.modules, names.c.name == table.name)
-        .outerjoin(models.module_versions, names.c.name == version_table.name))
     found = {name: (State(), 0) for name in FIXED}
+    rows = connection.execute(_STATES_AND_VERSIONS)
     found.update((row.name, (_state(row), row.version or 0)) for row in rows)
     found.update((name, (fixed, found[name][1])) for name, fixed in FIXED.items())
     return found

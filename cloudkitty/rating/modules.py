@@ -71,12 +71,7 @@ class ModuleSet:
         :raises ModuleLoadError: an enabled module is missing or cannot load. Nothing can be rated
             until a later call succeeds, because nothing may pass unrated.
         """
-        self._active = None
-        enabled = [(name, state, version) for name, (state, version) in self._read().items()
-                   if state.enabled and not _is_collector(name)]
-        # The highest priority runs first; of equal ones the first by name.
-        enabled.sort(key=lambda module: (-module[1].priority, module[0]))
-        self._active = [self._load(name, version) for name, _, version in enabled]
+        self._refreshed()
 
     def rate(self, frame: dataframe.DataFrame, scope_id: str | None) -> dataframe.DataFrame:
         """Return *frame* priced by all enabled modules, with the rules valid at its start.
@@ -117,6 +112,16 @@ class ModuleSet:
         with self._database.reader() as connection:
             return db_modules.states_and_versions(connection)
 
+    def _refreshed(self) -> list[_Module]:
+        # Threads may rate meanwhile: they see the old list, or none, never a part of one.
+        self._active = None
+        enabled = [(name, state, version) for name, (state, version) in self._read().items()
+                   if state.enabled and not _is_collector(name)]
+        # The highest priority runs first; of equal ones the first by name.
+        enabled.sort(key=lambda module: (-module[1].priority, module[0]))
+        self._active = active = [self._load(name, version) for name, _, version in enabled]
+        return active
+
     def _load(self, name, version):
         module = self._loaded.get(name)
         if module is not None and module.version == version:
@@ -134,9 +139,7 @@ class ModuleSet:
         return module
 
     def _run(self, method: str, frame: dataframe.DataFrame, scope_id: str | None):
-        if self._active is None:
-            self.refresh()
-        for module in self._active:
+        for module in self._active or self._refreshed():
             instance = module.of_scope(scope_id)
             frame = _call(module.name, instance, method, frame)
         return frame
