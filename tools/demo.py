@@ -226,22 +226,27 @@ def watch(demo: Demo, console: rich_console.Console, *, seconds: float) -> None:
     shown, lines = 0, []
     console.print(f'… the first bill comes in {3 * bill.PERIOD_S} s at most; Ctrl-C ends this')
     with rich_live.Live(console=console, auto_refresh=False) as display:
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             for _ in _ticks(seconds):
                 periods, lines = demo.read()
-                if periods == shown or not lines:
-                    continue
-                shown = periods
-                if console.is_terminal:
-                    display.update(bill.render(lines, scope=demo.scope, periods=periods),
-                                   refresh=True)
-                else:
-                    console.print(f'{periods} periods rated: {len(lines)} resources, '
-                                  f'{bill.total(lines):.8f} credits')
+                if periods != shown and lines:
+                    shown = periods
+                    _show(demo.scope, console, display, periods=periods, lines=lines)
+        except KeyboardInterrupt:
+            if not lines:
+                raise
     if not lines:
         raise DemoFailed(f'nothing was rated in {seconds:.0f} s')
     if not console.is_terminal:
         console.print(bill.render(lines, scope=demo.scope, periods=shown))
+
+
+def _show(scope, console, display, *, periods, lines):
+    if console.is_terminal:
+        display.update(bill.render(lines, scope=scope, periods=periods), refresh=True)
+    else:
+        console.print(f'{periods} periods rated: {len(lines)} resources, '
+                      f'{bill.total(lines):.8f} credits')
 
 
 def _ticks(seconds: float) -> Iterator[None]:
