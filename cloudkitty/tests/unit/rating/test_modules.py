@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from pecan import rest
 
 from cloudkitty import dataframe, errors, rating
 from cloudkitty.db import models
@@ -245,3 +246,8 @@ def test_what_hashmap_cannot_price_is_logged(database, modules, caplog):
     huge = frame(Decimal('9e999999'))
     assert modules.rate(huge, 'p') == huge
     assert 'scope p, period 2024-05-01 12:00:00+00:00, metric instance' in caplog.text
+
+
+def test_plug_ins_find_the_base_of_their_controllers():
+    assert issubclass(rating.RatingRestControllerBase, rest.RestController)
+    assert not hasattr(rating, 'AnythingElse')
