@@ -2,6 +2,7 @@
 
 import pecan
 import pecan.routing
+import webob.exc
 from wsme import types as wtypes
 
 from cloudkitty import errors
@@ -92,7 +93,9 @@ class CollectorController(rest.Controller):
 
     @pecan.expose()
     def _route(self, args, request=None):
-        if len(args) > 1 and args[1] == 'states' and args[0] not in ('mappings', 'states'):
+        if any(args) and args[0] not in ('mappings', 'states'):
+            if args[1:2] != ['states']:
+                raise webob.exc.HTTPNotFound()
             return pecan.routing.lookup_controller(self.states, [args[0], *args[2:]], request)
         return super()._route(args, request)
 

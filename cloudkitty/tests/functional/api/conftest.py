@@ -17,6 +17,21 @@ BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
 IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
 
 
+METRICS = """\
+metrics:
+  cpu:
+    unit: instance
+    alt_name: instance
+    groupby: [id, project_id]
+    metadata: [flavor_name, flavor_id, vcpus]
+    mutate: MAP
+    mutate_map: {0.0: 1.0, 11: 1}
+  image.size:
+    - {unit: MiB, factor: 1/1048576, metadata: [disk_format, container_format]}
+    - {unit: image, alt_name: image.count}
+"""
+
+
 def _point(project, qty, price, **groupby):
     return DataPoint('instance', qty, price, {'project_id': project, **groupby},
                      {'flavor_name': 'm1'})
@@ -58,7 +73,16 @@ def known_scopes(database):
 
 
 @pytest.fixture
-def noauth(conf, database, storage, known_scopes):
+def metrics_file(tmp_path, conf):
+    """The path of the metric definitions."""
+    path = tmp_path / 'metrics.yml'
+    path.write_text(METRICS)
+    conf.set_override('metrics_conf', str(path), 'collect')
+    return path
+
+
+@pytest.fixture
+def noauth(conf, database, storage, known_scopes, metrics_file):
     """The application for which everybody is the administrator."""
     conf.set_override('auth_strategy', 'noauth')
     return app.build(conf, database=database, storage=storage)
@@ -72,10 +96,12 @@ def identity_service():
 
 
 @pytest.fixture
-def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes):
+def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes,
+                  metrics_file):
     """The application behind keystonemiddleware."""
     path = tmp_path / 'keystone.conf'
     path.write_text(keystone.middleware_options(identity_service))
     secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     secured.set_override('connection', conf.database.connection, 'database')
+    secured.set_override('metrics_conf', str(metrics_file), 'collect')
     return app.build(secured, database=database, storage=storage)
