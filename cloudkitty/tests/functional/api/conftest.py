@@ -1,5 +1,10 @@
 """Fixtures of the API tests: an application with data, and callers."""
 
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +17,7 @@ from cloudkitty.db import scopes
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.functional.api import keystone
 
+BIN = pathlib.Path(sys.executable).parent
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
 IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
@@ -105,3 +111,35 @@ def authenticated(tmp_path, identity_service, conf, database, storage, known_sco
     secured.set_override('connection', conf.database.connection, 'database')
     secured.set_override('metrics_conf', str(metrics_file), 'collect')
     return app.build(secured, database=database, storage=storage)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def config_file(tmp_path, conf, metrics_file):
+    """A configuration file for noauth on a free port; returns (path, port)."""
+    port = _free_port()
+    path = tmp_path / 'cloudkitty.conf'
+    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {port}\n'
+                    f'[database]\nconnection = {conf.database.connection}\n'
+                    f'[collect]\nmetrics_conf = {metrics_file}\n')
+    return path, port
+
+
+@pytest.fixture
+def server(config_file, storage, known_scopes):
+    """A running cloudkitty-api with data; returns its URL."""
+    path, port = config_file
+    process = subprocess.Popen([BIN / 'cloudkitty-api', '--config-file', str(path)], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    url = f'http://127.0.0.1:{port}'
+    # Log lines come first; the test's own timeout ends a wait in vain.
+    assert f'cloudkitty-api listens on {url}\n' in iter(process.stdout.readline, '')
+    yield url
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert 'Traceback' not in process.stdout.read()
