@@ -1,7 +1,5 @@
-"""What the stories of v1 cannot tell: other definition files, odd points, many of them, threads."""
+"""What the stories of v1 cannot tell: other definition files, odd points, many of them."""
 
-import concurrent.futures
-import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -140,19 +138,3 @@ def test_reloading_changes_the_version_of_every_module(noauth, database):
 
     with database.reader() as connection:
         assert db_modules.versions(connection) == {'hashmap': 2, 'noop': 2}
-
-
-def test_quotes_at_once_do_not_meet(noauth, database):
-    """Threads get their own price while modules go on and off."""
-    body = json.dumps({'resources': [{'service': 'instance', 'volume': 1}]}).encode()
-
-    def ask(number):
-        database.write(lambda connection: db_modules.update(connection, 'hashmap',
-                                                            enabled=bool(number % 2)))
-        return webob.Request.blank('/v1/rating/quote', method='POST', body=body,
-                                   content_type='application/json').get_response(noauth)
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(ask, range(40)))
-
-    assert {(answer.status_int, answer.json) for answer in answers} == {(200, '0')}
