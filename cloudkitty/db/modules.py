@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from cloudkitty import errors
-from cloudkitty.db import models
+from cloudkitty.db import models, upsert
 
 PRIORITY_MAX = 2**31 - 1
 
@@ -81,8 +80,8 @@ def update(connection: sa.Connection, name: str, *, enabled: bool | None = None,
     after = State(wanted.get('state', before.enabled), wanted.get('priority', before.priority))
     if after == before:
         return False
-    _upsert(connection, models.modules, {'name': name, 'state': after.enabled,
-                                         'priority': after.priority}, wanted)
+    upsert.put(connection, models.modules,
+               {'name': name, 'state': after.enabled, 'priority': after.priority}, wanted)
     return True
 
 
@@ -108,26 +107,15 @@ def bump_version(connection: sa.Connection, name: str) -> None:
     the row stays locked until the end.
     """
     table = models.module_versions
-    _upsert(connection, table, {'name': name, 'version': 1}, {'version': table.c.version + 1})
+    upsert.put(connection, table, {'name': name, 'version': 1}, {'version': table.c.version + 1})
 
 
 def lock(connection: sa.Connection, name: str) -> None:
     """Let nobody else change the module's rules until the end of the transaction."""
     table = models.module_versions
-    _upsert(connection, table, {'name': name, 'version': 0}, {'version': table.c.version})
+    upsert.put(connection, table, {'name': name, 'version': 0}, {'version': table.c.version})
 
 
 def _state(row):
     # A stored 0 reads as 1, as it always did.
     return State(bool(row.state), row.priority or 1)
-
-
-def _upsert(connection, table, row, changes):
-    dialect = connection.dialect.name
-    if dialect in ('mysql', 'mariadb'):
-        statement = mysql.insert(table).values(row).on_duplicate_key_update(changes)
-    else:
-        insert = postgresql.insert if dialect == 'postgresql' else sqlite.insert
-        statement = insert(table).values(row).on_conflict_do_update(
-            index_elements=[table.c.name], set_=changes)
-    connection.execute(statement)

@@ -1,6 +1,7 @@
 """The rating modules together: which are on, in which order, and one frame through all of them."""
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ class ModuleSet:
         self._installed = plugins.load_all(rating.NAMESPACE) if installed is None else installed
         self._loaded: dict[str, _Module] = {}
         self._active: list[_Module] | None = None
+        self._quoting = threading.Lock()
 
     def refresh(self) -> None:
         """Read which modules are enabled, their order, and new rules if there are any.
@@ -81,9 +83,18 @@ class ModuleSet:
         """
         return self._run('process', frame, scope_id)
 
-    def quote(self, frame: dataframe.DataFrame) -> dataframe.DataFrame:
-        """Return *frame* priced as an offer to nobody in particular: by general rules only."""
-        return self._run('quote', frame, None)
+    def quote(self, frame: dataframe.DataFrame,
+              scope_id: str | None = None) -> dataframe.DataFrame:
+        """Return *frame* priced as an offer, with the modules and rules of this moment.
+
+        Unlike the rest of this class it may be called by several threads at once.
+
+        :param scope_id: to whom; None: nobody in particular, general rules only.
+        :raises ModuleLoadError, ModuleFailed: see rate().
+        """
+        with self._quoting:
+            self.refresh()
+            return self._run('quote', frame, scope_id)
 
     def describe(self) -> list[Description]:
         """Return all installed modules by name, those that cannot be imported too.

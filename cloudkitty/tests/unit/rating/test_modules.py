@@ -1,6 +1,8 @@
 """The modules together: order (W9), new rules, and modules that fail."""
 
+import concurrent.futures
 import itertools
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -161,6 +163,37 @@ def test_each_period_is_priced_by_the_rules_valid_at_its_start(database, modules
     add_rule(database, 1, end=START)
     for hours, expected in ((-1, 4), (0, 0), (-2, 4), (-10, 0)):
         assert price(modules.rate(frame(start=START + hours * HOUR), 'p')) == expected
+
+
+def test_a_quote_for_a_scope_is_made_by_its_rules(database, modules):
+    """The rules are those of the moment, without a call of refresh()."""
+    set_state(database, 'hashmap', enabled=True)
+    add_rule(database, 1)
+    add_rule(database, 2, tenant_id='p')
+
+    assert price(modules.quote(frame(), 'p')) == 8
+    assert price(modules.quote(frame(), 'q')) == 4
+
+
+def test_quotes_of_several_threads_wait_for_each_other(conf, database):
+    """Modules need not be safe for threads."""
+    meeting = threading.Barrier(2)
+
+    class Meeting(Doubling):
+        def quote(self, frame):
+            # Broken by nobody else coming, or by somebody who came too late.
+            with pytest.raises(threading.BrokenBarrierError):
+                meeting.wait(timeout=0.2)
+            return frame
+
+    installed = {'noop': noop.Noop, 'pyscripts': Meeting}
+    set_state(database, 'pyscripts', enabled=True)
+    modules = ModuleSet(conf, database, installed)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        rated = list(pool.map(modules.quote, [frame(), frame()]))
+
+    assert rated == [frame(), frame()]
 
 
 def test_a_quote_is_made_by_general_rules(database, modules):
