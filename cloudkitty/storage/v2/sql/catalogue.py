@@ -134,17 +134,21 @@ class Catalogue:
         return {series_id: self._entries[series_id] for series_id in wanted}
 
 
+def has_calendar(series: Series) -> bool:
+    """Say whether *series* itself carries calendar attributes."""
+    return not series.groupby.keys().isdisjoint(timeframe.CALENDAR_KEYS)
+
+
 def without_calendar(series: Series, begin) -> Series:
     """Return *series* without the calendar attributes that say what *begin* says anyway.
 
     One that says something else (a source with a zone of its own) stays.
     """
-    held = series.groupby.keys() & set(timeframe.CALENDAR_KEYS)
-    if not held:
+    if not has_calendar(series):
         return series
     calendar = timeframe.calendar_of(begin)
     groupby = {name: value for name, value in series.groupby.items()
-               if name not in held or value != calendar[name]}
+               if name not in calendar or value != calendar[name]}
     return Series(series.unit, groupby, series.metadata, series.description)
 
 

@@ -35,6 +35,13 @@ class Cell(NamedTuple):
     frame: DataFrame
 
 
+class _Column(NamedTuple):
+    """Decimals that fit the columns of every database, and their text."""
+
+    numbers: Sequence[Decimal]
+    texts: list[str]
+
+
 class _Frame(NamedTuple):
     """One row of rated_frames in the making: columns sorted by series id."""
 
@@ -42,9 +49,9 @@ class _Frame(NamedTuple):
     origin: int
     begin: datetime
     end: datetime
-    ids: list[int]
-    quantities: list[Decimal]
-    prices: list[Decimal]
+    ids: Sequence[int]
+    quantities: _Column
+    prices: _Column
 
 
 class Writer:
@@ -71,7 +78,7 @@ class Writer:
                 if key in old:
                     revision = old[key].revision + 1
                     days.add(frame.begin, block.decode(old[key].block), sign=-1)
-                days.add(frame.begin, (frame.ids, frame.quantities, frame.prices))
+                days.add(frame.begin, (frame.ids, frame.quantities.numbers, frame.prices.numbers))
                 if frame.ids:
                     rows.append(_row(frame, revision))
             self._delete_keys(old)
@@ -129,62 +136,66 @@ class Writer:
 
     def _number(self, cells):
         """Return *cells* as _Frames: every series has its id."""
-        self._number_series(cells)
-        numbers = {}
+        numbers = self._number_series(cells)
         frames = []
         for cell in cells:
             owner = self.scopes[cell.owner]
+            begin = cell.frame.start
             points = []
             for metric, members in cell.frame.itertypes():
-                known = numbers.get((owner, metric))
-                if known is None:
-                    known = numbers[owner, metric] = self._known(owner, metric)
-                for point in members:
-                    series_id = known.get(point.series)
-                    if series_id is None:
-                        series_id = known[
-                            catalogues.without_calendar(point.series, cell.frame.start)]
-                    points.append((series_id, point.qty, point.price))
+                ids = numbers[owner, metric]
+                points += [(ids.get(id(point.series)) or ids[id(point.series), begin],
+                            point.qty, point.price) for point in members]
             points.sort(key=_by_series)
             ids, quantities, prices = zip(*points, strict=True) if points else ((), (), ())
             frames.append(_Frame(
                 owner, cell.origin, timeframe.to_naive(cell.frame.start),
-                timeframe.to_naive(cell.frame.end), ids,
-                [_storable(number) for number in quantities],
-                [_storable(number) for number in prices]))
+                timeframe.to_naive(cell.frame.end), ids, _column(quantities), _column(prices)))
         return frames
 
-    def _known(self, owner, metric):
-        fresh = self._fresh.get((owner, metric))
-        known = self.catalogue.known(owner, metric)
-        return {**known, **fresh} if fresh else known
-
     def _number_series(self, cells):
-        """Give an id to every series that has none yet."""
-        missing = {}
+        """Give an id to every series that has none yet.
+
+        :returns: ids of series by (owner, metric) and identity of the object: the points of a
+            batch share their series, and looking at the object is much faster than at its content.
+            What a series with calendar attributes is depends on the period, so that one has the
+            key (identity, begin).
+        """
+        numbers, missing = {}, {}
         for cell in cells:
-            owner = self.scopes[cell.owner]
+            owner, begin = self.scopes[cell.owner], cell.frame.start
             for metric, members in cell.frame.itertypes():
+                ids = numbers.setdefault((owner, metric), {})
                 known = self.catalogue.known(owner, metric)
-                new = {point.series for point in members if point.series not in known}
-                for series in new:
-                    plain = catalogues.without_calendar(series, cell.frame.start)
-                    if plain is series or plain not in known:
-                        missing[owner, metric, plain] = cell.owner
-        named = {str(series.groupby.get(self.catalogue.scope_key, owner_name))
-                 for (_, _, series), owner_name in missing.items()}
-        self.scopes.update(self.catalogue.scope_numbers(
-            self.connection, named - self.scopes.keys()))
-        entries = [
-            catalogues.Entry(
-                owner, self.scopes[str(series.groupby.get(self.catalogue.scope_key, owner_name))],
-                metric, series)
-            for (owner, metric, series), owner_name in missing.items()]
-        made = self.catalogue.series_ids(self.connection, entries) if entries else {}
+                for point in members:
+                    key = id(point.series)
+                    if key in ids:
+                        continue
+                    plain = catalogues.without_calendar(point.series, begin)
+                    if catalogues.has_calendar(point.series):
+                        key = (key, begin)
+                    ids[key] = known.get(plain)
+                    if ids[key] is None:
+                        missing.setdefault((owner, metric, plain), []).append(key)
+        owners = {number: name for name, number in self.scopes.items()}
+        entries = self._entries(missing, owners)
+        made = self.catalogue.series_ids(self.connection, entries.values()) if entries else {}
         self.series.update(made)
-        self._fresh = {}
-        for entry, series_id in made.items():
-            self._fresh.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
+        for (owner, metric, plain), keys in missing.items():
+            for key in keys:
+                numbers[owner, metric][key] = made[entries[owner, metric, plain]]
+        return numbers
+
+    def _entries(self, missing, owners):
+        """Return what is to be written of each (owner, metric, series) of *missing*."""
+        key = self.catalogue.scope_key
+        named = {(owner, series): str(series.groupby.get(key, owners[owner]))
+                 for owner, _, series in missing}
+        self.scopes.update(self.catalogue.scope_numbers(
+            self.connection, set(named.values()) - self.scopes.keys()))
+        return {(owner, metric, series): catalogues.Entry(
+            owner, self.scopes[named[owner, series]], metric, series)
+            for owner, metric, series in missing}
 
     def _existing(self, frames):
         """Return the rows that *frames* replace, by key."""
@@ -283,18 +294,18 @@ class _Days:
 
 def _row(frame, revision):
     return {'scope_id': frame.owner, 'begin': frame.begin, 'origin': frame.origin,
-            'end': frame.end, 'points': len(frame.ids), 'price': sum(frame.prices, ZERO),
+            'end': frame.end, 'points': len(frame.ids), 'price': sum(frame.prices.numbers, ZERO),
             'revision': revision,
-            'block': block.encode(frame.ids, list(map(str, frame.quantities)),
-                                  list(map(str, frame.prices)))}
+            'block': block.encode(frame.ids, frame.quantities.texts, frame.prices.texts)}
 
 
 def _by_series(point):
     return point[0]
 
 
-def _storable(number):
-    text = str(number)
-    if len(text) <= PLAIN_DIGITS_MAX and 'E' not in text:
-        return number
-    return types.on_grid(number)
+def _column(numbers):
+    texts = list(map(str, numbers))
+    if max(map(len, texts), default=0) > PLAIN_DIGITS_MAX or 'E' in ''.join(texts):
+        numbers = list(map(types.on_grid, numbers))
+        texts = list(map(str, numbers))
+    return _Column(numbers, texts)

@@ -242,6 +242,17 @@ def test_calendar_attributes_of_a_source_with_its_own_zone_stay(storage):
                 'month']
 
 
+def test_one_series_object_may_say_something_else_on_another_day(storage):
+    """What its calendar attributes mean depends on the period each point is in."""
+    may_first = point('a', 1, 1, day_of_the_year='122')
+    storage.push([DataFrame(begin, begin + HOUR, {'instance': [may_first]})
+                  for begin in (MAY, MAY + 24 * HOUR)], 'a')
+
+    assert totals(storage, ['time-d'], filters={'day_of_the_year': '122'}) == [('122', 2, 2)]
+    with storage.database.reader() as connection:
+        assert len(connection.execute(sa.select(models.rated_series.c.id)).all()) == 2
+
+
 def test_numbers_beyond_the_columns_are_refused_whole(storage):
     with pytest.raises(errors.InvalidInput, match='27 digits before the point'):
         storage.push([frame(MAY, {'instance': [point('a', '1e27', 1), point('a', 1, 1)]})], 'a')
