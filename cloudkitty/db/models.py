@@ -64,6 +64,13 @@ module_versions = _table(
     sa.Column('version', sa.BigInteger, nullable=False),
 )
 
+# What v1 shows under /collector/mappings; nothing else reads it.
+collector_mappings = _table(
+    'service_to_collector_mappings',
+    sa.Column('service', types.name(255), primary_key=True),
+    sa.Column('collector', types.name(255), nullable=False),
+)
+
 # When a fetcher was last asked; one worker asks for all.
 fetches = _table(
     'fetcher_cycles',
