@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from wsme import types as wtypes
 
 from cloudkitty.api import types
+from cloudkitty.db import validity
 from cloudkitty.db.hashmap import mappings
 from cloudkitty.rating.hashmap import rules
 
@@ -79,7 +80,7 @@ class Mapping(wtypes.Base):
     start = wtypes.wsattr(types.moment)
     end = wtypes.wsattr(types.rule_end)
     name = wtypes.wsattr(types.Text(mappings.NAME_LENGTH_MAX))
-    description = wtypes.wsattr(types.Text(mappings.DESCRIPTION_LENGTH_MAX))
+    description = wtypes.wsattr(types.Text(validity.DESCRIPTION_LENGTH_MAX))
     deleted = wtypes.wsattr(types.moment)
     created_by = wtypes.wsattr(types.Text(255))
     updated_by = wtypes.wsattr(types.Text(255))
