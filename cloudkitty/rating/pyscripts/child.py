@@ -29,7 +29,6 @@ CPU_SPARE_S = 2
 COMMON = ('_strptime', 'calendar', 'collections', 'copy', 'encodings.idna', 'fractions',
           'functools', 'hashlib', 'itertools', 'math', 'operator', 're', 'statistics', 'string',
           'time', 'traceback')
-BROKEN_SOURCE = (SyntaxError, ValueError)
 
 
 class Refused(Exception):
@@ -149,7 +148,7 @@ class Runner:
         if key not in self.codes:
             try:
                 self.codes[key] = compile(request['source'], FILE_NAME, 'exec', dont_inherit=True)
-            except BROKEN_SOURCE as exc:
+            except Exception as exc:
                 self.codes[key] = exc
         code = self.codes[key]
         if isinstance(code, Exception):

@@ -156,10 +156,9 @@ class _Reader:
                         if given.groupby.get(key, _MISSING) == value}
         description = self._description(name) if origin is None else origin.description
         series = Series(given.unit, groupby, given.metadata, description)
+        self._check_series(series)
         if origin is not None and series == origin.series:
             series = origin.series
-        else:
-            self._check_series(series)
         return DataPoint.of(series, _number('qty', given.qty, before.qty),
                             _number('price', given.price, before.price), calendar)
 
