@@ -67,8 +67,9 @@ BAD = {
     'fork': ('import os\nwhile True: os.fork()', 'BlockingIOError in line 2'),
     'thread': ('import threading\nthreading.Thread(target=print).start()', "can't start new"),
     'program': ("import subprocess\nsubprocess.run(['true'])", 'BlockingIOError in line 2'),
-    'rubbish in the answer': ("import os\nfor n in range(3, 9):\n  try: os.write(n, b'\\0\\0\\0\\1{')\n"
-                              "  except OSError: pass", 'it is not understood'),
+    'rubbish in the answer': (
+        "import os\nfor n in range(3, 9):\n  try: os.write(n, b'\\0\\0\\0\\1{')\n"
+        "  except OSError: pass", 'it is not understood'),
     'kill the parent': ('import os; os.kill(os.getppid(), 9); raise ValueError',
                         'PermissionError in line 1' if AS_ROOT else 'in line 1'),
 }

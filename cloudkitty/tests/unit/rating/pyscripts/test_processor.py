@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from cloudkitty import dataframe
-from cloudkitty.db import modules as db_modules
+from cloudkitty.db import models
 from cloudkitty.db import pyscripts as db_pyscripts
 from cloudkitty.db.hashmap import mappings, services
 from cloudkitty.rating.modules import ModuleSet
@@ -29,11 +29,10 @@ def price(rated):
 
 
 def enable(database, **priorities):
-    for name, priority in priorities.items():
-        with database.writer() as connection:
-            db_modules._upsert(connection, db_modules.models.modules,
-                               {'name': name, 'state': True, 'priority': priority},
-                               {'state': True, 'priority': priority})
+    with database.writer() as connection:
+        for name, priority in priorities.items():
+            connection.execute(models.modules.insert().values(name=name, state=True,
+                                                              priority=priority))
 
 
 def add_script(database, data, name='s', **values):
