@@ -26,6 +26,8 @@ SUM_CONTEXT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin
 # For conversions that must round, yet at a place far behind the 28th digit.
 WIDE_CONTEXT = decimal.Context(prec=1000, rounding=decimal.ROUND_HALF_EVEN)
 ZERO = Decimal(0)
+# Digits before the point of what can be stored, sums included.
+INTEGER_DIGITS_MAX = 27
 UNDEFINED_UNIT = 'undefined'
 
 

@@ -21,6 +21,7 @@ ServiceError
 ├── Forbidden                   the policy says no (403)
 ├── NotFound                    nothing has this name (404)
 ├── MethodNotAllowed            the address is right, the method is not (405)
+│   └── NoMetrics               there are no metrics to be told of
 ├── Conflict                    the change collides with what is there (409)
 └── UnsupportedMediaType        the body is not JSON (415)
 """
@@ -119,6 +120,10 @@ class NotFound(ServiceError):
 class MethodNotAllowed(ServiceError):
     code = 405
     text = 'The method is not allowed for the requested URL.'
+
+
+class NoMetrics(MethodNotAllowed):
+    text = 'Invalid endpoint: no metrics in current configuration.'
 
 
 class Conflict(ServiceError):

@@ -1,12 +1,12 @@
 """Reading rated data: what may be seen, of which time. The only reader of the storage."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from cloudkitty import errors, timeframe
-from cloudkitty.dataframe import DataFrame
+from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.storage import v2 as storage_v2
 
 TYPE = 'type'
@@ -35,14 +35,21 @@ class Selection(NamedTuple):
 
     :ivar begin, end: aware datetimes; None: the bound of the current month, UTC.
     :ivar filters: attribute to allowed values; `type` chooses metrics.
-    :ivar offset, limit: the page.
+    :ivar offset, limit: the page; limit None: everything from the first on.
     """
 
     begin: datetime | None = None
     end: datetime | None = None
     filters: Mapping[str, Sequence[str]] | None = None
     offset: int = 0
-    limit: int = 100
+    limit: int | None = 100
+
+    @property
+    def page(self) -> dict:
+        """The arguments that choose a page of the storage's answer."""
+        if self.limit is None:
+            return {'paginate': False}
+        return {'offset': self.offset, 'limit': self.limit, 'paginate': True}
 
 
 class Table(NamedTuple):
@@ -54,6 +61,19 @@ class Table(NamedTuple):
 
 
 EMPTY = Table(0, [], [])
+
+
+class ScopeFrame(NamedTuple):
+    """The points of one period, metric and scope.
+
+    :ivar scope_id: None: the points name no scope.
+    """
+
+    begin: datetime
+    end: datetime
+    scope_id: str | None
+    metric: str
+    points: list[DataPoint]
 
 
 class Report:
@@ -77,8 +97,7 @@ class Report:
         groups = group_columns(groupby)
         answer = self.storage.total(
             groupby=list(dict.fromkeys(groupby)) or None, custom_fields=custom_fields or None,
-            offset=selection.offset, limit=selection.limit, paginate=True,
-            **self._window(viewer, selection, now))
+            **selection.page, **self._window(viewer, selection, now))
         rows = answer['results']
         if not rows:
             return Table(answer['total'], [], [])
@@ -91,9 +110,20 @@ class Report:
     def frames(self, viewer: Viewer, selection: Selection,
                now: datetime) -> tuple[int, list[DataFrame]]:
         """Return how many points *viewer* may see, and those of the page, one frame a period."""
-        answer = self.storage.retrieve(offset=selection.offset, limit=selection.limit,
-                                       paginate=True, **self._window(viewer, selection, now))
+        answer = self.storage.retrieve(**selection.page, **self._window(viewer, selection, now))
         return answer['total'], merge(answer['dataframes'])
+
+    def scope_frames(self, viewer: Viewer, selection: Selection,
+                     now: datetime) -> list[ScopeFrame]:
+        """Return the points *viewer* may see, by period, metric and scope."""
+        _, frames = self.frames(viewer, selection, now)
+        return [part for frame in frames for part in split(frame, self.scope_key)]
+
+    def scopes(self, viewer: Viewer, selection: Selection, now: datetime) -> list[str]:
+        """Return the ids of the scopes that have points *viewer* may see, sorted."""
+        answer = self.storage.total(groupby=[self.scope_key], **selection.page,
+                                    **self._window(viewer, selection, now))
+        return [row[self.scope_key] for row in answer['results'] if row[self.scope_key]]
 
     def _window(self, viewer, selection, now):
         """Return the arguments that choose points, the same for all questions."""
@@ -129,3 +159,18 @@ def merge(frames: Sequence[DataFrame]) -> list[DataFrame]:
         for name, points in frame.itertypes():
             whole.add_points(points, name)
     return [merged[period] for period in sorted(merged)]
+
+
+def split(frame: DataFrame, scope_key: str) -> Iterator[ScopeFrame]:
+    """Yield the points of *frame* by metric and scope, sorted by both."""
+    for metric, points in sorted(frame.itertypes()):
+        by_scope: dict[str | None, list[DataPoint]] = {}
+        for point in points:
+            by_scope.setdefault(_scope_of(point.series, scope_key), []).append(point)
+        for scope_id in sorted(by_scope, key=lambda known: (known is not None, known)):
+            yield ScopeFrame(frame.start, frame.end, scope_id, metric, by_scope[scope_id])
+
+
+def _scope_of(series, scope_key):
+    named = series.groupby.get(scope_key, series.metadata.get(scope_key))
+    return None if named is None else str(named)

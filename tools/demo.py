@@ -157,11 +157,11 @@ class Demo:
     def _begin_now(self):
         """Record the scope as rated until now, and return the begin of its first period.
 
-        By itself it would begin with the month, long before there are measurements.
+        By itself it would begin with the month, long before there are measurements and rules.
         """
         conf = configuration.load(self.api.arguments(), conf=cfg.ConfigOpts())
         now = datetime.now(UTC)
-        begin = timeframe.period_at(now, bill.PERIOD_S).begin
+        begin = timeframe.period_at(now, bill.PERIOD_S).end
         identity = scopes.Identity(SCOPE_KEY, conf.fetcher.backend, conf.collect.collector)
         db.Database(conf).write(lambda connection: scopes.record_seen(
             connection, identity, [self.scope], now=now, initial_mark=begin - PERIOD,
@@ -224,25 +224,29 @@ def watch(demo: Demo, console: rich_console.Console, *, seconds: float) -> None:
     :raises DemoFailed: nothing was rated.
     """
     shown, lines = 0, []
-    console.print(f'… the first period ends in {bill.PERIOD_S} s and is rated '
-                  f'{bill.PERIOD_S} s later; Ctrl-C ends this')
+    console.print(f'… the first bill comes in {3 * bill.PERIOD_S} s at most; Ctrl-C ends this')
     with rich_live.Live(console=console, auto_refresh=False) as display:
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             for _ in _ticks(seconds):
                 periods, lines = demo.read()
-                if periods == shown or not lines:
-                    continue
-                shown = periods
-                if console.is_terminal:
-                    display.update(bill.render(lines, scope=demo.scope, periods=periods),
-                                   refresh=True)
-                else:
-                    console.print(f'{periods} periods rated: {len(lines)} resources, '
-                                  f'{bill.total(lines):.8f} credits')
+                if periods != shown and lines:
+                    shown = periods
+                    _show(demo.scope, console, display, periods=periods, lines=lines)
+        except KeyboardInterrupt:
+            if not lines:
+                raise
     if not lines:
         raise DemoFailed(f'nothing was rated in {seconds:.0f} s')
     if not console.is_terminal:
         console.print(bill.render(lines, scope=demo.scope, periods=shown))
+
+
+def _show(scope, console, display, *, periods, lines):
+    if console.is_terminal:
+        display.update(bill.render(lines, scope=scope, periods=periods), refresh=True)
+    else:
+        console.print(f'{periods} periods rated: {len(lines)} resources, '
+                      f'{bill.total(lines):.8f} credits')
 
 
 def _ticks(seconds: float) -> Iterator[None]:

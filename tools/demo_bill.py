@@ -79,9 +79,9 @@ def summary_path(begin, end) -> str:
 
 
 def read(answer: dict) -> list[Line]:
-    """Return the lines in an answer of the summary, the dearest first, without what lay idle."""
+    """Return the lines in an answer of the summary, the dearest first."""
     lines = [Line(row['type'], ' '.join(filter(None, (row[name] for name in IDENTITY))) or 'all',
-                  row['qty'], row['rate']) for row in answer['results'] if row['qty']]
+                  row['qty'], row['rate']) for row in answer['results']]
     return sorted(lines, key=lambda line: (-line.cost, line.type, line.resource))
 
 

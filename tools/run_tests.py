@@ -6,6 +6,7 @@ Started by tools/test, which has installed what is needed.
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
+    # Whatever ends this, the servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         # Not in the project's tree: the servers' own users must be able to reach it.
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='ck-test-')))

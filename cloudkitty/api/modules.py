@@ -26,3 +26,14 @@ def update_module(services: hooks.Services, name: str, *, enabled: bool | None =
     get_module(services, name)
     services.database.write(lambda connection: db_modules.update(
         connection, name, enabled=enabled, priority=priority))
+
+
+def reload_modules(services: hooks.Services) -> None:
+    """Let every process that rates load all rules again, at its next look at the database."""
+    names = sorted(module.module_id for module in services.modules.describe())
+
+    def change(connection):
+        for name in names:
+            db_modules.bump_version(connection, name)
+
+    services.database.write(change)

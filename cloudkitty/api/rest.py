@@ -29,9 +29,14 @@ REST_METHODS = {'GET': ('get', 'get_one', 'get_all'), 'POST': ('post',), 'PUT': 
 def authorize(rule: str, target: dict | None = None) -> None:
     """Do nothing if the caller of the current request may do what *rule* guards.
 
+    :param target: what is acted on; None: the caller's own project. A caller without a project
+        matches that too; what such a caller then sees is nothing.
     :raises Forbidden: otherwise.
     """
-    pecan.request.services.policy.authorize(pecan.request.caller, rule, target)
+    caller = pecan.request.caller
+    if target is None:
+        target = {'project_id': str(caller.project_id)}
+    pecan.request.services.policy.authorize(caller, rule, target)
 
 
 def respond(value, status: int = 200, location: str | None = None, *, is_empty: bool = False):
@@ -232,10 +237,18 @@ def _converted(name, datatype, value):
 
 def _check_mandatory(datatype, converted):
     """Refuse null where a value is needed; WSME only looks for the name."""
-    if wtypes.iscomplex(datatype):
+    if isinstance(datatype, wtypes.ArrayType):
+        for item in converted or ():
+            if item is None:
+                raise ValueError('A list must not hold null.')
+            _check_mandatory(datatype.item_type, item)
+    elif wtypes.iscomplex(datatype):
         for attribute in wtypes.list_attributes(datatype):
-            if attribute.mandatory and getattr(converted, attribute.key) is None:
+            value = getattr(converted, attribute.key)
+            if attribute.mandatory and value is None:
                 raise wsme_exc.InvalidInput(attribute.name, None, 'Mandatory field missing.')
+            if value is not wtypes.Unset:
+                _check_mandatory(attribute.datatype, value)
 
 
 def _validated(name, datatype, value):

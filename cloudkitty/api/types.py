@@ -110,7 +110,7 @@ class Number(wtypes.UserType):
     """An exact decimal, a JSON number or its text; in answers text in fixed point.
 
     :param precision: digits in all, None: any number up to 64 before and behind the point.
-    :param scale: digits behind the point, all of them shown.
+    :param scale: digits behind the point, all of them shown; None: as many as needed.
     """
 
     basetype = str
@@ -144,7 +144,19 @@ class Number(wtypes.UserType):
     def tobasetype(self, value):
         if value is None:
             return None
-        return format(value, 'f' if self.scale is None else f'.{self.scale}f')
+        return fixed_point(value) if self.scale is None else format(value, f'.{self.scale}f')
+
+
+class JsonObject(wtypes.UserType):
+    """A JSON object that is passed on as it is."""
+
+    basetype = dict
+    name = 'object'
+
+    def validate(self, value):
+        if not isinstance(value, dict):
+            raise ValueError(_wrong_type(dict, value))
+        return value
 
 
 class Moment(wtypes.UserType):
@@ -184,6 +196,15 @@ rule_end = RuleEnd()
 cost = Number(40, 28)
 level = Number(20, 8)
 number = Number()
+json_object = JsonObject()
+
+
+def fixed_point(number: Decimal) -> str:
+    """Return *number* with all its digits, without exponent and without trailing zeros."""
+    text = format(number, 'f')
+    if '.' in text:
+        text = text.rstrip('0').rstrip('.')
+    return '0' if text == '-0' else text
 
 
 def _wrong_type(expected, value):

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from cloudkitty import collector, errors, metrics, timeframe
 from cloudkitty.clients import prometheus
-from cloudkitty.dataframe import ZERO, DataPoint, FrozenDict
+from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict
 from cloudkitty.timeframe import Period
 
 LOG = logging.getLogger(__name__)
@@ -188,9 +188,9 @@ def _read(metric, answer, periods, scope_ids, scope_key):
         series = metric.series({**labels, scope_key: scope_id})
         for instant, text in result['values'] if 'values' in result else [result['value']]:
             raw = Decimal(text)
-            if raw.is_finite():
-                rows[instant].append(point_of(series, quantity(raw), ZERO, calendars[instant]))
+            if raw.is_finite() and (qty := quantity(raw)).adjusted() < INTEGER_DIGITS_MAX:
+                rows[instant].append(point_of(series, qty, ZERO, calendars[instant]))
             else:
-                skipped['values that are NaN or infinite'] += 1
+                skipped['values that are NaN, infinite or too large'] += 1
     return [(scope_id, period, rows[instant]) for scope_id, rows in points.items()
             for instant, period in zip(calendars, periods, strict=True) if instant in rows], skipped

@@ -3,12 +3,21 @@
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from cloudkitty import errors
-from cloudkitty.db import models
+from cloudkitty.db import models, upsert
 
 PRIORITY_MAX = 2**31 - 1
+
+
+_NAMES = sa.union(sa.select(models.modules.c.name),
+                  sa.select(models.module_versions.c.name)).subquery()
+# Built once: it runs before every batch of periods.
+_STATES_AND_VERSIONS = (
+    sa.select(_NAMES.c.name, models.modules.c.state, models.modules.c.priority,
+              models.module_versions.c.version)
+    .outerjoin_from(_NAMES, models.modules, _NAMES.c.name == models.modules.c.name)
+    .outerjoin(models.module_versions, _NAMES.c.name == models.module_versions.c.name))
 
 
 class State(NamedTuple):
@@ -35,14 +44,8 @@ def states_and_versions(connection: sa.Connection) -> dict[str, tuple[State, int
 
     Version 0 means that no rule was ever changed.
     """
-    names = sa.union(sa.select(models.modules.c.name),
-                     sa.select(models.module_versions.c.name)).subquery()
-    table, version_table = models.modules.c, models.module_versions.c
-    rows = connection.execute(
-        sa.select(names.c.name, table.state, table.priority, version_table.version)
-        .outerjoin_from(names, models.modules, names.c.name == table.name)
-        .outerjoin(models.module_versions, names.c.name == version_table.name))
     found = {name: (State(), 0) for name in FIXED}
+    rows = connection.execute(_STATES_AND_VERSIONS)
     found.update((row.name, (_state(row), row.version or 0)) for row in rows)
     found.update((name, (fixed, found[name][1])) for name, fixed in FIXED.items())
     return found
@@ -77,8 +80,8 @@ def update(connection: sa.Connection, name: str, *, enabled: bool | None = None,
     after = State(wanted.get('state', before.enabled), wanted.get('priority', before.priority))
     if after == before:
         return False
-    _upsert(connection, models.modules, {'name': name, 'state': after.enabled,
-                                         'priority': after.priority}, wanted)
+    upsert.put(connection, models.modules,
+               {'name': name, 'state': after.enabled, 'priority': after.priority}, wanted)
     return True
 
 
@@ -104,26 +107,15 @@ def bump_version(connection: sa.Connection, name: str) -> None:
     the row stays locked until the end.
     """
     table = models.module_versions
-    _upsert(connection, table, {'name': name, 'version': 1}, {'version': table.c.version + 1})
+    upsert.put(connection, table, {'name': name, 'version': 1}, {'version': table.c.version + 1})
 
 
 def lock(connection: sa.Connection, name: str) -> None:
     """Let nobody else change the module's rules until the end of the transaction."""
     table = models.module_versions
-    _upsert(connection, table, {'name': name, 'version': 0}, {'version': table.c.version})
+    upsert.put(connection, table, {'name': name, 'version': 0}, {'version': table.c.version})
 
 
 def _state(row):
     # A stored 0 reads as 1, as it always did.
     return State(bool(row.state), row.priority or 1)
-
-
-def _upsert(connection, table, row, changes):
-    dialect = connection.dialect.name
-    if dialect in ('mysql', 'mariadb'):
-        statement = mysql.insert(table).values(row).on_duplicate_key_update(changes)
-    else:
-        insert = postgresql.insert if dialect == 'postgresql' else sqlite.insert
-        statement = insert(table).values(row).on_conflict_do_update(
-            index_elements=[table.c.name], set_=changes)
-    connection.execute(statement)

@@ -13,7 +13,7 @@ from cloudkitty import dataframe, errors
 PRECISION = 65
 SCALE = 38
 GRID = Decimal(1).scaleb(-SCALE)
-LIMIT = Decimal(10) ** (PRECISION - SCALE)
+LIMIT = Decimal(10) ** dataframe.INTEGER_DIGITS_MAX
 
 
 def name(length: int) -> sa.types.TypeEngine:
@@ -58,7 +58,8 @@ def on_grid(number: Decimal) -> Decimal:
     if number.as_tuple().exponent < -SCALE:
         number = number.quantize(GRID, context=dataframe.WIDE_CONTEXT)
     if abs(number) >= LIMIT:
-        raise errors.InvalidInput(reason=f'{number} has more than {PRECISION - SCALE} digits')
+        raise errors.InvalidInput(
+            reason=f'{number} has more than {dataframe.INTEGER_DIGITS_MAX} digits before the point')
     return number
 
 

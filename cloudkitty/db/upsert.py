@@ -39,6 +39,16 @@ def add(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping],
     _run(connection, statement, rows)
 
 
+def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mapping) -> None:
+    """Insert *row*; if its primary key is there, make *changes* to that row instead."""
+    if connection.dialect.name in ('mysql', 'mariadb'):
+        statement = mysql.insert(table).values(row).on_duplicate_key_update(dict(changes))
+    else:
+        statement = _insert(connection, table).values(row).on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_=dict(changes))
+    connection.execute(statement)
+
+
 def _sum(old, new):
     return types.exact_add(old, new) if isinstance(old.type, types.Exact) else old + new
 

@@ -1,19 +1,13 @@
 """Fetchers list the scopes to rate. Contract of the driver family."""
 
 import abc
-import logging
-from collections.abc import Iterable
 
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import plugins
 
-LOG = logging.getLogger(__name__)
-
 NAMESPACE = 'cloudkitty.fetchers'
-# Width of the column that keeps it.
-SCOPE_ID_LENGTH_MAX = 256
 
 
 class BaseFetcher(abc.ABC):
@@ -35,22 +29,10 @@ class BaseFetcher(abc.ABC):
 
     @abc.abstractmethod
     def get_tenants(self) -> list[str]:
-        """Return the ids of all scopes to rate now.
+        """Return the ids of all scopes to rate now; those that cannot be kept are left out later.
 
         :raises FetcherError: the source failed; an empty list never stands for a failure.
         """
-
-
-def usable_ids(scope_ids: Iterable[str]) -> list[str]:
-    """Return the ids that the database can keep, sorted; the others get a warning."""
-    usable = []
-    for scope_id in sorted(scope_ids):
-        if len(scope_id) > SCOPE_ID_LENGTH_MAX or '\0' in scope_id:
-            LOG.warning('A scope is not rated, its id has more than %d characters or a null '
-                        'character: %.80r...', SCOPE_ID_LENGTH_MAX, scope_id)
-        else:
-            usable.append(scope_id)
-    return usable
 
 
 def get_driver(conf: cfg.ConfigOpts) -> BaseFetcher:

@@ -57,4 +57,4 @@ class PrometheusFetcher(fetcher.BaseFetcher):
             raise errors.FetcherError(
                 fetcher=self.name, reason=f'{self.client.safe_url}: unexpected answer') from exc
         # A series without the label, or with an empty one, belongs to nobody.
-        return fetcher.usable_ids(found - {None, ''})
+        return sorted(found - {None, ''})

@@ -4,10 +4,21 @@ import itertools
 
 from oslo_policy import policy
 
-from cloudkitty.policies import base, dataframes, rating, scopes, summary
+from cloudkitty.policies import (
+    base,
+    collector,
+    dataframes,
+    info,
+    rating,
+    report,
+    scopes,
+    storage,
+    summary,
+)
 
 
 def list_rules() -> list[policy.RuleDefault]:
     """Return every rule; also read by the sample generator."""
-    return list(itertools.chain(base.RULES, rating.RULES, dataframes.RULES, scopes.RULES,
-                                summary.RULES))
+    return list(itertools.chain(
+        base.RULES, collector.RULES, info.RULES, rating.RULES, report.RULES, storage.RULES,
+        dataframes.RULES, scopes.RULES, summary.RULES))

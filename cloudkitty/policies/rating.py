@@ -1,6 +1,6 @@
 """Rules of the rating modules and their configuration."""
 
-from cloudkitty.policies.base import ADMIN, api_rule
+from cloudkitty.policies.base import ADMIN, EVERYBODY, api_rule
 
 RULES = [
     api_rule('rating:list_modules', ADMIN, 'List the rating modules.', 'GET /v1/rating/modules'),
@@ -8,7 +8,10 @@ RULES = [
              'GET /v1/rating/modules/{module_id}'),
     api_rule('rating:update_module', ADMIN, 'Enable, disable or order a rating module.',
              'PUT /v1/rating/modules/{module_id}'),
-    api_rule('rating:module_config', ADMIN, 'Read and write the rules of rating modules.',
+    api_rule('rating:quote', EVERYBODY, 'Ask what resources would cost.', 'POST /v1/rating/quote'),
+    api_rule('rating:module_config', ADMIN,
+             'Read and write the rules of rating modules, and have them loaded again.',
+             'GET /v1/rating/reload_modules',
              'GET /v1/rating/module_config/{module_id}',
              'POST /v1/rating/module_config/{module_id}',
              'PUT /v1/rating/module_config/{module_id}',

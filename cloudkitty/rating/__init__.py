@@ -1,6 +1,7 @@
 """Rating modules price frames. Contract of the driver family."""
 
 import abc
+import importlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -58,3 +59,11 @@ class RatingProcessorBase(abc.ABC):
     def quote(self, frame: dataframe.DataFrame) -> dataframe.DataFrame:
         """Return *frame* priced for an offer; by default as process() does."""
         return self.process(frame)
+
+
+def __getattr__(name):
+    # Plug-ins derive their configuration controllers from this one. The API asks the policy before
+    # any of them is reached; the processor never needs pecan.
+    if name == 'RatingRestControllerBase':
+        return importlib.import_module('pecan.rest').RestController
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

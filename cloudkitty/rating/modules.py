@@ -1,6 +1,7 @@
 """The rating modules together: which are on, in which order, and one frame through all of them."""
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ class ModuleSet:
         self._installed = plugins.load_all(rating.NAMESPACE) if installed is None else installed
         self._loaded: dict[str, _Module] = {}
         self._active: list[_Module] | None = None
+        self._quoting = threading.Lock()
 
     def refresh(self) -> None:
         """Read which modules are enabled, their order, and new rules if there are any.
@@ -71,12 +73,7 @@ class ModuleSet:
         :raises ModuleLoadError: an enabled module is missing or cannot load. Nothing can be rated
             until a later call succeeds, because nothing may pass unrated.
         """
-        self._active = None
-        enabled = [(name, state, version) for name, (state, version) in self._read().items()
-                   if state.enabled and not _is_collector(name)]
-        # The highest priority runs first; of equal ones the first by name.
-        enabled.sort(key=lambda module: (-module[1].priority, module[0]))
-        self._active = [self._load(name, version) for name, _, version in enabled]
+        self._refreshed()
 
     def rate(self, frame: dataframe.DataFrame, scope_id: str | None) -> dataframe.DataFrame:
         """Return *frame* priced by all enabled modules, with the rules valid at its start.
@@ -86,9 +83,18 @@ class ModuleSet:
         """
         return self._run('process', frame, scope_id)
 
-    def quote(self, frame: dataframe.DataFrame) -> dataframe.DataFrame:
-        """Return *frame* priced as an offer to nobody in particular: by general rules only."""
-        return self._run('quote', frame, None)
+    def quote(self, frame: dataframe.DataFrame,
+              scope_id: str | None = None) -> dataframe.DataFrame:
+        """Return *frame* priced as an offer, with the modules and rules of this moment.
+
+        Unlike the rest of this class it may be called by several threads at once.
+
+        :param scope_id: to whom; None: nobody in particular, general rules only.
+        :raises ModuleLoadError, ModuleFailed: see rate().
+        """
+        with self._quoting:
+            self.refresh()
+            return self._run('quote', frame, scope_id)
 
     def describe(self) -> list[Description]:
         """Return all installed modules by name, those that cannot be imported too.
@@ -117,6 +123,16 @@ class ModuleSet:
         with self._database.reader() as connection:
             return db_modules.states_and_versions(connection)
 
+    def _refreshed(self) -> list[_Module]:
+        # Threads may rate meanwhile: they see the old list, or none, never a part of one.
+        self._active = None
+        enabled = [(name, state, version) for name, (state, version) in self._read().items()
+                   if state.enabled and not _is_collector(name)]
+        # The highest priority runs first; of equal ones the first by name.
+        enabled.sort(key=lambda module: (-module[1].priority, module[0]))
+        self._active = active = [self._load(name, version) for name, _, version in enabled]
+        return active
+
     def _load(self, name, version):
         module = self._loaded.get(name)
         if module is not None and module.version == version:
@@ -134,9 +150,7 @@ class ModuleSet:
         return module
 
     def _run(self, method: str, frame: dataframe.DataFrame, scope_id: str | None):
-        if self._active is None:
-            self.refresh()
-        for module in self._active:
+        for module in self._active or self._refreshed():
             instance = module.of_scope(scope_id)
             frame = _call(module.name, instance, method, frame)
         return frame

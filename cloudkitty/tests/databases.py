@@ -110,6 +110,7 @@ class MariaDB(services.Daemon):
 
     def arguments(self):
         return ['--no-defaults', f'--user={getpass.getuser()}', f'--datadir={self.folder}/data',
+                self._tmpdir(),
                 '--bind-address=127.0.0.1', f'--port={self.port}',
                 f'--socket={self.folder}/mariadb.sock', f'--pid-file={self.folder}/mariadb.pid',
                 '--skip-name-resolve', '--innodb-flush-log-at-trx-commit=0',
@@ -119,10 +120,19 @@ class MariaDB(services.Daemon):
         data = self.folder / 'data'
         if data.exists():
             return
+        (self.folder / 'tmp').mkdir()
         _make([services.find('mariadb-install-db', self.package), '--no-defaults',
-               f'--user={getpass.getuser()}', f'--datadir={data}',
+               f'--user={getpass.getuser()}', f'--datadir={data}', self._tmpdir(),
                '--auth-root-authentication-method=normal', '--skip-test-db'],
               cwd=self.folder, title=self.title)
 
     def is_ready(self):
         return answers(self.url)
+
+    def _tmpdir(self) -> str:
+        """Return the option of a directory of its own for temporary tables.
+
+        A server that starts removes those it finds there: in the common /tmp they are those of
+        another server that runs, which crashes.
+        """
+        return f'--tmpdir={self.folder}/tmp'

@@ -1,6 +1,7 @@
 """An HTTP server that misbehaves as a test tells it."""
 
 import http.server
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -150,10 +151,11 @@ def huge(handler: _Handler, request: Request) -> None:
 
 def in_turn(*answers: Answer) -> Answer:
     """Give one answer after the other; the last one again and again."""
-    left = list(answers)
+    # One step of an iterator made in C: requests at the same time take one answer each.
+    left = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def answer(handler, request):
-        (left.pop(0) if len(left) > 1 else left[0])(handler, request)
+        next(left)(handler, request)
     return answer
 
 

@@ -10,6 +10,7 @@ from wsme import types as wtypes
 
 from cloudkitty import errors, plugins, rating
 from cloudkitty.api import modules, rest, types
+from cloudkitty.api.v1 import quote
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +60,14 @@ def _given(value):
     return None if value is wtypes.Unset else value
 
 
+class ReloadController(rest.Controller):
+    """`/v1/rating/reload_modules`."""
+
+    @rest.expose(None, rule='rating:module_config', status_code=204)
+    def get_all(self):
+        modules.reload_modules(pecan.request.services)
+
+
 class ModuleConfigController:
     """Mounts the `config_controller` of every rating module under the module's name."""
 
@@ -102,4 +111,6 @@ class RatingController(rest.Controller):
 
     def __init__(self):
         self.modules = ModulesController()
+        self.reload_modules = ReloadController()
+        self.quote = quote.QuoteController()
         self.module_config = ModuleConfigController()

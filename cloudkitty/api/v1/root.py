@@ -4,7 +4,7 @@ import pecan
 import pecan.routing
 import webob.exc
 
-from cloudkitty.api.v1 import rating
+from cloudkitty.api.v1 import collector, info, rating, report, storage
 
 
 class V1Controller:
@@ -12,7 +12,10 @@ class V1Controller:
 
     def __init__(self):
         rating_controller = rating.RatingController()
-        self._children = {'rating': rating_controller, 'billing': rating_controller}
+        self._children = {
+            'billing': rating_controller, 'rating': rating_controller,
+            'collector': collector.CollectorController(), 'info': info.InfoController(),
+            'report': report.ReportController(), 'storage': storage.StorageController()}
 
     @pecan.expose()
     def _route(self, segments, request):

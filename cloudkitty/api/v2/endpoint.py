@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cloudkitty.api import query
-from cloudkitty.report import Viewer
 
 
 class Endpoint(NamedTuple):
@@ -24,9 +23,3 @@ class Endpoint(NamedTuple):
     parameters: Mapping[str, query.Parameter] = types.MappingProxyType({})
     body: Mapping[str, query.Parameter] | None = None
     status: int = 200
-
-
-def viewer_of(request) -> Viewer:
-    """Return what the caller may see of rated data."""
-    caller = request.caller
-    return Viewer(request.services.policy.is_admin(caller), caller.project_id)

@@ -2,21 +2,21 @@
 
 from datetime import UTC, datetime
 
-from cloudkitty.api import query
-from cloudkitty.api.v2.endpoint import Endpoint, viewer_of
-from cloudkitty.report import EMPTY, Report, Selection
+from cloudkitty.api import query, reading
+from cloudkitty.api.v2.endpoint import Endpoint
+from cloudkitty.report import EMPTY, Selection
 
 TABLE = 'table'
 OBJECT = 'object'
 
 
 def get_summary(request, *, groupby, response_format, custom_fields, **selection):
-    viewer = viewer_of(request)
+    viewer = reading.viewer_of(request)
     if viewer.sees_nothing:
         return {'total': EMPTY.total, 'columns': EMPTY.columns, 'results': EMPTY.rows}
-    report = Report(request.services.storage, request.services.conf.collect.scope_key)
-    table = report.summary(viewer, Selection(**selection), groupby=groupby,
-                           custom_fields=custom_fields, now=datetime.now(UTC))
+    table = reading.report_of(request).summary(
+        viewer, Selection(**selection), groupby=groupby, custom_fields=custom_fields,
+        now=datetime.now(UTC))
     if response_format == OBJECT:
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
         return {'total': table.total, 'results': rows, 'format': OBJECT}

@@ -19,7 +19,6 @@ def live(tmp_path_factory):
     samples.append(services.Family('strays', 'gauge', [
         ({'kind': 'a'}, [(None, 1)]), ({'kind': 'b', 'project_id': ''}, [(None, 1)]),
         ({'kind': 'c', 'project_id': 'kept'}, [(None, 1)]),
-        ({'kind': 'd', 'project_id': 'x' * 257}, [(None, 1)]),
         ({'kind': 'e', 'project_id': 'y' * 256}, [(None, 1)])]))
     folder = tmp_path_factory.mktemp('live')
     services.write_openmetrics(folder / 'page', samples)
@@ -86,16 +85,10 @@ def test_no_scope_is_listed_when_none_is_configured(conf):
     assert SourceFetcher(conf).get_tenants() == []
 
 
-def test_series_of_nobody_and_ids_too_long_are_left_out(conf, live, caplog):
+def test_series_of_nobody_are_left_out(conf, live):
     found = PrometheusFetcher(configure(conf, live.url, metric='strays')).get_tenants()
 
     assert found == ['kept', 'y' * 256]
-    assert caplog.text.count('its id has more than 256 characters') == 1
-
-
-def test_an_id_that_no_database_can_keep_is_left_out(caplog):
-    assert fetcher.usable_ids({'b', 'a\0', 'a'}) == ['a', 'b']
-    assert 'A scope is not rated' in caplog.text
 
 
 @pytest.mark.parametrize('filters, expected', [

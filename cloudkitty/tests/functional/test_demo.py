@@ -19,7 +19,7 @@ def _run(*arguments):
 
 def test_the_demo_rates_this_machine(tmp_path):
     """It measures, prices by rules made over REST, tells the cost, and leaves nothing running."""
-    ended = _run('--seconds', '35', '--folder', str(tmp_path / 'demo'))
+    ended = _run('--seconds', '45', '--folder', str(tmp_path / 'demo'))
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     credits = [float(text) for text in re.findall(r' ([0-9.]+) credits\n', ended.stdout)]

@@ -33,14 +33,15 @@ METRICS = {
 }
 
 
-def write_conf(folder: Path, *, connection: str, prometheus_url: str, **orchestrator) -> Path:
+def write_conf(folder: Path, *, connection: str, prometheus_url: str, timeout_s: float = 10,
+               **orchestrator) -> Path:
     """Write a configuration with all it refers to; return its path."""
     (folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': METRICS}))
     options = {
         'DEFAULT': {'debug': False},
         'database': {'connection': connection},
         'collect': {'collector': 'prometheus', 'metrics_conf': folder / 'metrics.yml'},
-        'collector_prometheus': {'prometheus_url': prometheus_url, 'timeout': 0.5},
+        'collector_prometheus': {'prometheus_url': prometheus_url, 'timeout': timeout_s},
         'fetcher': {'backend': 'source'},
         'fetcher_source': {'sources': ','.join(SCOPES)},
         'orchestrator': {'coordination_url': f'file://{folder}/locks', 'max_workers': 1,

@@ -119,3 +119,33 @@ def test_frames_of_a_period_are_one():
     (report.Viewer(False, None), True), (report.Viewer(False, ''), True)])
 def test_a_reader_without_a_project_sees_nothing(viewer, sees_nothing):
     assert viewer.sees_nothing is sees_nothing
+
+
+def test_without_a_limit_everything_is_asked_for():
+    asked, _ = _summary(ADMIN, report.Selection(limit=None))
+
+    assert asked['paginate'] is False
+
+
+def test_scopes_are_those_with_points_that_name_one():
+    rows = [{'project_id': ''}, {'project_id': 'p1'}, {'project_id': 'p2'}]
+    storage = RecordingStorage({'total': 3, 'results': rows})
+
+    found = report.Report(storage, 'project_id').scopes(ADMIN, report.Selection(limit=None), NOW)
+
+    assert found == ['p1', 'p2']
+    assert storage.asked['groupby'] == ['project_id']
+
+
+def test_a_frame_is_split_by_metric_and_scope():
+    """A scope may stand in metadata; points that name none are together."""
+    first, second = (DataPoint('u', number, 1, {'project_id': 'p1'}, {}) for number in (1, 2))
+    other = DataPoint('u', 1, 1, {}, {'project_id': 'p0'})
+    nameless = DataPoint('u', 1, 1, {}, {})
+    frame = DataFrame(MARCH, MARCH + HOUR, {'cpu': [first, other, second], 'net': [nameless]})
+
+    parts = list(report.split(frame, 'project_id'))
+
+    assert [part[2:] for part in parts] == [
+        ('p0', 'cpu', [other]), ('p1', 'cpu', [first, second]), (None, 'net', [nameless])]
+    assert {part[:2] for part in parts} == {(MARCH, MARCH + HOUR)}

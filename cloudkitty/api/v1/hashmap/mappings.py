@@ -28,7 +28,7 @@ def collection(wanted: db_mappings.Wanted) -> models.MappingCollection:
 
 
 def _model(mapping):
-    return models.Mapping(**dataclasses.asdict(mapping))
+    return models.Mapping(**vars(mapping))
 
 
 class MappingLister(rest.Controller):

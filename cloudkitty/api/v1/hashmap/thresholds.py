@@ -19,7 +19,7 @@ def collection(wanted: db_thresholds.Wanted) -> models.ThresholdCollection:
 
 
 def _model(threshold):
-    return models.Threshold(**dataclasses.asdict(threshold))
+    return models.Threshold(**vars(threshold))
 
 
 class ThresholdGroup(rest.Controller):

@@ -243,7 +243,7 @@ def test_calendar_attributes_of_a_source_with_its_own_zone_stay(storage):
 
 
 def test_numbers_beyond_the_columns_are_refused_whole(storage):
-    with pytest.raises(errors.InvalidInput, match='27 digits'):
+    with pytest.raises(errors.InvalidInput, match='27 digits before the point'):
         storage.push([frame(MAY, {'instance': [point('a', '1e27', 1), point('a', 1, 1)]})], 'a')
 
     assert storage.retrieve(MAY, JUNE)['total'] == 0

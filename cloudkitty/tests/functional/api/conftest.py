@@ -1,5 +1,10 @@
 """Fixtures of the API tests: an application with data, and callers."""
 
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,9 +17,25 @@ from cloudkitty.db import scopes
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.functional.api import keystone
 
+BIN = pathlib.Path(sys.executable).parent
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
 IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
+
+
+METRICS = """\
+metrics:
+  cpu:
+    unit: instance
+    alt_name: instance
+    groupby: [id, project_id]
+    metadata: [flavor_name, flavor_id, vcpus]
+    mutate: MAP
+    mutate_map: {0.0: 1.0, 11: 1}
+  image.size:
+    - {unit: MiB, factor: 1/1048576, metadata: [disk_format, container_format]}
+    - {unit: image, alt_name: image.count}
+"""
 
 
 def _point(project, qty, price, **groupby):
@@ -58,7 +79,16 @@ def known_scopes(database):
 
 
 @pytest.fixture
-def noauth(conf, database, storage, known_scopes):
+def metrics_file(tmp_path, conf):
+    """The path of the metric definitions."""
+    path = tmp_path / 'metrics.yml'
+    path.write_text(METRICS)
+    conf.set_override('metrics_conf', str(path), 'collect')
+    return path
+
+
+@pytest.fixture
+def noauth(conf, database, storage, known_scopes, metrics_file):
     """The application for which everybody is the administrator."""
     conf.set_override('auth_strategy', 'noauth')
     return app.build(conf, database=database, storage=storage)
@@ -72,10 +102,44 @@ def identity_service():
 
 
 @pytest.fixture
-def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes):
+def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes,
+                  metrics_file):
     """The application behind keystonemiddleware."""
     path = tmp_path / 'keystone.conf'
     path.write_text(keystone.middleware_options(identity_service))
     secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     secured.set_override('connection', conf.database.connection, 'database')
+    secured.set_override('metrics_conf', str(metrics_file), 'collect')
     return app.build(secured, database=database, storage=storage)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def config_file(tmp_path, conf, metrics_file):
+    """A configuration file for noauth on a free port; returns (path, port)."""
+    port = _free_port()
+    path = tmp_path / 'cloudkitty.conf'
+    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {port}\n'
+                    f'[database]\nconnection = {conf.database.connection}\n'
+                    f'[collect]\nmetrics_conf = {metrics_file}\n')
+    return path, port
+
+
+@pytest.fixture
+def server(config_file, storage, known_scopes):
+    """A running cloudkitty-api with data; returns its URL."""
+    path, port = config_file
+    process = subprocess.Popen([BIN / 'cloudkitty-api', '--config-file', str(path)], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    url = f'http://127.0.0.1:{port}'
+    # Log lines come first; the test's own timeout ends a wait in vain.
+    assert f'cloudkitty-api listens on {url}\n' in iter(process.stdout.readline, '')
+    yield url
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert 'Traceback' not in process.stdout.read()

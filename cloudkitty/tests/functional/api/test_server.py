@@ -1,8 +1,6 @@
 """cloudkitty-api and the WSGI entry as an operator starts them, and the released Python client."""
 
 import os
-import pathlib
-import signal
 import socket
 import subprocess
 import sys
@@ -17,41 +15,10 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import errors
 from cloudkitty.api import app
+from cloudkitty.tests.functional.api import conftest
 
-BIN = pathlib.Path(sys.executable).parent
 BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
 END = datetime(2019, 2, 1, tzinfo=UTC)
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def config_file(tmp_path, conf):
-    """A configuration file for noauth on a free port; returns (path, port)."""
-    port = _free_port()
-    path = tmp_path / 'cloudkitty.conf'
-    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {port}\n'
-                    f'[database]\nconnection = {conf.database.connection}\n')
-    return path, port
-
-
-@pytest.fixture
-def server(config_file, storage, known_scopes):
-    """A running cloudkitty-api with data; returns its URL."""
-    path, port = config_file
-    process = subprocess.Popen([BIN / 'cloudkitty-api', '--config-file', str(path)], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    url = f'http://127.0.0.1:{port}'
-    # Log lines come first; the test's own timeout ends a wait in vain.
-    assert f'cloudkitty-api listens on {url}\n' in iter(process.stdout.readline, '')
-    yield url
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
-    assert 'Traceback' not in process.stdout.read()
 
 
 def _client(version, url):
@@ -176,7 +143,7 @@ def test_a_taken_port_is_one_line(config_file, database):
         taken.bind(('127.0.0.1', port))
         taken.listen()
 
-        ended = subprocess.run([BIN / 'cloudkitty-api', '--config-file', str(path)],
+        ended = subprocess.run([conftest.BIN / 'cloudkitty-api', '--config-file', str(path)],
                                capture_output=True, text=True, timeout=60)
 
     assert ended.returncode == 1

@@ -159,7 +159,16 @@ def test_values_that_are_no_numbers_are_skipped_and_counted(build, server, caplo
         points = build(mutate=mutate).fetch_all('NAME', *HOUR, 'a')
 
         assert [point.groupby['id'] for point in points] == ['d']
-        assert caplog.text.count('3 values that are NaN or infinite skipped') == 1
+        assert caplog.text.count('3 values that are NaN, infinite or too large skipped') == 1
+
+
+def test_values_that_no_column_can_hold_are_skipped(build, server, caplog):
+    """What counts is the quantity, after factor and mutation."""
+    server.answer = faults.vector(({'id': 'a'}, '1e27'), ({'id': 'b'}, '9.9e26'))
+
+    assert len(build().fetch_all('NAME', *HOUR, 'a')) == 1
+    assert '1 values that are NaN, infinite or too large skipped' in caplog.text
+    assert len(build(mutate='NUMBOOL').fetch_all('NAME', *HOUR, 'a')) == 2
 
 
 def test_series_of_equal_attributes_are_points_of_their_own(build, server):

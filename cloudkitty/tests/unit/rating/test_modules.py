@@ -1,10 +1,13 @@
 """The modules together: order (W9), new rules, and modules that fail."""
 
+import concurrent.futures
 import itertools
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from pecan import rest
 
 from cloudkitty import dataframe, errors, rating
 from cloudkitty.db import models
@@ -162,6 +165,37 @@ def test_each_period_is_priced_by_the_rules_valid_at_its_start(database, modules
         assert price(modules.rate(frame(start=START + hours * HOUR), 'p')) == expected
 
 
+def test_a_quote_for_a_scope_is_made_by_its_rules(database, modules):
+    """The rules are those of the moment, without a call of refresh()."""
+    set_state(database, 'hashmap', enabled=True)
+    add_rule(database, 1)
+    add_rule(database, 2, tenant_id='p')
+
+    assert price(modules.quote(frame(), 'p')) == 8
+    assert price(modules.quote(frame(), 'q')) == 4
+
+
+def test_quotes_of_several_threads_wait_for_each_other(conf, database):
+    """Modules need not be safe for threads."""
+    meeting = threading.Barrier(2)
+
+    class Meeting(Doubling):
+        def quote(self, frame):
+            # Broken by nobody else coming, or by somebody who came too late.
+            with pytest.raises(threading.BrokenBarrierError):
+                meeting.wait(timeout=0.2)
+            return frame
+
+    installed = {'noop': noop.Noop, 'pyscripts': Meeting}
+    set_state(database, 'pyscripts', enabled=True)
+    modules = ModuleSet(conf, database, installed)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        rated = list(pool.map(modules.quote, [frame(), frame()]))
+
+    assert rated == [frame(), frame()]
+
+
 def test_a_quote_is_made_by_general_rules(database, modules):
     set_state(database, 'hashmap', enabled=True)
     add_rule(database, 1)
@@ -245,3 +279,8 @@ def test_what_hashmap_cannot_price_is_logged(database, modules, caplog):
     huge = frame(Decimal('9e999999'))
     assert modules.rate(huge, 'p') == huge
     assert 'scope p, period 2024-05-01 12:00:00+00:00, metric instance' in caplog.text
+
+
+def test_plug_ins_find_the_base_of_their_controllers():
+    assert issubclass(rating.RatingRestControllerBase, rest.RestController)
+    assert not hasattr(rating, 'AnythingElse')

@@ -1,0 +1,183 @@
+"""The command cloudkitty-processor: real processes, real signals."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from cloudkitty import errors, timeframe
+from cloudkitty.db import models, scopes
+from cloudkitty.processor import service
+from cloudkitty.tests import faults, history, services
+from cloudkitty.tests.functional import worker_run
+
+IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
+LAST = history.PERIODS[-1].begin
+FINISHED = dict.fromkeys(worker_run.SCOPES, (LAST, None))
+STOP_S = 20
+
+
+class Processor:
+    """The command with two workers, in a process group of its own."""
+
+    def __init__(self, path, log_path):
+        with open(log_path, 'ab') as log:
+            self.process = subprocess.Popen(
+                [os.path.join(os.path.dirname(sys.executable), 'cloudkitty-processor'),
+                 '--config-file', str(path)], stdout=log, stderr=log, start_new_session=True)
+
+    def end(self, signal_number):
+        """Send a signal to the master, or SIGKILL to all; return the exit status."""
+        if signal_number == signal.SIGKILL:
+            os.killpg(self.process.pid, signal_number)
+        else:
+            self.process.send_signal(signal_number)
+        return self.process.wait(STOP_S)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def make_conf(database, tmp_path):
+    """Return a function that writes a configuration for the test's database."""
+    def _make_conf(url):
+        return worker_run.write_conf(tmp_path, prometheus_url=url, max_workers=2, batch_periods=1,
+                                     connection=f'sqlite:///{database.engine.url.database}')
+    return _make_conf
+
+
+def seed(database):
+    """Make scopes whose whole life lies in the history, whatever the time is now."""
+    worker_run.clear(database)
+
+    def change(connection):
+        now = datetime.now(UTC)
+        scopes.claim_fetch(connection, IDENTITY, seen=None, now=now)
+        scopes.record_seen(connection, IDENTITY, worker_run.SCOPES, now=now, final_mark=now,
+                           initial_mark=history.BEGIN - worker_run.HOUR)
+        connection.execute(sa.update(models.scopes).values(final_mark=timeframe.to_naive(LAST)))
+
+    database.write(change)
+
+
+def marks(database):
+    with database.reader() as connection:
+        return {scope.scope_id: (scope.mark, scope.failure_count)
+                for scope in scopes.list_scopes(connection)[1]}
+
+
+def slowly(url):
+    """Pass on what the server at *url* says, so slowly that there is time for a signal."""
+    whole = faults.pass_on(url)
+
+    def answer(handler, request):
+        handler.server.owner.is_closing.wait(0.1)
+        whole(handler, request)
+    return answer
+
+
+def test_processes_that_are_killed_and_stopped_store_what_a_quiet_run_stores(
+        make_conf, database, tmp_path, prometheus):
+    log_path = tmp_path / 'log'
+    choose = random.Random(7)
+    with faults.FaultyServer(slowly(prometheus.url)) as server:
+        path = make_conf(server.url)
+        conf = worker_run.load_conf(path)
+        seed(database)
+        worker_run.build(conf).worker.turn()
+        expected = worker_run.results(conf)
+        assert marks(database) == FINISHED
+        seed(database)
+
+        for _ in range(4):
+            before = marks(database)
+            with Processor(path, log_path) as processor:
+                services.wait_until(lambda before=before: marks(database) != before,
+                                    deadline_s=60, what='the first commit')
+                time.sleep(choose.uniform(0, 0.1))
+                processor.end(signal.SIGKILL)
+            if marks(database) == FINISHED:
+                seed(database)
+        with Processor(path, log_path) as processor:
+            services.wait_until(lambda: marks(database) == FINISHED, deadline_s=60, what='rating')
+            assert processor.end(signal.SIGTERM) == 0
+
+    assert worker_run.results(conf) == expected
+    assert 'Traceback' not in log_path.read_text()
+
+
+@pytest.mark.parametrize('answer', [faults.hang, faults.reset])
+def test_a_stop_does_not_wait_for_the_source(make_conf, database, tmp_path, answer):
+    seed(database)
+    with faults.FaultyServer(answer) as server:
+        path = make_conf(server.url)
+        with Processor(path, tmp_path / 'log') as processor:
+            services.wait_until(lambda: server.requests, deadline_s=60, what='the first question')
+            begin = time.monotonic()
+
+            assert processor.end(signal.SIGTERM) == 0
+
+    assert time.monotonic() - begin < 10
+    assert 'Traceback' not in (tmp_path / 'log').read_text()
+
+
+def test_what_is_wrong_ends_the_command_with_one_line(make_conf, tmp_path):
+    path = make_conf('http://127.0.0.1:1/api/v1')
+    path.write_text(path.read_text().replace('backend = source', 'backend = nothing'))
+
+    with Processor(path, tmp_path / 'log') as processor:
+        assert processor.process.wait(60) == 1
+
+    lines = (tmp_path / 'log').read_text().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("cloudkitty-processor: [fetcher]backend: no driver is named "
+                               "'nothing'; allowed: ")
+
+
+@pytest.mark.parametrize('old, new, expected', [
+    ('collector = prometheus', 'collector = abacus',
+     "[collect]collector: no driver is named 'abacus'; allowed: "),
+    ('[database]', '[storage]\nbackend = barn\n[database]',
+     "[storage]backend: no driver is named 'barn'; allowed: "),
+    ('metrics.yml', 'nowhere.yml', 'nowhere.yml: '),
+    ('sqlite:///', 'postgresql+psycopg2://nobody:secret@127.0.0.1:1/',
+     '[database]connection: postgresql+psycopg2://nobody:***@127.0.0.1:1/'),
+    ('cloudkitty.sqlite', 'other.sqlite', 'holds no schema; run `cloudkitty-dbsync upgrade`'),
+    ('coordination_url = file://', 'coordination_url = carrier://',
+     '[orchestrator]coordination_url: carrier:// cannot be used'),
+    ('[orchestrator]', '[orchestrator]\nskip_datapoints_expression = 1 +',
+     "[orchestrator]: skip_datapoints_expression '1 +' is not an expression"),
+])
+def test_all_is_checked_before_workers_are_started(make_conf, old, new, expected):
+    path = make_conf('http://127.0.0.1:1/api/v1')
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    conf = worker_run.load_conf(path)
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        service.check(conf)
+
+    assert expected in str(caught.value)
+    assert 'secret' not in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_wrong_skip_expression_of_a_metric_names_file_and_metric(make_conf, tmp_path):
+    path = make_conf('http://127.0.0.1:1/api/v1')
+    definitions = tmp_path / 'metrics.yml'
+    definitions.write_text(definitions.read_text().replace(
+        'unit: vcpu', 'unit: vcpu\n    skip_datapoints_expression: "import os"'))
+
+    with pytest.raises(errors.MetricsFileError, match="metrics.yml: metric 'test_vcpus': "):
+        service.check(worker_run.load_conf(path))

@@ -1,0 +1,38 @@
+"""Mappings and states of collectors, on every database."""
+
+import pytest
+
+from cloudkitty import errors
+from cloudkitty.db import collectors, modules
+
+
+def test_a_service_has_one_collector(any_database):
+    """Setting it again replaces it; letters and trailing blanks count."""
+    for service, collector in (('cpu', 'gnocchi'), ('CPU', 'gnocchi'), ('cpu ', 'prometheus'),
+                               ('cpu', 'prometheus')):
+        mapping = collectors.Mapping(service, collector)
+        any_database.write(lambda connection, mapping=mapping: collectors.set_mapping(
+            connection, mapping))
+
+    with any_database.reader() as connection:
+        assert collectors.list_mappings(connection) == [
+            ('CPU', 'gnocchi'), ('cpu', 'prometheus'), ('cpu ', 'prometheus')]
+        assert collectors.list_mappings(connection, 'gnocchi') == [('CPU', 'gnocchi')]
+        assert collectors.get_mapping(connection, 'cpu').collector == 'prometheus'
+
+
+def test_what_is_not_mapped_is_not_found(database):
+    """Neither to be read nor to be removed, and the error names it."""
+    for change in (collectors.get_mapping, collectors.delete_mapping):
+        with pytest.raises(errors.NotFound, match='No mapping for service: cpu'):
+            database.write(lambda connection, change=change: change(connection, 'cpu'))
+
+
+def test_a_state_stands_beside_those_of_the_modules(database):
+    """A collector that is on is no rating module of its name."""
+    database.write(lambda connection: collectors.set_enabled(connection, 'hashmap', True))
+
+    with database.reader() as connection:
+        assert collectors.is_enabled(connection, 'hashmap')
+        assert not collectors.is_enabled(connection, 'other')
+        assert not modules.get(connection, 'hashmap').enabled
