@@ -21,6 +21,9 @@ NAME_LENGTH_MAX = 255                # metric, unit, name of an attribute: width
 SCOPE_LENGTH_MAX = 256
 # The sum of very many such numbers still fits a column.
 NUMBER_LIMIT = Decimal(10) ** 20
+# Points that scripts may make of few; of many, so many times as many.
+POINTS_MAX = 100_000
+GROWTH_MAX = 10
 _MISSING = object()
 
 
@@ -103,13 +106,15 @@ def apply(sent: Sent, usage: Any, scope_key: str) -> DataFrame:
     reader = _Reader(sent, scope_key)
     changed = {name: reader.points(name, entries) for name, entries in usage.items()}
     changed = {name: points for name, points in changed.items() if points}
-    if not reader.has_changes and sum(map(len, changed.values())) == len(sent.points):
-        before = sent.frame.usage
-        if changed.keys() == before.keys() and all(
-                list(map(id, points)) == list(map(id, before[name]))
-                for name, points in changed.items()):
-            return sent.frame
+    if not reader.has_changes and _is_same(changed, sent.frame.usage):
+        return sent.frame
     return DataFrame(sent.frame.start, sent.frame.end, changed)
+
+
+def _is_same(usage, before):
+    """Say whether all points are the same objects in the same places."""
+    return usage.keys() == before.keys() and all(
+        list(map(id, points)) == list(map(id, before[name])) for name, points in usage.items())
 
 
 class _Reader:
@@ -119,12 +124,16 @@ class _Reader:
         self._sent = sent
         self._scope_key = scope_key
         self._calendar = sent.points[0].calendar if sent.points else dataframe.NO_ATTRIBUTES
+        self._left = max(POINTS_MAX, GROWTH_MAX * len(sent.points))
         self.has_changes = False
 
     def points(self, name, entries):
         _check_name('the name of a metric', name)
         if not isinstance(entries, list):
             raise errors.InvalidInput(reason=f'usage of {name!r} must be a list of points')
+        self._left -= len(entries)
+        if self._left < 0:
+            raise errors.InvalidInput(reason='there are far more points than before')
         return [self._point(name, entry) for entry in entries]
 
     def _point(self, name, entry):

@@ -2,12 +2,16 @@
 
 import os
 import pathlib
+import select
+import subprocess
+import sys
 import time
+from concurrent import futures
 
 import pytest
 
 from cloudkitty import errors
-from cloudkitty.rating.pyscripts import processor
+from cloudkitty.rating.pyscripts import host, processor
 from cloudkitty.tests.unit.rating.pyscripts.conftest import LIMITS, MIB, frame, point, script
 
 BILL = "for item in data['usage']['m']: item['rating']['price'] += 1"
@@ -61,6 +65,7 @@ BAD = {
     'circle': (FIRST + "item['metadata']['x'] = item['metadata']", 'Circular reference'),
     'metric name': ("data['usage'][''] = data['usage']['m']", 'the name of a metric must be text'),
     'metric long': ("data['usage']['x' * 256] = data['usage']['m']", 'the name of a metric must'),
+    'many points': ("data['usage']['m'] *= 100_001", 'far more points than before'),
     'long answer': (FIRST + "item['metadata']['x'] = 'x' * (3 << 20)", 'more than allowed'),
     'long file': ("with open('/tmp/cloudkitty-long', 'wb') as f: f.write(b'x' * (3 << 20))",
                   'OSError in line 1: [Errno 27] File too large'),
@@ -151,9 +156,7 @@ def test_the_process_knows_no_secret(make_pool, monkeypatch, tmp_path):
             "print('to nobody'); sys.stderr.write('to nobody'); sys.stdin.read()"))
     seen = rated.usage['m'][0].metadata
     assert 'secret' not in str(seen)
-    assert set(seen['environ']) == {'PATH', 'LANG', 'TZ', 'OMP_NUM_THREADS',
-                                    'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'LC_CTYPE'} or (
-        'LC_CTYPE' not in seen['environ'])
+    assert set(seen['environ']) <= {*host.ENVIRONMENT, 'LC_CTYPE'}
     assert sorted({link.partition(':')[0] for link in seen['links']}) == ['/dev/null', 'pipe']
     assert len([link for link in seen['links'] if link.startswith('pipe')]) == 2
     assert not [name for name in seen['modules'] if name.startswith(('cloudkitty', 'sqlalchemy'))]
@@ -205,6 +208,38 @@ def test_the_process_goes_when_the_worker_forgets_it(make_pool):
     popen = pool.host._process._popen
     pool.host.stop()
     assert popen.poll() is not None
+
+
+def test_the_process_ends_with_the_worker():
+    """Even if the worker is killed while a script runs."""
+    worker = subprocess.Popen([sys.executable, '-c', WORKER], stdout=subprocess.PIPE, text=True)
+    pid = int(worker.stdout.readline())
+    runner = os.pidfd_open(pid)
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    assert select.select([runner], [], [], 30)[0]
+    os.close(runner)
+
+
+WORKER = """
+import os, pathlib
+from cloudkitty.tests.unit.rating.pyscripts import conftest
+pool = conftest.Pool(conftest.LIMITS._replace(time_s=600))
+process = pool.host._ready()
+info = pathlib.Path(f'/proc/self/fdinfo/{process._runner}').read_text()
+print(next(line for line in info.splitlines() if line[:4] == 'Pid:').split()[1], flush=True)
+pool.rate(conftest.frame(conftest.point()), 'while True: pass')
+"""
+
+
+def test_threads_share_a_process(pool):
+    def rate(number):
+        rated = pool.rate(frame(point(qty=str(number))), BILL.replace('1', "item['vol']['qty']"))
+        return [int(one.price) for _, one in rated]
+
+    with futures.ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(rate, range(40))) == [[number] for number in range(40)]
 
 
 def test_the_process_is_replaced_from_time_to_time(make_pool, monkeypatch):

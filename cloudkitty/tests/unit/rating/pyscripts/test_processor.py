@@ -11,7 +11,9 @@ from cloudkitty.db import models
 from cloudkitty.db import pyscripts as db_pyscripts
 from cloudkitty.db.hashmap import mappings, services
 from cloudkitty.rating.modules import ModuleSet
+from cloudkitty.rating.pyscripts import host
 from cloudkitty.rating.pyscripts.processor import PyScripts
+from cloudkitty.storage.v2 import sql
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -102,6 +104,44 @@ def test_a_change_of_scripts_is_seen_at_the_next_refresh(database, modules):
     add_script(database, PRICES + '= 3')
     modules.refresh()
     assert price(modules.rate(frame(), 'p')) == 3
+
+
+def test_the_process_of_former_scripts_ends(database, modules, monkeypatch):
+    started = []
+    start = host._start
+    monkeypatch.setattr(host, '_start', lambda limits: started.append(start(limits)) or started[-1])
+    enable(database, pyscripts=1)
+    for number in range(2):
+        add_script(database, PRICES + f'+= {number}', str(number))
+        modules.refresh()
+        modules.rate(frame(), 'p')
+    assert [popen.poll() is None for popen in started] == [False, True]
+
+
+def test_what_scripts_make_can_be_stored(any_conf, any_database):
+    """Each limit of a script is one that every database keeps: no scope waits for ever."""
+    add_script(any_database, """
+from decimal import Decimal
+item = data['usage']['instance'][0]
+item['rating']['price'] = Decimal(10) ** 20 - Decimal('1e-7') + Decimal('1e-60')
+item['vol'] = {'qty': '1e-99', 'unit': '\U0001f431' * 255}
+item['groupby'] = {'project_id': '\U0001f431' * 256, 'a' * 255: None, 'b': 'x' * 100000}
+item['metadata'] = {'nul': '\\0', 'many': [[[1.5]], {'x': 2 ** 63}]}
+data['usage'] = {'\u00fc' * 255: [item] * 3, 'instance': [item]}
+""")
+    enable(any_database, pyscripts=1)
+    rated = ModuleSet(any_conf, any_database).rate(frame(), 'p')
+    assert len(rated.usage) == 2
+    storage = sql.SQLStorage(any_conf)
+    for _ in range(2):
+        storage.push([rated], 'p')
+    (found,) = storage.retrieve(START, START + HOUR)['dataframes']
+    assert {name: len(points) for name, points in found.itertypes()} == {
+        name: len(points) for name, points in rated.itertypes()}
+    (point,) = found.usage['instance']
+    assert point.description == 'what it is'
+    assert point.groupby['project_id'] == '\U0001f431' * 256
+    storage.database.engine.dispose()
 
 
 def test_a_quote_runs_the_scripts(database, modules):
