@@ -86,7 +86,7 @@ class Host:
             self._stop()
 
     def _ready(self):
-        if self._process is not None and self._process.runs >= RUNS_MAX:
+        if self._process is not None and not self._process.is_usable():
             self._stop()
         if self._process is None:
             self._process = _Process(self._limits)
@@ -148,6 +148,10 @@ class _Process:
         self.end.detach()
         self.end = weakref.finalize(self, _end, self._popen, [self._runner])
         self._popen.stderr.close()
+
+    def is_usable(self) -> bool:
+        """Say whether it may run another script: it is not too old, and its guard is there."""
+        return self.runs < RUNS_MAX and self._popen.poll() is None
 
     def _last_words(self):
         os.set_blocking(self._popen.stderr.fileno(), False)

@@ -67,8 +67,9 @@ BAD = {
     'metric long': ("data['usage']['x' * 256] = data['usage']['m']", 'the name of a metric must'),
     'many points': ("data['usage']['m'] *= 100_001", 'far more points than before'),
     'long answer': (FIRST + "item['metadata']['x'] = 'x' * (3 << 20)", 'more than allowed'),
-    'long file': ("with open('/tmp/cloudkitty-long', 'wb') as f: f.write(b'x' * (3 << 20))",
-                  'OSError in line 1: [Errno 27] File too large'),
+    'long file': ("import os\nfile = os.memfd_create('x')\n"
+                  "while True: os.write(file, b'x' * (1 << 20))",
+                  'OSError in line 3: [Errno 27] File too large'),
     'fork': ('import os\nwhile True: os.fork()', 'BlockingIOError in line 2'),
     'thread': ('import threading\nthreading.Thread(target=print).start()', "can't start new"),
     'program': ("import subprocess\nsubprocess.run(['true'])", 'BlockingIOError in line 2'),
