@@ -16,10 +16,7 @@ say() { echo "$(basename "$0"): $*" >&2; }
 die() { say "$*"; exit 1; }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"
-    elif command -v sudo >/dev/null; then sudo -- "$@"
-    else die "packages are missing and this is neither root nor a user with sudo; as root: apt-get install $PACKAGES"
-    fi
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -- "$@"; fi
 }
 
 # Packages must not start servers on their standard ports, now or at the next boot: a policy forbids it
@@ -27,6 +24,8 @@ as_root() {
 POLICY=/usr/sbin/policy-rc.d
 install_packages() {
     command -v apt-get >/dev/null || die "no apt-get here; install by hand what has: $PACKAGES"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        die "packages are missing, and this is neither root nor is there sudo; as root: apt-get install $PACKAGES"
     say "installing Debian packages: $PACKAGES"
     local log=$TOOLS/apt.log made=
     mkdir -p "$TOOLS"
@@ -49,7 +48,11 @@ install_packages() {
 }
 
 has_program() {
-    command -v "$1" >/dev/null || ls /usr/sbin/"$1" /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+    local path
+    for path in "$(command -v "$1")" /usr/sbin/"$1" /usr/lib/postgresql/*/bin/"$1"; do
+        [ -x "$path" ] && return 0
+    done
+    return 1
 }
 
 need_packages() {
