@@ -19,10 +19,12 @@ import signal
 import struct
 import sys
 import types
+from typing import NamedTuple
 
 LENGTH = struct.Struct('>I')
 FILE_NAME = '<script>'
 DETAIL_LENGTH_MAX = 500
+CONTAINERS = {dict, list}
 PARTS = {'vol', 'rating', 'groupby', 'metadata'}
 CPU_SPARE_S = 2
 # Imported before the user changes, who may not be able to read them.
@@ -156,6 +158,35 @@ class Runner:
         return code
 
 
+class Original(NamedTuple):
+    """A point that was sent: its dict, its price, and how its parts looked.
+
+    :ivar values: what was in the parts, so that nothing else gets the same id.
+    """
+
+    item: dict
+    price: decimal.Decimal
+    vol: list | None
+    groupby: list | None
+    metadata: list | None
+    values: list
+
+
+def look_of(part: dict) -> list | None:
+    """Return names and values, by which a change is seen; None if a value may change inside.
+
+    Values count by their identity, because 1, 1.0 and True are equal and priced differently.
+    """
+    if not CONTAINERS.isdisjoint(map(type, part.values())):
+        return None
+    return [*part, *map(id, part.values())]
+
+
+def has_look(part, look: list | None) -> bool:
+    """Say whether a part is as it was, for sure."""
+    return isinstance(part, dict) and [*part, *map(id, part.values())] == look
+
+
 class Form:
     """A frame as scripts see it, and as it was before.
 
@@ -168,15 +199,13 @@ class Form:
         self.tag = tag
         hook = self.untag if is_tagged else None
         given = json.loads(frame, object_hook=hook)
-        before = json.loads(frame, object_hook=hook)['usage']
         begin, end = map(datetime.datetime.fromisoformat, given['period'])
         self.period = {'begin': begin, 'end': end}
         self.originals = []
-        self.order = {}
-        usage = {name: [self.point(*parts) for parts in zip(points, before[name], strict=True)]
+        usage = {name: [self.point(*parts) for parts in points]
                  for name, points in given['usage'].items()}
-        self.positions = {id(item): position
-                          for position, (item, *_) in enumerate(self.originals)}
+        self.positions = {id(original.item): position
+                          for position, original in enumerate(self.originals)}
         self.data = {'period': dict(self.period), 'usage': usage}
 
     def untag(self, form):
@@ -185,12 +214,13 @@ class Form:
         kind, text = form[self.tag]
         return decimal.Decimal(text) if kind == 'd' else datetime.datetime.fromisoformat(text)
 
-    def point(self, given, before):
-        unit, qty, price, groupby, metadata = given
-        qty, price = decimal.Decimal(qty), decimal.Decimal(price)
-        item = {'vol': {'unit': unit, 'qty': qty}, 'rating': {'price': price},
-                'groupby': groupby, 'metadata': metadata}
-        self.originals.append((item, {'unit': unit, 'qty': qty}, price, before[3], before[4]))
+    def point(self, unit, qty, price, groupby, metadata):
+        price = decimal.Decimal(price)
+        vol = {'unit': unit, 'qty': decimal.Decimal(qty)}
+        item = {'vol': vol, 'rating': {'price': price}, 'groupby': groupby, 'metadata': metadata}
+        self.originals.append(Original(
+            item, price, look_of(vol), look_of(groupby), look_of(metadata),
+            [*vol.values(), *groupby.values(), *metadata.values()]))
         return item
 
     def render(self, names: dict) -> bytes:
@@ -227,13 +257,14 @@ class Form:
         position = self.positions.get(id(item))
         if position is None:
             return [None, item]
-        _, vol, price, groupby, metadata = self.originals[position]
+        original = self.originals[position]
         rating = item.get('rating')
-        if (item.keys() != PARTS or item['vol'] != vol or item['groupby'] != groupby
-                or item['metadata'] != metadata or not isinstance(rating, dict)
-                or rating.keys() != {'price'}):
+        if (item.keys() != PARTS or not has_look(item['vol'], original.vol)
+                or not has_look(item['groupby'], original.groupby)
+                or not has_look(item['metadata'], original.metadata)
+                or not isinstance(rating, dict) or rating.keys() != {'price'}):
             return [position, item]
-        if rating['price'] is price:
+        if rating['price'] is original.price:
             return position
         text = number_text(rating['price'])
         return [position, item if text is None else text]

@@ -19,6 +19,7 @@ from cloudkitty.dataframe import DataFrame, DataPoint, Series
 
 NAME_LENGTH_MAX = 255                # metric, unit, name of an attribute: widths of the columns
 SCOPE_LENGTH_MAX = 256
+DETAIL_LENGTH_MAX = 500
 # The sum of very many such numbers still fits a column.
 NUMBER_LIMIT = Decimal(10) ** 20
 # Points that scripts may make of few; of many, so many times as many.
@@ -91,6 +92,19 @@ def decode(content: bytes, tag: str) -> Any:
         return json.loads(content, object_hook=untag)
     except (ValueError, TypeError, ArithmeticError, RecursionError) as exc:
         raise errors.InvalidInput(reason=f'the answer is not understood: {exc}') from exc
+
+
+def failure_of(answer: Any) -> tuple[str, str] | None:
+    """Return kind and detail of what went wrong, in one line each; None: nothing did."""
+    if not isinstance(answer, dict):
+        return 'answer', 'it is no mapping'
+    failure = answer.get('error')
+    if failure is None:
+        return None
+    if not isinstance(failure, list) or len(failure) != 2:
+        return 'answer', 'it is not understood'
+    kind, detail = (' '.join(str(part).split())[:DETAIL_LENGTH_MAX] for part in failure)
+    return kind, detail
 
 
 def apply(sent: Sent, usage: Any, scope_key: str) -> DataFrame:

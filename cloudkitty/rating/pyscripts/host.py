@@ -107,12 +107,12 @@ class Host:
         except errors.ScriptFailed:
             self._stop()
             raise
-        failure = answer.get('error') if isinstance(answer, dict) else ['answer', 'no mapping']
+        failure = exchange.failure_of(answer)
         if failure is None:
             return answer.get('usage')
-        kind, detail = map(str, failure) if len(failure) == 2 else ('answer', failure)
-        # The error's own name decides; the line of the script may follow.
-        if kind.split()[0] == 'MemoryError':
+        kind, detail = failure
+        # The line of the script may follow the name of the error.
+        if kind.partition(' ')[0] == 'MemoryError':
             kind = 'MemoryError'
         if kind in LEFT_BEHIND:
             self._stop()

@@ -52,6 +52,12 @@ def test_an_answer_is_a_frame_that_can_be_stored_or_is_refused(usage):
             orjson.dumps([name, one.unit, one.groupby, one.metadata], default=str)
 
 
+@given(st.one_of(VALUES, st.fixed_dictionaries({'error': VALUES})))
+def test_a_failure_has_a_kind_and_a_detail(answer):
+    failure = exchange.failure_of(answer)
+    assert failure is None or all('\n' not in part for part in failure)
+
+
 @given(st.binary(max_size=20))
 def test_what_is_no_json_is_refused(content):
     with contextlib.suppress(errors.InvalidInput):

@@ -81,6 +81,25 @@ def test_attributes_and_quantities_can_be_changed(pool):
     assert (rated.unit, rated.qty, rated.calendar) == ('undefined', Decimal('2.50'), CALENDAR)
 
 
+@pytest.mark.parametrize('change, value', [('int(old)', 1), ('True', True), ("str(old)", '1.0'),
+                                           ('old', 1.0)])
+def test_the_type_of_an_attribute_can_be_changed(pool, change, value):
+    """Equal numbers are spelled in different ways, and rules look at the spelling."""
+    before = point(cpus=1.0)
+    rated = only(pool.rate(frame(before), FIRST + (
+        f"old = item['groupby']['cpus']; item['groupby']['cpus'] = {change}")))
+    assert repr(rated.groupby['cpus']) == repr(value)
+    assert (rated.series is before.series) is (change == 'old')
+
+
+def test_a_change_inside_an_attribute_is_seen(pool):
+    before, other = point(tags=['a']), point(tags=[{'x': 1}])
+    rated = pool.rate(frame(before, other),
+                      "data['usage']['m'][1]['groupby']['tags'][0]['x'] = 1.0")
+    assert rated.usage['m'][0].series is before.series
+    assert repr(rated.usage['m'][1].groupby['tags']) == "[{'x': 1.0}]"
+
+
 def test_a_changed_calendar_attribute_belongs_to_the_series(pool):
     rated = only(pool.rate(frame(point()), FIRST + (
         "item['groupby']['month'] = 'May'; del item['groupby']['year']")))
