@@ -10,7 +10,7 @@ from wsme import types as wtypes
 
 from cloudkitty import errors
 from cloudkitty.api import rest, types
-from cloudkitty.api.v1.hashmap import models
+from cloudkitty.api.v1 import stored
 from cloudkitty.db import pyscripts as db_pyscripts
 from cloudkitty.db import validity
 
@@ -27,7 +27,7 @@ class Script(wtypes.Base):
     """A script that prices frames."""
 
     script_id = wtypes.wsattr(types.uuid)
-    name = wtypes.wsattr(models.label, mandatory=True)
+    name = wtypes.wsattr(types.Text(255), mandatory=True)
     data = wtypes.wsattr(str)
     checksum = wtypes.wsattr(str, readonly=True)
     created_at = wtypes.wsattr(types.moment)
@@ -65,40 +65,40 @@ class ScriptsController(rest.Controller):
     def get_all(self, no_data=False, deleted=False, start=None, end=None, updated_by=None,
                 created_by=None, deleted_by=None, description=None, is_active=False):
         has_data = not no_data
-        found = models.read(db_pyscripts.list_of, validity.Wanted(
+        found = stored.read(db_pyscripts.list_of, validity.Wanted(
             deleted=deleted, is_active=is_active, start=start, end=end, created_by=created_by,
             updated_by=updated_by, deleted_by=deleted_by, description=description),
-            now=models.now(), has_data=has_data)
+            now=stored.now(), has_data=has_data)
         return ScriptCollection(scripts=[_model(script, has_data=has_data) for script in found])
 
     @rest.expose(Script, types.key)
     def get_one(self, script_id):
-        return _model(models.read(db_pyscripts.get, script_id))
+        return _model(stored.read(db_pyscripts.get, script_id))
 
     @rest.expose(Script, types.boolean, body=Script, status_code=201)
     def post(self, force=False, script_data=None):
         if script_data is None:
             raise errors.InvalidInput(reason='Missing argument: "script_data"')
-        given = models.given(script_data)
+        given = stored.given(script_data)
         new = db_pyscripts.NewScript(**{name: given[name] for name in _NEW if name in given})
-        script = models.write(db_pyscripts.create, new, now=models.now(), author=models.author(),
+        script = stored.write(db_pyscripts.create, new, now=stored.now(), author=stored.author(),
                               force=bool(force))
         pecan.response.location = rest.location_of(script.script_id)
         return _model(script)
 
     @rest.expose(Script, types.key, body=Script, status_code=201)
     def put(self, script_id, script_data):
-        changes = models.given(script_data)
+        changes = stored.given(script_data)
         changes.pop('script_id', None)
-        script = models.write(db_pyscripts.update, script_id, changes, now=models.now(),
-                              author=models.author())
+        script = stored.write(db_pyscripts.update, script_id, changes, now=stored.now(),
+                              author=stored.author())
         pecan.response.location = rest.location_of(
             None if _is_in_path(script_id) else script.script_id)
         return _model(script)
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, script_id):
-        models.write(db_pyscripts.delete, script_id, now=models.now(), author=models.author())
+        stored.write(db_pyscripts.delete, script_id, now=stored.now(), author=stored.author())
 
 
 class PyScriptsController(rest.Controller):
