@@ -82,8 +82,8 @@ def serve(limits: dict) -> int:
     return 0
 
 
-def send(stream, token: bytes, content: dict):
-    """Write one message, *content* rendered before unless it is bytes."""
+def send(stream, token: bytes, content: bytes | dict):
+    """Write one message; a dict is rendered as JSON."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     stream.write(LENGTH.pack(len(token) + len(body)) + token + body)
     stream.flush()

@@ -31,8 +31,8 @@ OPTS = [
                help='MiB that a script may give back for one frame, and that a file it writes may '
                     'have.'),
     cfg.StrOpt('user', default='nobody',
-               help='User that runs the scripts when the service itself is run by root. Empty: '
-                    'root.'),
+               help='User that runs the scripts when the service itself is run by root; empty: '
+                    'root. What this user cannot read can only be imported by `preload`.'),
     cfg.ListOpt('preload', default=[],
                 help='Python modules that the process imports when it starts, before its limits '
                      'are set. Name here those that scripts import and that load slowly.'),
