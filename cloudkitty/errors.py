@@ -14,6 +14,7 @@ ServiceError
 ├── NoDataCollected             the source answered, and has nothing
 ├── ModuleLoadError             a rating module cannot load its rules
 ├── ModuleFailed                a rating module failed on a frame
+├── ScriptFailed                a script made no frame of a frame
 ├── MarkMoved                   somebody else stored these periods
 ├── InvalidInput                a value from a caller is wrong (400)
 │   └── NaiveTime               a datetime has no zone
@@ -87,6 +88,10 @@ class ModuleLoadError(ServiceError):
 
 class ModuleFailed(ServiceError):
     text = 'Rating module {module!r} failed: {reason}'
+
+
+class ScriptFailed(ServiceError):
+    text = '{kind}: {detail}'
 
 
 class MarkMoved(ServiceError):

@@ -1,9 +1,9 @@
 """Every option, for oslo.config's generator of the sample file and of the documentation."""
 
-from cloudkitty import collector, conf, fetcher, plugins
+from cloudkitty import collector, conf, fetcher, plugins, rating
 from cloudkitty.storage import v2 as storage
 
-FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, storage.NAMESPACE)
+FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
 OURS = 'cloudkitty.'
 
 

@@ -159,6 +159,25 @@ hashmap_history = _table(
     sa.Column('deleted_by', types.name(64)),
 )
 
+pyscripts_scripts = _table(
+    'pyscripts_scripts',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('script_id', types.name(36), nullable=False, unique=True),
+    # Unique among the scripts that are not deleted.
+    sa.Column('name', types.name(255), nullable=False),
+    # The source, compressed by zlib, and its SHA-512.
+    sa.Column('data', types.blob(), nullable=False),
+    sa.Column('checksum', types.name(128), nullable=False),
+    sa.Column('created_at', types.instant(), nullable=False, server_default=sa.func.now()),
+    sa.Column('start', types.instant(), nullable=False, server_default=sa.func.now()),
+    sa.Column('end', types.instant()),
+    sa.Column('description', types.name(256)),
+    sa.Column('deleted', types.instant()),
+    sa.Column('created_by', types.name(64), nullable=False),
+    sa.Column('updated_by', types.name(64)),
+    sa.Column('deleted_by', types.name(64)),
+)
+
 # Rated data: design.md, section 6, and doc/source/contributor/storage.rst.
 
 rated_scopes = _table(

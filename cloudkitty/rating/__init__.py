@@ -18,10 +18,14 @@ class RatingProcessorBase(abc.ABC):
     :cvar module_name: name of the entry point.
     :cvar description: one line for people.
     :cvar hot_config: whether rules can be changed while the service runs.
+    :cvar GROUP: section of the module's options.
+    :cvar OPTS: the options, registered when the module is loaded.
     :cvar config_controller: a pecan controller class, or 'package.module:Class' so that the
         processor need not import the API; None: not configurable.
     """
 
+    GROUP: str | None = None
+    OPTS: list[cfg.Opt] = []
     module_name: str = ''
     description: str = ''
     hot_config: bool = False

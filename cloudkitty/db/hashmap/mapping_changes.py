@@ -10,12 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cloudkitty import errors, timeframe
-from cloudkitty.db import models, modules
+from cloudkitty import timeframe
+from cloudkitty.db import models, modules, validity
 from cloudkitty.db.hashmap import mappings, parents, values
-
-# Whoever sends a whole mapping back sends what was there before his own change.
-_IGNORED = ('updated_by', 'end')
 
 
 def update_mapping(connection: sa.Connection, mapping_id: str, changes: Mapping[str, Any], *,
@@ -39,7 +36,7 @@ def update_mapping(connection: sa.Connection, mapping_id: str, changes: Mapping[
             place = parents.locate(connection, changed)
             mappings.check_slot(connection, changed, place, except_key=row.id)
     else:
-        changed = _changed_while_running(mapping, changes, now)
+        changed = validity.changed_while_running(mapping, changes, now)
     if changed == mapping:
         return
     modules.bump_version(connection, values.MODULE)
@@ -54,39 +51,7 @@ def _changed_before_start(mapping, changes, now):
     changed = dataclasses.replace(
         mapping, cost=changes.get('cost'), start=changes.get('start') or mapping.start,
         end=changes.get('end'), description=changes.get('description'))
-    mappings.check_times(changed.start, changed.end, now)
+    validity.check_times(changed.start, changed.end, now)
     values.check_cost(changed.cost)
-    values.check_text('description', changed.description, mappings.DESCRIPTION_LENGTH_MAX)
+    validity.check_description(changed.description)
     return changed
-
-
-def _changed_while_running(mapping, changes, now):
-    end = changes.get('end')
-    if _same('end', end, mapping.end):
-        end = None
-    differs = any(not _same(name, value, getattr(mapping, name))
-                  for name, value in changes.items() if name not in _IGNORED)
-    if mapping.end is not None and (end is not None or differs):
-        raise errors.InvalidInput(
-            reason='Cannot update a rule that was already processed and has a defined end date.')
-    if differs:
-        raise errors.InvalidInput(
-            reason='You are allowed to update only the attribute [end] as this rule is already '
-                   f'running as it started on [{timeframe.to_naive(mapping.start)}]')
-    if end is None:
-        return mapping
-    if end <= now:
-        raise errors.InvalidInput(
-            reason=f'End date must be in the future. end=[{timeframe.to_naive(end)}] '
-                   f'current time=[{timeframe.to_naive(now)}]')
-    return dataclasses.replace(mapping, end=end)
-
-
-def _same(name, value, current):
-    """Return whether *value* asks for no change of *current*."""
-    if value is None or value == '' or value == current:
-        return True
-    if isinstance(value, datetime):
-        return (current is not None
-                and value.replace(microsecond=0) == current.replace(microsecond=0))
-    return name.endswith('_id') and name != 'tenant_id' and values.uuid_of(value) == current

@@ -8,12 +8,11 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cloudkitty import errors, timeframe
-from cloudkitty.db import models, modules
+from cloudkitty.db import models, modules, validity
 from cloudkitty.db.hashmap import groups, parents, values
 from cloudkitty.rating.hashmap import rules
 
 NAME_LENGTH_MAX = 32
-DESCRIPTION_LENGTH_MAX = 256
 
 _table = models.hashmap_mappings.c
 
@@ -48,7 +47,7 @@ class Mapping(NewMapping):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Wanted(validity.Wanted):
     """Which mappings to list; see parents.conditions. Without any, all live ones."""
 
     service_id: str | None = None
@@ -57,14 +56,6 @@ class Wanted:
     no_group: bool = False
     tenant_id: str | None = None
     filter_tenant: bool = False
-    deleted: bool = False
-    is_active: bool = False
-    start: datetime | None = None
-    end: datetime | None = None
-    created_by: str | None = None
-    updated_by: str | None = None
-    deleted_by: str | None = None
-    description: str | None = None
     all: bool = True
 
 
@@ -76,31 +67,9 @@ def list_of(connection: sa.Connection, wanted: Wanted, *, now: datetime) -> list
     if not wanted.all:
         parents.check_parent_named(wanted)
     statement = parents.select_rules(models.hashmap_mappings).where(
-        *parents.conditions(models.hashmap_mappings, wanted), *_conditions(wanted, now))
+        *parents.conditions(models.hashmap_mappings, wanted),
+        *validity.conditions(_table, wanted, now))
     return [mapping_of(row) for row in connection.execute(statement)]
-
-
-def _conditions(wanted, now):
-    found = []
-    if wanted.is_active:
-        instant = timeframe.to_naive(now)
-        found += [_table.deleted.is_(None), _table.start <= instant,
-                  _table.end.is_(None) | (_table.end > instant)]
-    elif not wanted.deleted:
-        found.append(_table.deleted.is_(None))
-    if wanted.start is not None:
-        found.append(_table.start >= timeframe.to_naive(wanted.start))
-    if wanted.end is not None:
-        found.append(_table.end < timeframe.to_naive(wanted.end))
-    for name in ('created_by', 'updated_by', 'deleted_by'):
-        author = getattr(wanted, name)
-        if author:
-            values.check_text(name, author)
-            found.append(_table[name] == author)
-    if wanted.description:
-        values.check_text('description', wanted.description, DESCRIPTION_LENGTH_MAX)
-        found.append(_table.description.icontains(wanted.description, autoescape=True))
-    return found
 
 
 def get(connection: sa.Connection, mapping_id: str) -> Mapping:
@@ -135,7 +104,7 @@ def create(connection: sa.Connection, new: NewMapping, *, now: datetime, author:
     """
     now = now.replace(microsecond=0)
     start = new.start or now
-    check_times(start, new.end, None if force else now)
+    validity.check_times(start, new.end, None if force else now)
     _check(new)
     modules.bump_version(connection, values.MODULE)
     place = parents.locate(connection, new)
@@ -163,18 +132,6 @@ def delete(connection: sa.Connection, mapping_id: str, *, now: datetime, author:
     row = live_row_of(connection, mapping_id)
     connection.execute(models.hashmap_mappings.update().where(_table.id == row.id).values(
         deleted=timeframe.to_naive(now), deleted_by=author))
-
-
-def check_times(start: datetime, end: datetime | None, now: datetime | None) -> None:
-    """Raise InvalidInput if a rule starts after its end, or before *now* unless that is None."""
-    if now is not None and start < now:
-        raise errors.InvalidInput(
-            reason='Cannot create a rule with start in the past. '
-                   f'start=[{timeframe.to_naive(start)}] current time=[{timeframe.to_naive(now)}].')
-    if end is not None and end < start:
-        raise errors.InvalidInput(
-            reason='Cannot create a rule with start after end. '
-                   f'start=[{timeframe.to_naive(start)}] end=[{timeframe.to_naive(end)}].')
 
 
 def check_slot(connection: sa.Connection, mapping: NewMapping, place: parents.Place,
@@ -205,7 +162,7 @@ def _check(new):
     values.check_text('value', new.value)
     values.check_text('tenant_id', new.tenant_id)
     values.check_text('name', new.name, NAME_LENGTH_MAX)
-    values.check_text('description', new.description, DESCRIPTION_LENGTH_MAX)
+    validity.check_description(new.description)
 
 
 def live_row_of(connection: sa.Connection, mapping_id: str) -> sa.Row:

@@ -32,7 +32,7 @@ def test_every_option_is_in_the_reference():
         listed.setdefault(group, []).extend(options)
 
     assert set(conf.GROUPS) <= set(listed)
-    for namespace in (fetcher.NAMESPACE, collector.NAMESPACE, storage.NAMESPACE):
+    for namespace in NAMESPACES:
         for name, driver in plugins.load_all(namespace).items():
             assert isinstance(driver, type), (name, driver)
             assert not driver.OPTS or listed[driver.GROUP] == driver.OPTS, name

@@ -3,6 +3,7 @@
 import pecan
 
 from cloudkitty.api import rest, types
+from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import mappings, models, thresholds
 from cloudkitty.db.hashmap import groups as db_groups
 from cloudkitty.db.hashmap import mappings as db_mappings
@@ -33,20 +34,20 @@ class GroupsController(rest.Controller):
 
     @rest.expose(models.GroupCollection)
     def get_all(self):
-        found = models.read(db_groups.list_all)
+        found = stored.read(db_groups.list_all)
         return models.GroupCollection(groups=[models.Group(**group._asdict()) for group in found])
 
     @rest.expose(models.Group, types.key)
     def get_one(self, group_id):
-        return models.Group(**models.read(db_groups.get, group_id)._asdict())
+        return models.Group(**stored.read(db_groups.get, group_id)._asdict())
 
     @rest.expose(models.Group, body=models.Group, status_code=201)
     def post(self, group_data):
-        group = models.write(db_groups.create, group_data.name)
+        group = stored.write(db_groups.create, group_data.name)
         pecan.response.location = rest.location_of(group.group_id)
         return models.Group(**group._asdict())
 
     @rest.expose(None, types.key, types.boolean, status_code=204)
     def delete(self, group_id, recursive=False):
-        models.write(db_groups.delete, group_id, recursive=bool(recursive), now=models.now(),
-                     author=models.author())
+        stored.write(db_groups.delete, group_id, recursive=bool(recursive), now=stored.now(),
+                     author=stored.author())

@@ -6,6 +6,7 @@ import pecan
 
 from cloudkitty import errors
 from cloudkitty.api import rest, types
+from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import models
 from cloudkitty.db.hashmap import mapping_changes
 from cloudkitty.db.hashmap import mappings as db_mappings
@@ -23,7 +24,7 @@ _FILTERS = {
 
 def collection(wanted: db_mappings.Wanted) -> models.MappingCollection:
     """Return the mappings that *wanted* describes."""
-    found = models.read(db_mappings.list_of, wanted, now=models.now())
+    found = stored.read(db_mappings.list_of, wanted, now=stored.now())
     return models.MappingCollection(mappings=[_model(mapping) for mapping in found])
 
 
@@ -52,7 +53,7 @@ class MappingGroup(rest.Controller):
 
     @rest.expose(models.Group, types.key)
     def get_all(self, mapping_id):
-        return models.Group(**models.read(db_mappings.group_of, mapping_id)._asdict())
+        return models.Group(**stored.read(db_mappings.group_of, mapping_id)._asdict())
 
 
 class MappingsController(MappingLister):
@@ -62,28 +63,28 @@ class MappingsController(MappingLister):
 
     @rest.expose(models.Mapping, types.key)
     def get_one(self, mapping_id):
-        return _model(models.read(db_mappings.get, mapping_id))
+        return _model(stored.read(db_mappings.get, mapping_id))
 
     @rest.expose(models.Mapping, types.boolean, body=models.Mapping, status_code=201)
     def post(self, force=False, mapping_data=None):
         if mapping_data is None:
             raise errors.InvalidInput(reason='Missing argument: "mapping_data"')
-        values = models.given(mapping_data)
+        values = stored.given(mapping_data)
         new = db_mappings.NewMapping(**{name: values[name] for name in _NEW if name in values})
-        mapping = models.write(db_mappings.create, new, now=models.now(), author=models.author(),
+        mapping = stored.write(db_mappings.create, new, now=stored.now(), author=stored.author(),
                                force=bool(force))
         pecan.response.location = rest.location_of(mapping.mapping_id)
         return _model(mapping)
 
     @rest.expose(None, types.key, body=models.Mapping, status_code=302, is_empty=True)
     def put(self, mapping_id, mapping):
-        changes = models.given(mapping)
+        changes = stored.given(mapping)
         changes.pop('mapping_id', None)
-        models.write(mapping_changes.update_mapping, mapping_id, changes, now=models.now(),
-                     author=models.author())
+        stored.write(mapping_changes.update_mapping, mapping_id, changes, now=stored.now(),
+                     author=stored.author())
         # Clients follow it and send the same PUT again, up to 30 times.
         pecan.response.location = rest.location_of()
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, mapping_id):
-        models.write(db_mappings.delete, mapping_id, now=models.now(), author=models.author())
+        stored.write(db_mappings.delete, mapping_id, now=stored.now(), author=stored.author())

@@ -1,17 +1,11 @@
-"""What requests and answers of hashmap consist of, and how both meet the database."""
+"""What requests and answers of hashmap consist of."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-
-import pecan
-import sqlalchemy as sa
 from wsme import types as wtypes
 
 from cloudkitty.api import types
+from cloudkitty.db import validity
 from cloudkitty.db.hashmap import mappings
 from cloudkitty.rating.hashmap import rules
-
-AUTHOR_LENGTH_MAX = 64
 
 
 class RuleType(wtypes.UserType):
@@ -79,7 +73,7 @@ class Mapping(wtypes.Base):
     start = wtypes.wsattr(types.moment)
     end = wtypes.wsattr(types.rule_end)
     name = wtypes.wsattr(types.Text(mappings.NAME_LENGTH_MAX))
-    description = wtypes.wsattr(types.Text(mappings.DESCRIPTION_LENGTH_MAX))
+    description = wtypes.wsattr(types.Text(validity.DESCRIPTION_LENGTH_MAX))
     deleted = wtypes.wsattr(types.moment)
     created_by = wtypes.wsattr(types.Text(255))
     updated_by = wtypes.wsattr(types.Text(255))
@@ -105,32 +99,3 @@ class Threshold(wtypes.Base):
 
 class ThresholdCollection(wtypes.Base):
     thresholds = [Threshold]
-
-
-def given(form: wtypes.Base) -> dict:
-    """Return what a request holds, by name; a null is None."""
-    values = {attribute.name: getattr(form, attribute.name)
-              for attribute in wtypes.list_attributes(type(form))}
-    return {name: value for name, value in values.items() if value is not wtypes.Unset}
-
-
-def read(query: Callable, *args, **kwargs):
-    """Return query(connection, ...), which only reads."""
-    with pecan.request.services.database.reader() as connection:
-        return query(connection, *args, **kwargs)
-
-
-def write(change: Callable, *args, **kwargs):
-    """Return change(connection, ...), done in one transaction."""
-    def run(connection: sa.Connection):
-        return change(connection, *args, **kwargs)
-    return pecan.request.services.database.write(run)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def author() -> str:
-    """Return who changes something, as far as it is known."""
-    return (pecan.request.caller.user_id or 'unknown')[:AUTHOR_LENGTH_MAX]

@@ -3,6 +3,7 @@
 import pecan
 
 from cloudkitty.api import rest, types
+from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import mappings, models
 from cloudkitty.db.hashmap import fields as db_fields
 from cloudkitty.db.hashmap import services as db_services
@@ -13,7 +14,7 @@ class FieldLister(rest.Controller):
 
     @rest.expose(models.FieldCollection, types.key)
     def get_all(self, service_id):
-        found = models.read(db_fields.list_of, service_id)
+        found = stored.read(db_fields.list_of, service_id)
         return models.FieldCollection(fields=[models.Field(**field._asdict()) for field in found])
 
 
@@ -22,17 +23,17 @@ class FieldsController(FieldLister):
 
     @rest.expose(models.Field, types.key)
     def get_one(self, field_id):
-        return models.Field(**models.read(db_fields.get, field_id)._asdict())
+        return models.Field(**stored.read(db_fields.get, field_id)._asdict())
 
     @rest.expose(models.Field, body=models.Field, status_code=201)
     def post(self, field_data):
-        field = models.write(db_fields.create, field_data.name, field_data.service_id)
+        field = stored.write(db_fields.create, field_data.name, field_data.service_id)
         pecan.response.location = rest.location_of(field.field_id)
         return models.Field(**field._asdict())
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, field_id):
-        models.write(db_fields.delete, field_id, now=models.now(), author=models.author())
+        stored.write(db_fields.delete, field_id, now=stored.now(), author=stored.author())
 
 
 class ServicesController(rest.Controller):
@@ -43,20 +44,20 @@ class ServicesController(rest.Controller):
 
     @rest.expose(models.ServiceCollection)
     def get_all(self):
-        found = models.read(db_services.list_all)
+        found = stored.read(db_services.list_all)
         return models.ServiceCollection(
             services=[models.Service(**service._asdict()) for service in found])
 
     @rest.expose(models.Service, types.key)
     def get_one(self, service_id):
-        return models.Service(**models.read(db_services.get, service_id)._asdict())
+        return models.Service(**stored.read(db_services.get, service_id)._asdict())
 
     @rest.expose(models.Service, body=models.Service, status_code=201)
     def post(self, service_data):
-        service = models.write(db_services.create, service_data.name)
+        service = stored.write(db_services.create, service_data.name)
         pecan.response.location = rest.location_of(service.service_id)
         return models.Service(**service._asdict())
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, service_id):
-        models.write(db_services.delete, service_id, now=models.now(), author=models.author())
+        stored.write(db_services.delete, service_id, now=stored.now(), author=stored.author())

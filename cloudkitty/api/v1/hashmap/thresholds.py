@@ -5,6 +5,7 @@ import dataclasses
 import pecan
 
 from cloudkitty.api import rest, types
+from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import models
 from cloudkitty.db.hashmap import thresholds as db_thresholds
 
@@ -14,7 +15,7 @@ _NEW = [field.name for field in dataclasses.fields(db_thresholds.NewThreshold)]
 
 def collection(wanted: db_thresholds.Wanted) -> models.ThresholdCollection:
     """Return the thresholds that *wanted* describes."""
-    found = models.read(db_thresholds.list_of, wanted)
+    found = stored.read(db_thresholds.list_of, wanted)
     return models.ThresholdCollection(thresholds=[_model(threshold) for threshold in found])
 
 
@@ -27,7 +28,7 @@ class ThresholdGroup(rest.Controller):
 
     @rest.expose(models.Group, types.key)
     def get_all(self, threshold_id):
-        return models.Group(**models.read(db_thresholds.group_of, threshold_id)._asdict())
+        return models.Group(**stored.read(db_thresholds.group_of, threshold_id)._asdict())
 
 
 class ThresholdsController(rest.Controller):
@@ -45,22 +46,22 @@ class ThresholdsController(rest.Controller):
 
     @rest.expose(models.Threshold, types.key)
     def get_one(self, threshold_id):
-        return _model(models.read(db_thresholds.get, threshold_id))
+        return _model(stored.read(db_thresholds.get, threshold_id))
 
     @rest.expose(models.Threshold, body=models.Threshold, status_code=201)
     def post(self, threshold_data):
-        values = models.given(threshold_data)
+        values = stored.given(threshold_data)
         new = db_thresholds.NewThreshold(**{name: values[name] for name in _NEW if name in values})
-        threshold = models.write(db_thresholds.create, new)
+        threshold = stored.write(db_thresholds.create, new)
         pecan.response.location = rest.location_of(threshold.threshold_id)
         return _model(threshold)
 
     @rest.expose(None, types.key, body=models.Threshold, status_code=302, is_empty=True)
     def put(self, threshold_id, threshold):
-        models.write(db_thresholds.update, threshold_id, models.given(threshold))
+        stored.write(db_thresholds.update, threshold_id, stored.given(threshold))
         # Clients follow it and send the same PUT again, up to 30 times.
         pecan.response.location = rest.location_of()
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, threshold_id):
-        models.write(db_thresholds.delete, threshold_id, now=models.now(), author=models.author())
+        stored.write(db_thresholds.delete, threshold_id, now=stored.now(), author=stored.author())

@@ -40,7 +40,7 @@ COMMANDS = [
     ('collector enable gnocchi', [['gnocchi', True]]),
     ('collector state get gnocchi', [['gnocchi', True]]),
     ('collector disable gnocchi', [['gnocchi', False]]),
-    ('module list', [['hashmap', False, 1], ['noop', True, 1]]),
+    ('module list', [['hashmap', False, 1], ['noop', True, 1], ['pyscripts', False, 1]]),
     ('module enable hashmap', [['hashmap', True, 1]]),
     ('module set priority hashmap 7', [['hashmap', True, 7]]),
     ('module get hashmap', [['hashmap', True, 7]]),

@@ -30,7 +30,7 @@ def test_the_released_client_reads_and_changes_modules(server):
     for version in ('1', '2'):
         rating = _client(version, server).rating
         names = [module['module_id'] for module in rating.get_module()['modules']]
-        assert names == ['hashmap', 'noop']
+        assert names == ['hashmap', 'noop', 'pyscripts']
         assert rating.get_module(module_id='hashmap')['enabled'] is (version == '2')
         assert rating.update_module(module_id='hashmap', enabled=True)['enabled'] is True
         priority = 10 + int(version)

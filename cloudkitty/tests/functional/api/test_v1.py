@@ -137,4 +137,4 @@ def test_reloading_changes_the_version_of_every_module(noauth, database):
     _get(noauth, '/v1/billing/reload_modules')
 
     with database.reader() as connection:
-        assert db_modules.versions(connection) == {'hashmap': 2, 'noop': 2}
+        assert db_modules.versions(connection) == {'hashmap': 2, 'noop': 2, 'pyscripts': 2}

@@ -262,8 +262,8 @@ def test_every_installed_module_is_described(conf, database):
 
 
 def test_our_modules_are_entry_points(conf, database):
-    assert {'hashmap', 'noop'} <= {module.module_id
-                                   for module in ModuleSet(conf, database).describe()}
+    assert {'hashmap', 'noop', 'pyscripts'} <= {
+        module.module_id for module in ModuleSet(conf, database).describe()}
 
 
 def test_instances_in_memory_are_bounded(database, modules, monkeypatch):
