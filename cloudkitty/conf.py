@@ -69,7 +69,7 @@ ORCHESTRATOR_OPTS = [
                     'time. At least the number of workers of all nodes; the same on all nodes.'),
     cfg.IntOpt('batch_scopes', default=100, min=1, advanced=True,
                help='Scopes that are collected, rated and stored together.'),
-    cfg.IntOpt('batch_periods', default=24, min=1, advanced=True,
+    cfg.IntOpt('batch_periods', default=48, min=1, advanced=True,
                help='Periods of a backlog that are collected, rated and stored together.'),
 ]
 STORAGE_OPTS = [

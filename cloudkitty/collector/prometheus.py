@@ -10,13 +10,15 @@ from decimal import Decimal
 
 from cloudkitty import collector, errors, metrics, timeframe
 from cloudkitty.clients import prometheus
-from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict
+from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict, Series
 from cloudkitty.timeframe import Period
 
 LOG = logging.getLogger(__name__)
 
 # Prometheus refuses a range query of more steps.
 STEPS_MAX = 11000
+# About 1 KiB each.
+SERIES_KEPT_MAX = 100_000
 EXTRA_ARGS = {
     'aggregation_method': metrics.choice('avg', 'count', 'max', 'min', 'stddev', 'stdvar', 'sum'),
     'query_function': metrics.choice('abs', 'ceil', 'exp', 'floor', 'ln', 'log2', 'log10',
@@ -50,6 +52,7 @@ class PrometheusCollector(collector.BaseCollector):
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
+        self._series: dict[Series, Series] = {}
         self.client = prometheus.Client(self.GROUP, self.options,
                                         pool_size=self.service_conf.orchestrator.max_threads)
 
@@ -96,7 +99,7 @@ class PrometheusCollector(collector.BaseCollector):
     def _points(self, metric, answer, periods, scope_ids):
         """Return [(scope id, period, points)] of the series in *answer*."""
         try:
-            found, skipped = _read(metric, answer, periods, scope_ids, self.scope_key)
+            found, skipped = self._read(metric, answer, periods, scope_ids)
         except (LookupError, TypeError, ValueError, AttributeError, decimal.DecimalException,
                 errors.InvalidInput) as exc:
             # Only of this metric: native histograms are such an answer, for one.
@@ -108,6 +111,39 @@ class PrometheusCollector(collector.BaseCollector):
                         metric.key, count, reason, list(scope_ids), periods[0].begin,
                         periods[-1].begin)
         return found
+
+    def _read(self, metric, answer, periods, scope_ids):
+        """Return [(scope id, period, points)], and how many of what were skipped by reason."""
+        calendars = {int(period.end.timestamp()): FrozenDict(timeframe.calendar_of(period.begin))
+                     for period in periods}
+        points = {scope_id: defaultdict(list) for scope_id in scope_ids}
+        skipped: dict[str, int] = defaultdict(int)
+        only_scope = scope_ids[0] if len(scope_ids) == 1 else None
+        quantity, point_of = metric.quantity, DataPoint.of
+        for result in answer:
+            labels = result['metric']
+            # A prefix or suffix may have dropped or replaced the label of the one scope asked for.
+            scope_id = labels.get(self.scope_key, '') if only_scope is None else only_scope
+            if scope_id not in points:
+                skipped['series of other scopes'] += 1
+                continue
+            rows = points[scope_id]
+            series = self._shared(metric.series({**labels, self.scope_key: scope_id}))
+            for instant, text in result['values'] if 'values' in result else [result['value']]:
+                raw = Decimal(text)
+                if raw.is_finite() and (qty := quantity(raw)).adjusted() < INTEGER_DIGITS_MAX:
+                    rows[instant].append(point_of(series, qty, ZERO, calendars[instant]))
+                else:
+                    skipped['values that are NaN, infinite or too large'] += 1
+        found = [(scope_id, period, rows[instant]) for scope_id, rows in points.items()
+                 for instant, period in zip(calendars, periods, strict=True) if instant in rows]
+        return found, skipped
+
+    def _shared(self, series):
+        """Return the object that stood for *series* before: all that follows compares objects."""
+        if len(self._series) > SERIES_KEPT_MAX:
+            self._series.clear()
+        return self._series.setdefault(series, series)
 
 
 def length_s(begin: datetime, end: datetime) -> int:
@@ -167,30 +203,3 @@ def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str]
     if args['query_suffix']:
         query = f'{query} {args["query_suffix"]}'
     return query
-
-
-def _read(metric, answer, periods, scope_ids, scope_key):
-    """Return [(scope id, period, points)], and how many of what were skipped by reason."""
-    calendars = {int(period.end.timestamp()): FrozenDict(timeframe.calendar_of(period.begin))
-                 for period in periods}
-    points = {scope_id: defaultdict(list) for scope_id in scope_ids}
-    skipped: dict[str, int] = defaultdict(int)
-    only_scope = scope_ids[0] if len(scope_ids) == 1 else None
-    quantity, point_of = metric.quantity, DataPoint.of
-    for result in answer:
-        labels = result['metric']
-        # A prefix or suffix may have dropped or replaced the label of the one scope asked for.
-        scope_id = labels.get(scope_key, '') if only_scope is None else only_scope
-        if scope_id not in points:
-            skipped['series of other scopes'] += 1
-            continue
-        rows = points[scope_id]
-        series = metric.series({**labels, scope_key: scope_id})
-        for instant, text in result['values'] if 'values' in result else [result['value']]:
-            raw = Decimal(text)
-            if raw.is_finite() and (qty := quantity(raw)).adjusted() < INTEGER_DIGITS_MAX:
-                rows[instant].append(point_of(series, qty, ZERO, calendars[instant]))
-            else:
-                skipped['values that are NaN, infinite or too large'] += 1
-    return [(scope_id, period, rows[instant]) for scope_id, rows in points.items()
-            for instant, period in zip(calendars, periods, strict=True) if instant in rows], skipped

@@ -178,6 +178,13 @@ class Daemon:
     def hold(self) -> None:
         """Freeze it: connections are taken, nothing is answered."""
         self._signal(signal.SIGSTOP)
+        # The signal reaches the process, and each of its threads, a little later.
+        wait_until(self._is_held, deadline_s=STOP_S, what=f'{self.program} to be held')
+
+    def _is_held(self):
+        states = [path.read_text().rpartition(')')[2].split()[0]
+                  for path in Path(f'/proc/{self.pid}/task').glob('*/stat')]
+        return set(states) <= {'T', 't'}
 
     def resume(self) -> None:
         """Undo hold()."""
