@@ -183,7 +183,7 @@ class Daemon:
 
     def _is_held(self):
         states = [path.read_text().rpartition(')')[2].split()[0]
-                  for path in Path(f'/proc/{self.pid}/task').glob('*/stat')]
+                  for path in Path(f'/proc/{self._process.pid}/task').glob('*/stat')]
         return set(states) <= {'T', 't'}
 
     def resume(self) -> None:
