@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from oslo_config import cfg
+from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
 from cloudkitty.dataframe import DataFrame
@@ -32,13 +33,28 @@ class SQLStorage(v2.BaseStorage):
             cells = [Cell(scope_id, RATED, frame) for frame in dataframes]
         else:
             cells = list(self._by_scope(dataframes))
+        numbers = self._number(cells)
 
         def change(connection):
             writer = Writer(connection, self.catalogue)
+            # First of all, so that what is read afterwards is what whoever held it before left.
+            writer.lock(numbers)
             writer.store(cells if scope_id is not None else writer.merged(cells))
             return writer
 
-        self._remember(self.database.write(change))
+        try:
+            self._remember(self.database.write(change))
+        except db_exception.DBDataError as exc:
+            raise errors.InvalidInput(
+                reason='A number, or a sum with what is stored already, is too large') from exc
+
+    def _number(self, cells):
+        """Return the numbers of the owners of *cells*."""
+        owners = {cell.owner for cell in cells}
+        numbers = self.database.write(
+            lambda connection: self.catalogue.scope_numbers(connection, owners))
+        self.catalogue.remember(numbers, {})
+        return numbers.values()
 
     def _by_scope(self, dataframes) -> Iterator[Cell]:
         """Yield a cell for every scope that the points of each frame name."""

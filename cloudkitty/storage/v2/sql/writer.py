@@ -63,6 +63,15 @@ class Writer:
         self.scopes: dict[str, int] = {}
         self.series: dict[catalogues.Entry, int] = {}
 
+    def lock(self, owners: Iterable[int]) -> None:
+        """Let nobody else push frames of *owners* until the transaction ends."""
+        table = models.rated_scopes
+        for chunk in catalogues.chunks(sorted(owners)):
+            # Rows that refer to these may still be inserted meanwhile.
+            self.connection.execute(
+                sa.select(table.c.id).where(table.c.id.in_(chunk)).order_by(table.c.id)
+                .with_for_update(key_share=True)).all()
+
     def store(self, cells: Sequence[Cell]) -> None:
         """Make each cell's (scope, period, origin) hold its points and nothing else."""
         self.scopes.update(
