@@ -56,6 +56,9 @@ ORCHESTRATOR_OPTS = [
                help='tooz URL of the lock service. file:// serves one host only.'),
     cfg.IntOpt('max_workers', default=os.cpu_count() or 1, min=0, sample_default=4,
                help='Rating worker processes; 0 rates nothing on this node.'),
+    cfg.IntOpt('max_workers_reprocessing', default=os.cpu_count() or 1, min=0, sample_default=4,
+               help='How many of the worker processes rate periods again when that is ordered; '
+                    'those above max_workers do nothing else. 0: none on this node.'),
     cfg.IntOpt('max_threads', default=16, min=1, advanced=True,
                deprecated_name='max_greenthreads',
                help='Threads that ask the source for metrics, per worker.'),

@@ -72,6 +72,8 @@ class Pipeline:
     :ivar skips: says which points are not stored.
     :ivar pool: threads that ask the source.
     :ivar timeout_s: for collecting all metrics of a batch.
+    :ivar keeps_empty: whether a frame none of whose points is to be stored is committed: it
+        replaces one that is there.
     """
 
     collector: Any
@@ -80,6 +82,7 @@ class Pipeline:
     skips: SkipFilter
     pool: futures.Executor
     timeout_s: float
+    keeps_empty: bool = False
 
     def run(self, batch: Batch) -> Outcome:
         """Collect, rate and store *batch*.
@@ -152,7 +155,7 @@ class Pipeline:
                 LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=True)
                 progress.stop([scope.scope_id], period.begin, f'rating: {describe(exc)}')
                 break
-            if frame.usage:
+            if frame.usage or self.keeps_empty:
                 frames.append(frame)
         return frames
 

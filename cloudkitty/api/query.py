@@ -16,6 +16,10 @@ INSTANT_MAX = datetime(3000, 1, 1, tzinfo=UTC)
 # What is repeated in the text of an error, characters.
 ECHO_MAX = 200
 REASON_MAX = 500
+# What a parameter of many values may have: no database takes any number of them.
+VALUES_MAX = 10000
+_WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
+          'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
 _INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
 
 
@@ -47,7 +51,10 @@ def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
 def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
     """Return a parameter that may be repeated or joined with commas: a list."""
     def read(values):
-        return [convert(piece) for value in values for piece in text(value).split(',')]
+        pieces = [piece for value in values for piece in text(value).split(',')]
+        if len(pieces) > VALUES_MAX:
+            raise ValueError(f'{len(pieces)} values are given, more than {VALUES_MAX}')
+        return [convert(piece) for piece in pieces]
     return Parameter(read, default)
 
 
@@ -113,6 +120,16 @@ def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f'true or false is expected, not {value!r}')
     return value
+
+
+def boolean_like(value: Any) -> bool:
+    """Return what *value* says: true, false, or one of the usual words and numbers for them."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower() if isinstance(value, (str, int)) else None
+    if word not in _WORDS:
+        raise ValueError(f'{value!r} is not a boolean')
+    return _WORDS[word]
 
 
 def or_null(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
