@@ -69,6 +69,8 @@ tasks = _table(
     # Begin of the last period that is done, and the end once all are; null before the first.
     sa.Column('current_reprocess_time', types.instant()),
     sa.Column('reason', types.text(), nullable=False),
+    # When a worker took it up last; the one that waited longest is next.
+    sa.Column('tried_at', types.instant()),
     # Periods whose old data stays because the source has none any more.
     sa.Column('kept_periods', sa.Integer, nullable=False, server_default='0'),
     # As in the table of scopes.

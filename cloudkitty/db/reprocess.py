@@ -122,10 +122,10 @@ def list_tasks(connection: sa.Connection, *, scope_ids: Collection[str] | None =
 
 
 def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: datetime,
-               after: int, limit: int) -> Ready:
+               limit: int) -> Ready:
     """Return tasks for scopes of *identity* that can go on, at most *limit*, and those held back.
 
-    :param after: begin behind the task of this primary key.
+    Those that waited longest since touch() come first.
     """
     moment, mark = timeframe.to_naive(now), _SCOPES.c.last_processed_timestamp
     joined = sa.and_(_TASKS.c.identifier == _SCOPES.c.identifier, *scopes.belongs(identity))
@@ -134,9 +134,11 @@ def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: dat
                       sa.and_(_CURRENT.is_(None), mark >= _TASKS.c.start_reprocess_time))
     rows = connection.execute(
         sa.select(_TASKS, _SCOPES.c.id.label('state_id')).join_from(_TASKS, _SCOPES, joined)
-        .where(_is_unfinished(), is_rated, _TASKS.c.id > after,
+        .where(_is_unfinished(), is_rated,
                sa.or_(_TASKS.c.retry_at.is_(None), _TASKS.c.retry_at <= moment))
-        .order_by(_TASKS.c.id).limit(limit)).all()
+        # Databases disagree on where null comes.
+        .order_by(_TASKS.c.tried_at.is_not(None), _TASKS.c.tried_at, _TASKS.c.id)
+        .limit(limit)).all()
     owners = {scope.id: scope
               for scope in scopes.get_scopes(connection, [row.state_id for row in rows])}
     next_retry_at = connection.execute(
@@ -144,6 +146,13 @@ def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: dat
         .where(_is_unfinished(), _TASKS.c.retry_at > moment)).scalar()
     return Ready([(_task(row), owners[row.state_id]) for row in rows if row.state_id in owners],
                  timeframe.from_naive(next_retry_at))
+
+
+def touch(connection: sa.Connection, task_ids: Iterable[int], *, now: datetime) -> None:
+    """Record that tasks are worked on: all others come before them now."""
+    for chunk in scopes.chunks(sorted(task_ids)):
+        connection.execute(sa.update(_TASKS).where(_TASKS.c.id.in_(chunk)).values(
+            tried_at=timeframe.to_naive(now)))
 
 
 def lock_tasks(connection: sa.Connection, task_ids: Iterable[int]) -> dict[int, datetime | None]:

@@ -49,29 +49,26 @@ class Reprocessing:
         self._locks = locks
         self._settings = settings
         self._clock = clock
-        self._after = 0
         self.next_at: datetime | None = None
 
     def step(self) -> bool:
         """Rate one batch again; say whether there was one."""
-        for after in dict.fromkeys((self._after, 0)):
-            now = self._clock()
-            with self._database.reader() as connection:
-                ready = reprocess.find_ready(connection, self._settings.identity, now=now,
-                                             after=after, limit=TASKS_MAX)
-            self.next_at = ready.next_retry_at
-            with contextlib.ExitStack() as held:
-                batch = self._choose(ready.tasks, held)
-                if batch:
-                    # The others get their turn before this task gets its next one.
-                    self._after = batch[0].task.id
-                    self._run(batch)
-                    return True
-            if ready.tasks:
-                # Other workers are on them; should one die, this one takes over.
-                busy_until = now + timedelta(seconds=min(BUSY_S, self._settings.length_s))
-                self.next_at = min(self.next_at or busy_until, busy_until)
-        self._after = 0
+        now = self._clock()
+        with self._database.reader() as connection:
+            ready = reprocess.find_ready(connection, self._settings.identity, now=now,
+                                         limit=TASKS_MAX)
+        self.next_at = ready.next_retry_at
+        with contextlib.ExitStack() as held:
+            batch = self._choose(ready.tasks, held)
+            if batch:
+                self._database.write(lambda connection: reprocess.touch(
+                    connection, [work.task.id for work in batch], now=now))
+                self._run(batch)
+                return True
+        if ready.tasks:
+            # Other workers are on them; should one die, this one takes over.
+            busy_until = now + timedelta(seconds=min(BUSY_S, self._settings.length_s))
+            self.next_at = min(self.next_at or busy_until, busy_until)
         return False
 
     def _choose(self, tasks, held) -> list[Work]:

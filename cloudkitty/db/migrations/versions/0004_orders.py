@@ -31,6 +31,7 @@ def upgrade():
         sa.Column('end_reprocess_time', types.instant(), nullable=False),
         sa.Column('current_reprocess_time', types.instant()),
         sa.Column('reason', types.text(), nullable=False),
+        sa.Column('tried_at', types.instant()),
         sa.Column('kept_periods', sa.Integer, nullable=False, server_default='0'),
         sa.Column('failure_count', sa.Integer),
         sa.Column('failure_reason', types.text()),
