@@ -1,4 +1,4 @@
-"""Resets and replacements: what a store changes together with marks and tasks, on every database."""
+"""What a store changes together with marks and tasks: resets, replacements; on every database."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
