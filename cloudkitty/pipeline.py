@@ -117,8 +117,9 @@ class Pipeline:
         for question in questions:
             name = self.collector.conf[question.metric].published_name
             for scope_id, period, points in question.answers:
-                # Metrics may share a published name.
-                usage[scope_id, period].setdefault(name, []).extend(points)
+                # Metrics may share a published name; an empty answer is none.
+                if points:
+                    usage[scope_id, period].setdefault(name, []).extend(points)
             for scope_ids, begin, reason in question.gaps:
                 progress.stop(scope_ids, begin, f'metric {question.metric}: {reason}')
         return usage
