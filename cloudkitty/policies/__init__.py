@@ -14,6 +14,7 @@ from cloudkitty.policies import (
     scopes,
     storage,
     summary,
+    tasks,
 )
 
 
@@ -21,4 +22,4 @@ def list_rules() -> list[policy.RuleDefault]:
     """Return every rule; also read by the sample generator."""
     return list(itertools.chain(
         base.RULES, collector.RULES, info.RULES, rating.RULES, report.RULES, storage.RULES,
-        dataframes.RULES, scopes.RULES, summary.RULES))
+        dataframes.RULES, scopes.RULES, summary.RULES, tasks.RULES))

@@ -3,18 +3,6 @@
 from cloudkitty.api import modules, query
 from cloudkitty.api.v2.endpoint import Endpoint
 
-_WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
-          'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
-
-
-def _boolean(value):
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower() if isinstance(value, (str, int)) else None
-    if word not in _WORDS:
-        raise ValueError(f'{value!r} is not a boolean')
-    return _WORDS[word]
-
 
 def _priority(value):
     if not isinstance(value, int):
@@ -41,7 +29,7 @@ ROUTES = {
     ('rating', 'modules', '*'): {
         'GET': Endpoint(get_module, 'v2_rating:get_module'),
         'PUT': Endpoint(update_module, 'v2_rating:update_module', status=204, body={
-            'enabled': query.one(_boolean),
+            'enabled': query.one(query.boolean_like),
             'priority': query.one(_priority),
         }),
     },
