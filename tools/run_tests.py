@@ -27,7 +27,8 @@ def main() -> int:
         folder.chmod(0o755)
         variables = {name: os.environ.get(name) or _url(stack, kind, folder)
                      for name, kind in SERVERS.items()}
-        command = [sys.executable, '-m', 'pytest', '-n', '2', *sys.argv[1:]]
+        command = [sys.executable, '-m', 'pytest', '-n', '2', '--dist', 'loadgroup',
+                   *sys.argv[1:]]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}).returncode
 
 
