@@ -111,13 +111,16 @@ class Number(wtypes.UserType):
 
     :param precision: digits in all, None: any number up to 64 before and behind the point.
     :param scale: digits behind the point, all of them shown; None: as many as needed.
+    :param is_rounded: more digits behind the point are rounded, half to even, not refused.
     """
 
     basetype = str
     name = 'decimal'
 
-    def __init__(self, precision: int | None = None, scale: int | None = None):
+    def __init__(self, precision: int | None = None, scale: int | None = None, *,
+                 is_rounded: bool = False):
         self.scale = scale
+        self._is_rounded = is_rounded
         self._scale_max = 64 if scale is None else scale
         self._grid = Decimal(1).scaleb(-self._scale_max)
         self._limit = Decimal(10) ** (64 if precision is None else precision - self._scale_max)
@@ -129,16 +132,20 @@ class Number(wtypes.UserType):
             value = Decimal(value)
         if not isinstance(value, Decimal) or not value.is_finite():
             raise ValueError(f"Value is not a decimal number, got '{value}'")
+        self._check_limit(value)
+        return self._on_grid(value)
+
+    def _check_limit(self, value):
         if value.copy_abs() >= self._limit:
             raise ValueError(f'Value should be below {self._limit}')
-        return self._on_grid(value)
 
     def _on_grid(self, value):
         if value.as_tuple().exponent >= -self._scale_max:
             return value
         shortened = value.quantize(self._grid, context=dataframe.WIDE_CONTEXT)
-        if shortened != value:
+        if shortened != value and not self._is_rounded:
             raise ValueError(f'Value has more than {self._scale_max} digits behind the point')
+        self._check_limit(shortened)
         return shortened
 
     def tobasetype(self, value):
@@ -194,7 +201,8 @@ boolean = Boolean()
 moment = Moment()
 rule_end = RuleEnd()
 cost = Number(40, 28)
-level = Number(20, 8)
+# Clients compute levels with binary floats: 0.95 * 3 arrives as 2.8499999999999996.
+level = Number(20, 8, is_rounded=True)
 number = Number()
 json_object = JsonObject()
 
