@@ -7,6 +7,7 @@ page shows is compared with what the API says.
 
 import json
 import pathlib
+import re
 import shutil
 import sys
 from urllib import parse
@@ -28,6 +29,10 @@ fetch('/project/rating/quote', {method: 'POST', body: JSON.stringify(arguments[0
     'X-Requested-With': 'XMLHttpRequest', 'X-CSRFToken': token ? token[1] : ''}})
   .then(answer => answer.text()).then(done, error => done(String(error)));
 """
+
+
+# A slice of the pie on the page of costs.
+SLICE = re.compile(r'"label": "([^"]+)",\s*"value": ([0-9.]+)')
 
 
 class TourFailed(Exception):
@@ -83,6 +88,17 @@ class Visitor:
         for text in texts:
             if text not in self.text:
                 raise TourFailed(f'{self.driver.current_url} does not show {text!r}')
+
+    def wait_for_drawing(self, selector: str) -> None:
+        """Return when what *selector* finds is there and no longer moves."""
+        seen = []
+
+        def stands_still(driver):
+            now = [path.get_attribute('d') for path in
+                   driver.find_elements(By.CSS_SELECTOR, selector)]
+            seen.append(now)
+            return any(now) and seen[-2:-1] == [now]
+        self._wait(stands_still)
 
     def fill_in(self, path: str, **values: str) -> None:
         """Open the form at *path*, fill it in, and send it."""
@@ -212,12 +228,11 @@ def read_costs(user: Visitor) -> None:
     user.check(f'the rating page shows {figures} and last month', figures == {
         'instance': 12.5, 'volume.size': 3.75})
     user.open('/project/reporting/')
-    user._wait(lambda driver: 'volume.size' in user.text)
     user.expect('instance', 'volume.size')
+    user.wait_for_drawing('#repartition_cumulated path')
     user.shoot('reporting')
-    source = user.driver.page_source
-    user.check('the cost page holds the same figures',
-               all(str(figure) in source for figure in figures.values()))
+    drawn = {name: float(figure) for name, figure in SLICE.findall(user.driver.page_source)}
+    user.check(f'the cost page draws {drawn}', drawn == figures)
 
 
 def ask_price(user: Visitor) -> None:
@@ -229,9 +244,13 @@ def ask_price(user: Visitor) -> None:
 
 
 def try_what_is_not_allowed(user: Visitor) -> None:
+    """The panels leave it to the API to say no, and then know only that something went wrong."""
     user.driver.get(user.facts['horizon'] + '/admin/rating_modules/')
     user.shoot('not-allowed')
     user.check('the modules are not shown', 'pyscripts' not in user.text)
+    status = requests.get(f'{user.facts["api"]}/v1/rating/modules', timeout=30, headers={
+        'X-Auth-Token': user.facts['tokens'][user.user]}).status_code
+    user.check('the API says 403', status == 403)
 
 
 TOURS = {'admin': (switch_on, make_rules, add_script, read_summary),

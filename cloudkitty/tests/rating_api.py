@@ -56,8 +56,11 @@ class RatingApi(services.Daemon):
         (self.folder / 'metrics.yml').write_text(self.metrics)
         self.config_file.write_text(CONFIGURATION.format(
             port=self.port, folder=self.folder, auth_token=self.keystone.auth_token_options))
-        subprocess.run([BIN / 'cloudkitty-dbsync', '--config-file', self.config_file, 'upgrade'],
-                       check=True, timeout=60, capture_output=True)
+        ended = subprocess.run(
+            [BIN / 'cloudkitty-dbsync', '--config-file', self.config_file, 'upgrade'], text=True,
+            timeout=60, capture_output=True)
+        if ended.returncode:
+            raise services.ServiceFailed(f'cloudkitty-dbsync: {ended.stderr[-1000:]}')
 
     def start(self):
         super().start()
