@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from concurrent import futures
 
-from cloudkitty.tests import databases, services
+from cloudkitty.tests import databases, peers, services
 
 SERVERS = {'CLOUDKITTY_TEST_POSTGRESQL': databases.PostgreSQL,
            'CLOUDKITTY_TEST_MARIADB': databases.MariaDB}
+PEERS = ('keystone', 'tempest')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -27,6 +29,9 @@ def main() -> int:
         folder.chmod(0o755)
         variables = {name: os.environ.get(name) or _url(stack, kind, folder)
                      for name, kind in SERVERS.items()}
+        # Here, since a test that waited for an installation would run into its timeout.
+        with futures.ThreadPoolExecutor() as pool:
+            list(pool.map(peers.environment, PEERS))
         command = [sys.executable, '-m', 'pytest', '-n', '2', '--dist', 'loadgroup',
                    *sys.argv[1:]]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}).returncode

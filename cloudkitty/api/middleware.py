@@ -13,6 +13,7 @@ from oslo_middleware.healthcheck import opts as healthcheck_opts
 
 from cloudkitty import errors
 
+SERVICE_TYPE = 'rating'
 PUBLIC_PATHS = ('', '/v1', '/v2')
 DISABLE_FILE = '/etc/cloudkitty/healthcheck_disable'
 HEALTH_OPTS = [*healthcheck_opts.HEALTHCHECK_OPTS, *healthcheck_opts.DISABLE_BY_FILE_OPTS]
@@ -68,6 +69,8 @@ class TokenCheck:
                  public_paths: Iterable[str] = PUBLIC_PATHS):
         self.application = application
         self.public_paths = frozenset(public_paths)
+        # What a token may call, if an application credential says so, is told by service type.
+        conf.set_default('service_type', SERVICE_TYPE, group='keystone_authtoken')
         try:
             self.auth_token = auth_token.AuthProtocol(application, {'oslo_config_config': conf})
         except (keystone_exceptions.ClientException, middleware_exceptions.ConfigurationError,

@@ -105,10 +105,24 @@ class Keystone(peers.WsgiPeer):
         for kind, name in scope.items():
             wanted = {kind: {'project': {'name': name, 'domain': {'id': 'default'}},
                              'domain': {'id': name}, 'system': {'all': True}}[kind]}
+        return self._log_in(identity, scope=wanted)
+
+    def _log_in(self, identity, **scope):
         answer = requests.post(f'{self.url}/v3/auth/tokens', timeout=30,
-                               json={'auth': {'identity': identity, 'scope': wanted}})
+                               json={'auth': {'identity': identity, **scope}})
         answer.raise_for_status()
         return answer.headers['X-Subject-Token']
+
+    def restricted_token(self, user: str, *, project: str, path: str) -> str:
+        """Return a token of an application credential that may only GET *path* of our API."""
+        owner = self.token(user, project=project)
+        made = self._ask('POST', f'users/{self.user_id(user)}/application_credentials', headers={
+            'X-Auth-Token': owner}, json={'application_credential': {
+                'name': path, 'access_rules': [
+                    {'service': 'rating', 'method': 'GET', 'path': path}]}})
+        credential = made['application_credential']
+        return self._log_in({'methods': ['application_credential'], 'application_credential': {
+            'id': credential['id'], 'secret': credential['secret']}})
 
     def revoke(self, token: str) -> None:
         """Make *token* invalid at once."""

@@ -44,7 +44,7 @@ def _make(folder, listed):
     shutil.rmtree(folder, ignore_errors=True)
     for command in ([sys.executable, '-m', 'venv', folder],
                     [folder / 'bin' / 'pip', 'install', '-q', '--disable-pip-version-check',
-                     '--no-deps', '-r', listed]):
+                     '-r', listed]):
         ended = subprocess.run(command, text=True, capture_output=True, timeout=INSTALL_S)
         if ended.returncode:
             raise services.ServiceFailed(f'{folder}: {ended.stderr[-1000:]}')

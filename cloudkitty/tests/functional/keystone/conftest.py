@@ -61,8 +61,8 @@ def _fill(storage, *projects):
     for scope_id, frame in _frames(*projects):
         storage.push([frame], scope_id)
     with storage.database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, projects, now=BEGIN, initial_mark=BEGIN,
-                           final_mark=BEGIN)
+        scopes.record_seen(connection, IDENTITY, projects, now=BEGIN,
+                           initial_mark=BEGIN + 2 * HOUR, final_mark=BEGIN + 2 * HOUR)
     storage.database.engine.dispose()
 
 

@@ -57,6 +57,15 @@ def test_a_token_that_was_revoked_is_401(cloud):
     assert cloud.get('/v2/summary', token).status_code == 401
 
 
+def test_an_application_credential_may_be_limited_to_a_path(cloud):
+    """What its access rules do not name is 401."""
+    token = cloud.keystone.restricted_token('alice', project='alpha', path='/v2/summary')
+
+    assert cloud.get(f'/v2/summary?{SPAN}', token).status_code == 200
+    for path in OWN_PATHS[:-2]:
+        assert cloud.get(path, token).status_code == 401, path
+
+
 def test_an_administrator_reads_everything(cloud, tokens):
     for path in PATHS:
         assert cloud.get(path, tokens['admin']).status_code == 200, path
