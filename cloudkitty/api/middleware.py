@@ -1,5 +1,6 @@
 """WSGI middleware of our own: addresses, health, and the paths that need no token."""
 
+import importlib.util
 import re
 from collections.abc import Iterable
 
@@ -69,6 +70,7 @@ class TokenCheck:
                  public_paths: Iterable[str] = PUBLIC_PATHS):
         self.application = application
         self.public_paths = frozenset(public_paths)
+        _check_cache(conf.keystone_authtoken)
         # What a token may call, if an application credential says so, is told by service type.
         conf.set_default('service_type', SERVICE_TYPE, group='keystone_authtoken')
         try:
@@ -81,3 +83,16 @@ class TokenCheck:
         if environ.get('PATH_INFO', '').rstrip('/') in self.public_paths:
             return self.application(environ, start_response)
         return self.auth_token(environ, start_response)
+
+
+def _check_cache(options):
+    """Do nothing if the library that reaches the operator's memcached is installed.
+
+    keystonemiddleware looks for it with the first token, and fails with each.
+    """
+    is_binary = options.memcache_tls_enabled or options.memcache_sasl_enabled
+    module, package = (('bmemcached', 'python-binary-memcached') if is_binary
+                       else ('memcache', 'python-memcached'))
+    if options.memcached_servers and importlib.util.find_spec(module) is None:
+        raise errors.ConfigurationError(
+            reason=f'[keystone_authtoken]memcached_servers: install the Python package {package}')

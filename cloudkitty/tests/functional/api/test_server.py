@@ -117,6 +117,7 @@ WRONG = [
     ('[oslo_middleware]\nmax_request_body_size = big', 'max_request_body_size'),
     ('[keystone_authtoken]\nauth_type = nope', '[keystone_authtoken]: The plugin nope'),
     ('[keystone_authtoken]\nauth_type = password', 'auth_url'),
+    ('[keystone_authtoken]\nmemcached_servers = 127.0.0.1:1', 'python-memcached'),
     ('[database]\nconnection = postgresql+psycopg2://rating:secret@127.0.0.1:1/rating',
      'postgresql+psycopg2://rating:***@127.0.0.1:1/rating does not answer'),
 ]
