@@ -41,10 +41,11 @@ def run(folder: Path, keystone: keystones.Keystone) -> subprocess.CompletedProce
 
     :param folder: where its workspace and its log are made.
     """
-    program = peers.environment('tempest') / 'tempest'
+    bin_folder = peers.environment('tempest')
+    program = bin_folder / 'tempest'
     workspace = Path(folder) / 'workspace'
-    # It keeps a list of its workspaces there.
-    variables = {**os.environ, 'HOME': str(folder)}
+    # It keeps a list of its workspaces in HOME, and would run the tests with the caller's PYTHON.
+    variables = {**os.environ, 'HOME': str(folder), 'PYTHON': str(bin_folder / 'python')}
     subprocess.run([program, 'init', workspace], env=variables, check=True, timeout=60,
                    capture_output=True)
     (workspace / 'etc' / 'tempest.conf').write_text(CONFIGURATION.format(
