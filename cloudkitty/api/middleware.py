@@ -13,7 +13,7 @@ from oslo_middleware.healthcheck import opts as healthcheck_opts
 
 from cloudkitty import errors
 
-PUBLIC_PATHS = ('', '/v1', '/v2')
+PUBLIC_PATHS = ('', '/v1', '/v2', '/openapi.json')
 DISABLE_FILE = '/etc/cloudkitty/healthcheck_disable'
 HEALTH_OPTS = [*healthcheck_opts.HEALTHCHECK_OPTS, *healthcheck_opts.DISABLE_BY_FILE_OPTS]
 

@@ -4,12 +4,17 @@ An endpoint declares {name: Parameter}. A value that was not given is the parame
 """
 
 import re
+import types
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cloudkitty import errors, timeframe
 
 _INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+_ANYTHING: Mapping = types.MappingProxyType({})
+_TEXT = {'type': 'string'}
+_PAIRS = {'type': 'array', 'items': {'type': 'string', 'pattern': '^[^:,]+:[^,]*$'}}
 
 
 class Parameter(NamedTuple):
@@ -18,10 +23,20 @@ class Parameter(NamedTuple):
     :ivar read: takes the list of raw values, returns the value; ValueError or InvalidInput if it
         cannot.
     :ivar default: the value when nothing is given.
+    :ivar schema: JSON Schema of the value, of a list of values in an array.
     """
 
     read: Callable[[list], Any]
     default: Any = None
+    schema: Mapping = _ANYTHING
+
+
+def accepts(schema: Mapping) -> Callable:
+    """Return a decorator that notes on a converter what it reads, in JSON Schema."""
+    def note(convert):
+        convert.schema = schema
+        return convert
+    return note
 
 
 def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
@@ -30,14 +45,15 @@ def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
         if len(values) != 1:
             raise ValueError(f'exactly one value is expected, not {len(values)}')
         return convert(values[0])
-    return Parameter(read, default)
+    return Parameter(read, default, getattr(convert, 'schema', _ANYTHING))
 
 
 def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
     """Return a parameter that may be repeated or joined with commas: a list."""
     def read(values):
         return [convert(piece) for value in values for piece in text(value).split(',')]
-    return Parameter(read, default)
+    return Parameter(read, default,
+                     {'type': 'array', 'items': getattr(convert, 'schema', _TEXT)})
 
 
 def map_one() -> Parameter:
@@ -47,7 +63,7 @@ def map_one() -> Parameter:
         if len({key for key, _ in pairs}) != len(pairs):
             raise ValueError('a key is given several times')
         return dict(pairs)
-    return Parameter(read)
+    return Parameter(read, schema=_PAIRS)
 
 
 def map_many() -> Parameter:
@@ -57,7 +73,7 @@ def map_many() -> Parameter:
         for key, value in _pairs(values):
             grouped.setdefault(key, []).append(value)
         return grouped
-    return Parameter(read)
+    return Parameter(read, schema=_PAIRS)
 
 
 def _pairs(values):
@@ -71,6 +87,7 @@ def _pairs(values):
     return pairs
 
 
+@accepts(_TEXT)
 def text(value: Any) -> str:
     """Return *value*, which must be text."""
     if not isinstance(value, str):
@@ -80,6 +97,7 @@ def text(value: Any) -> str:
 
 def integer(minimum: int, maximum: int = 2 ** 31 - 1) -> Callable[[Any], int]:
     """Return what reads a whole number between bounds."""
+    @accepts({'type': 'integer', 'minimum': minimum, 'maximum': maximum})
     def convert(value):
         number = value
         if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -94,6 +112,7 @@ def integer(minimum: int, maximum: int = 2 ** 31 - 1) -> Callable[[Any], int]:
 
 def choice(*allowed: str) -> Callable[[Any], str]:
     """Return what reads one of the *allowed* words."""
+    @accepts({'enum': list(allowed)})
     def convert(value):
         if value not in allowed:
             raise ValueError(f'{value!r} is not one of {", ".join(allowed)}')
@@ -101,7 +120,13 @@ def choice(*allowed: str) -> Callable[[Any], str]:
     return convert
 
 
-TIME = one(timeframe.parse)
+@accepts({'type': 'string', 'format': 'date-time'})
+def instant(value: Any) -> datetime:
+    """Return the instant that *value* names, aware UTC."""
+    return timeframe.parse(value)
+
+
+TIME = one(instant)
 PAGE = {'offset': one(integer(0), default=0), 'limit': one(integer(1), default=100)}
 
 

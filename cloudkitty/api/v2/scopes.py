@@ -1,9 +1,14 @@
 """`/v2/scope`."""
 
 from cloudkitty import errors
-from cloudkitty.api import query
+from cloudkitty.api import query, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.db import scopes
+
+SCOPE = schemas.form(
+    scope_id=schemas.TEXT, scope_key=schemas.OPTIONAL_TEXT, fetcher=schemas.OPTIONAL_TEXT,
+    collector=schemas.OPTIONAL_TEXT, last_processed_timestamp=schemas.MOMENT,
+    state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT)
 
 
 def render(scope: scopes.Scope) -> dict:
@@ -37,6 +42,6 @@ ROUTES = {
             'fetcher': query.many(),
             'collector': query.many(),
             'active': query.many(query.integer(0, 1)),
-        }),
+        }, answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(SCOPE))),
     },
 }

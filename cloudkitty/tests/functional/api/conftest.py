@@ -16,6 +16,7 @@ from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import scopes
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.functional.api import keystone
+from cloudkitty.tests.functional.api.described import Described
 
 BIN = pathlib.Path(sys.executable).parent
 HOUR = timedelta(hours=1)
@@ -91,7 +92,7 @@ def metrics_file(tmp_path, conf):
 def noauth(conf, database, storage, known_scopes, metrics_file):
     """The application for which everybody is the administrator."""
     conf.set_override('auth_strategy', 'noauth')
-    return app.build(conf, database=database, storage=storage)
+    return Described(app.build(conf, database=database, storage=storage))
 
 
 @pytest.fixture(scope='session')
@@ -110,7 +111,7 @@ def authenticated(tmp_path, identity_service, conf, database, storage, known_sco
     secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     secured.set_override('connection', conf.database.connection, 'database')
     secured.set_override('metrics_conf', str(metrics_file), 'collect')
-    return app.build(secured, database=database, storage=storage)
+    return Described(app.build(secured, database=database, storage=storage))
 
 
 def _free_port():
