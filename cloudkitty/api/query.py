@@ -121,12 +121,12 @@ def choice(*allowed: str) -> Callable[[Any], str]:
 
 
 @accepts({'type': 'string', 'format': 'date-time'})
-def instant(value: Any) -> datetime:
+def moment(value: Any) -> datetime:
     """Return the instant that *value* names, aware UTC."""
     return timeframe.parse(value)
 
 
-TIME = one(instant)
+TIME = one(moment)
 PAGE = {'offset': one(integer(0), default=0), 'limit': one(integer(1), default=100)}
 
 

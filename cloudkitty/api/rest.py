@@ -93,7 +93,7 @@ class Controller(pecan.rest.RestController):
         return self.options, []
 
     @pecan.expose(content_type=hooks.JSON_TYPE)
-    def options(self):
+    def options(self, *parents):
         return respond_options(self.allowed())
 
     def mounts(self) -> Mapping[str, object]:

@@ -13,7 +13,7 @@ from cloudkitty.api.openapi.wsme import Models
 
 ROOT = '/v1'
 OLD_PATHS = ('/v1/billing', '/v1/info/services', '/v1/collector/{name}/states')
-ONE = ('get_one', 'get', 'put', 'patch', 'delete')
+ONE = ('get_one', 'get', 'post', 'put', 'patch', 'delete')
 
 
 class _Place(NamedTuple):
