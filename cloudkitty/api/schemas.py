@@ -1,6 +1,6 @@
 """JSON Schema of answers, in few words.
 
-Answers are closed: a member that is not described does not fit, so a description cannot stay behind.
+Answers are closed: what is not described does not fit, so a description cannot stay behind.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ TOKEN = 'token'
 JSON = 'application/json'
 ABOUT = """\
 What the service charges for. A path works with and without a slash at its end.
-HEAD works where GET does, and OPTIONS everywhere: its answer and its `Allow` header name the methods.
+HEAD works where GET does, and OPTIONS everywhere: it names the methods.
 Every answer carries `x-openstack-request-id`; errors are JSON.
 """
 FAULT = schemas.form(faultcode={'enum': ['Client', 'Server']}, faultstring=schemas.TEXT,
