@@ -42,7 +42,7 @@ def build(controller, routes: Mapping, discovery: Mapping[str, Mapping]) -> dict
     paths: dict[str, dict] = {}
     for path, schema in discovery.items():
         paths[path] = {'get': _public(path, {
-            '200': _answer('As asked for.', schema), **_errors('Message')})}
+            '200': _answer('As asked for.', schema), **_errors_of(path)})}
     paths['/healthcheck'] = {'get': _public('/healthcheck', HEALTH)}
     for operation in [*v1.operations(controller, models), *v2.operations(routes)]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _secured(
@@ -88,7 +88,7 @@ def _secured(operation: Operation, purposes):
         'responses': {
             str(operation.status): _success(operation),
             '401': _answer('No valid token.', {'$ref': '#/components/schemas/NoToken'}),
-            **_errors('Fault' if operation.path.startswith('/v1/') else 'Message'),
+            **_errors_of(operation.path),
         },
     }
     if operation.rule:
@@ -110,7 +110,8 @@ def _success(operation):
     return answer
 
 
-def _errors(name):
+def _errors_of(path):
+    name = 'Fault' if path == '/v1' or path.startswith('/v1/') else 'Message'
     told = {'$ref': f'#/components/schemas/{name}'}
     return {'4XX': _answer('The request was refused.', told),
             '5XX': _answer('The service failed.', told)}

@@ -44,7 +44,7 @@ def _point(project, qty, price, **groupby):
                      {'flavor_name': 'm1'})
 
 
-def _frames():
+def frames():
     """Two hours of two projects; an address only in the first hour of p1."""
     for hour in range(2):
         begin = BEGIN + hour * HOUR
@@ -61,7 +61,7 @@ def _frames():
 def storage(conf, database):
     """The default storage with a few frames."""
     opened = sql.SQLStorage(conf)
-    for scope_id, frame in _frames():
+    for scope_id, frame in frames():
         opened.push([frame], scope_id)
     yield opened
     opened.database.engine.dispose()

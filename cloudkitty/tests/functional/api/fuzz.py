@@ -98,13 +98,15 @@ class Fuzz:
                 yield operation
 
     def run(self, requests: int, seed: int) -> None:
-        """Send so many requests in all, spread over operations, valid and invalid ones."""
+        """Send at least so many requests, spread over operations, valid and invalid ones."""
         operations = list(self.operations())
-        share = -(-requests // (2 * len(operations)))
-        for number, operation in enumerate(operations):
-            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                self._pool.refill()
-                self._run(operation, mode, share, seed + number)
+        while self.sent < requests:
+            share = -(-(requests - self.sent) // (2 * len(operations)))
+            for operation in operations:
+                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                    self._pool.refill()
+                    seed += 1
+                    self._run(operation, mode, share, seed)
 
     def _run(self, operation, mode, count, seed):
         @hypothesis.seed(seed)
