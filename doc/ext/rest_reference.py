@@ -55,12 +55,34 @@ def _schema(holder: Mapping) -> Mapping | None:
 
 
 def _words(schema: Mapping | None) -> str:
+    return 'no body' if schema is None else f'``{_short(schema)}``'
+
+
+def _short(schema: Mapping) -> str:
     """Return a schema in one line."""
-    if schema is None:
-        return 'no body'
     if '$ref' in schema:
-        return f'``{schema["$ref"].rpartition("/")[2]}``'
-    return f'``{json.dumps(schema, ensure_ascii=True)}``'.replace('\\', '\\\\')
+        return schema['$ref'].rpartition('/')[2]
+    for several in ('anyOf', 'oneOf'):
+        if several in schema:
+            return ' or '.join(map(_short, schema[several]))
+    if 'const' in schema or 'enum' in schema:
+        return ' or '.join(json.dumps(value) for value in schema.get('enum', [schema.get('const')]))
+    if 'properties' in schema:
+        members = ', '.join(f'{name}: {_short(member)}'
+                            for name, member in schema['properties'].items())
+        return f'{{{members}}}'
+    if 'items' in schema:
+        return f'[{_short(schema["items"])}]'
+    return _plain(schema)
+
+
+def _plain(schema: Mapping) -> str:
+    kinds = schema.get('type', 'anything')
+    words = 'time' if schema.get('format') == 'date-time' else (
+        kinds if isinstance(kinds, str) else ' or '.join(kinds))
+    bounds = [f'{sign} {schema[name]}' for name, sign in (('minimum', '>='), ('maximum', '<='))
+              if name in schema]
+    return ' '.join([words, *bounds])
 
 
 def _types(schemas: Mapping) -> Iterator[str]:
