@@ -13,7 +13,7 @@ import sys
 from oslo_config import cfg
 from oslo_db import options as db_options
 from oslo_log import log
-from oslo_middleware import cors
+from oslo_middleware import cors, sizelimit
 
 from cloudkitty import errors, version
 
@@ -56,6 +56,9 @@ ORCHESTRATOR_OPTS = [
                help='tooz URL of the lock service. file:// serves one host only.'),
     cfg.IntOpt('max_workers', default=os.cpu_count() or 1, min=0, sample_default=4,
                help='Rating worker processes; 0 rates nothing on this node.'),
+    cfg.IntOpt('max_workers_reprocessing', default=os.cpu_count() or 1, min=0, sample_default=4,
+               help='How many of the worker processes rate periods again when that is ordered; '
+                    'those above max_workers do nothing else. 0: none on this node.'),
     cfg.IntOpt('max_threads', default=16, min=1, advanced=True,
                deprecated_name='max_greenthreads',
                help='Threads that ask the source for metrics, per worker.'),
@@ -76,6 +79,8 @@ STORAGE_OPTS = [
     cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
     cfg.IntOpt('version', default=2, min=2, max=2, help='Version of the storage interface.'),
 ]
+# About 10,000 points in one POST /v2/dataframes.
+BODY_SIZE_MAX = 4 * 2 ** 20
 CORS_DEFAULTS = {
     'allow_headers': ['X-Auth-Token', 'X-Subject-Token', 'X-Roles', 'X-User-Id', 'X-Domain-Id',
                       'X-Project-Id', 'X-Tenant-Id', 'X-OpenStack-Request-ID'],
@@ -111,6 +116,7 @@ def register(conf: cfg.ConfigOpts) -> None:
 def set_library_defaults() -> None:
     """Give the libraries this service's defaults; also called by the sample generator."""
     cfg.set_defaults(db_options.database_opts, connection=DEFAULT_CONNECTION)
+    cfg.set_defaults(sizelimit.OPTS, max_request_body_size=BODY_SIZE_MAX)
     cors.set_defaults(**CORS_DEFAULTS)
 
 

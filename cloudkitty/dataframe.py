@@ -55,6 +55,9 @@ def to_decimal(number: Any) -> Decimal:
 
     :raises InvalidInput: not a number, NaN or infinite.
     """
+    # Decimal would take them, and nobody means that.
+    if isinstance(number, (bool, list, tuple)):
+        raise errors.InvalidInput(reason=f'{number!r} is not a number')
     try:
         exact = number if isinstance(number, Decimal) else Decimal(
             repr(number) if isinstance(number, float) else number)

@@ -72,6 +72,8 @@ class Pipeline:
     :ivar skips: says which points are not stored.
     :ivar pool: threads that ask the source.
     :ivar timeout_s: for collecting all metrics of a batch.
+    :ivar keeps_empty: whether a frame none of whose points is to be stored is committed: it
+        replaces one that is there.
     """
 
     collector: Any
@@ -80,6 +82,7 @@ class Pipeline:
     skips: SkipFilter
     pool: futures.Executor
     timeout_s: float
+    keeps_empty: bool = False
 
     def run(self, batch: Batch) -> Outcome:
         """Collect, rate and store *batch*.
@@ -114,8 +117,9 @@ class Pipeline:
         for question in questions:
             name = self.collector.conf[question.metric].published_name
             for scope_id, period, points in question.answers:
-                # Metrics may share a published name.
-                usage[scope_id, period].setdefault(name, []).extend(points)
+                # Metrics may share a published name; an empty answer is none.
+                if points:
+                    usage[scope_id, period].setdefault(name, []).extend(points)
             for scope_ids, begin, reason in question.gaps:
                 progress.stop(scope_ids, begin, f'metric {question.metric}: {reason}')
         return usage
@@ -152,7 +156,7 @@ class Pipeline:
                 LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=True)
                 progress.stop([scope.scope_id], period.begin, f'rating: {describe(exc)}')
                 break
-            if frame.usage:
+            if frame.usage or self.keeps_empty:
                 frames.append(frame)
         return frames
 

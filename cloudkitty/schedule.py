@@ -45,6 +45,35 @@ def due_periods(mark: datetime, now: datetime, *, length_s: int, wait_periods: i
     return [timeframe.Period(begin, begin + length) for begin in begins]
 
 
+def reset_mark(mark: datetime, wanted: datetime, length_s: int) -> datetime:
+    """Return where a scope stands after a reset: the last begin of its periods up to *wanted*.
+
+    :param mark: begin of one of its periods, aware UTC.
+    """
+    length = timedelta(seconds=length_s)
+    return mark + (wanted - mark) // length * length
+
+
+def task_periods(window: timeframe.Period, current: datetime | None, mark: datetime, *,
+                 length_s: int, limit: int) -> list[timeframe.Period]:
+    """Return the next periods to rate again, oldest first; none: all are done.
+
+    :param window: the periods of the scope that begin in it are to be rated again.
+    :param current: begin of the last one that was; None: none was.
+    :param mark: begin of the scope's last stored period, aware UTC.
+    :param limit: at most so many.
+    """
+    length = timedelta(seconds=length_s)
+    first = reset_mark(mark, window.begin, length_s)
+    if first < window.begin:
+        first += length
+    if current is not None:
+        first = current + length
+    begins = (first + length * n for n in range(limit))
+    return [timeframe.Period(begin, begin + length) for begin in begins
+            if begin < window.end and begin <= mark]
+
+
 def retry_delay(failures: int, length_s: int) -> timedelta:
     """Return how long to wait after so many failures in a row: at most one period or 10 minutes."""
     most_s = min(length_s, RETRY_MAX_S)

@@ -6,14 +6,25 @@ An endpoint declares {name: Parameter}. A value that was not given is the parame
 import re
 import types
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cloudkitty import errors, timeframe
 
+# Far enough from the ends of what a datetime can be to calculate with.
+INSTANT_MIN = timeframe.EPOCH
+INSTANT_MAX = datetime(3000, 1, 1, tzinfo=UTC)
+# What is repeated in the text of an error, characters.
+ECHO_MAX = 200
+REASON_MAX = 500
+# What a parameter of many values may have: no database takes any number of them.
+VALUES_MAX = 10000
+_WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
+          'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
 _INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
 _ANYTHING: Mapping = types.MappingProxyType({})
 _TEXT = {'type': 'string'}
+INSTANT = {'type': 'string', 'format': 'date-time'}
 _PAIRS = {'type': 'array', 'items': {'type': 'string', 'pattern': '^[^:,]+:[^,]*$'}}
 
 
@@ -23,11 +34,15 @@ class Parameter(NamedTuple):
     :ivar read: takes the list of raw values, returns the value; ValueError or InvalidInput if it
         cannot.
     :ivar default: the value when nothing is given.
+    :ivar is_required: giving nothing is refused.
+    :ivar is_whole: a list in a body is one value, not many.
     :ivar schema: JSON Schema of the value, of a list of values in an array.
     """
 
     read: Callable[[list], Any]
     default: Any = None
+    is_required: bool = False
+    is_whole: bool = False
     schema: Mapping = _ANYTHING
 
 
@@ -45,15 +60,28 @@ def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
         if len(values) != 1:
             raise ValueError(f'exactly one value is expected, not {len(values)}')
         return convert(values[0])
-    return Parameter(read, default, getattr(convert, 'schema', _ANYTHING))
+    return Parameter(read, default, schema=getattr(convert, 'schema', _ANYTHING))
 
 
 def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
     """Return a parameter that may be repeated or joined with commas: a list."""
     def read(values):
-        return [convert(piece) for value in values for piece in text(value).split(',')]
-    return Parameter(read, default,
-                     {'type': 'array', 'items': getattr(convert, 'schema', _TEXT)})
+        pieces = [piece for value in values for piece in text(value).split(',')]
+        if len(pieces) > VALUES_MAX:
+            raise ValueError(f'{len(pieces)} values are given, more than {VALUES_MAX}')
+        return [convert(piece) for piece in pieces]
+    return Parameter(read, default, schema={
+        'type': 'array', 'items': getattr(convert, 'schema', _TEXT)})
+
+
+def whole(schema: Mapping) -> Parameter:
+    """Return a member of a body that is taken as it is."""
+    return Parameter(lambda values: values[0], is_whole=True, schema=schema)
+
+
+def required(parameter: Parameter) -> Parameter:
+    """Return *parameter* as one that has to be given."""
+    return parameter._replace(is_required=True)
 
 
 def map_one() -> Parameter:
@@ -95,6 +123,52 @@ def text(value: Any) -> str:
     return value
 
 
+def nonempty(length_max: int) -> Callable[[Any], str]:
+    """Return what reads text of 1 to *length_max* characters."""
+    @accepts({'type': 'string', 'minLength': 1, 'maxLength': length_max})
+    def convert(value):
+        if not 0 < len(text(value)) <= length_max:
+            raise ValueError(f'1 to {length_max} characters are expected')
+        return value
+    return convert
+
+
+@accepts({'type': 'boolean'})
+def boolean(value: Any) -> bool:
+    """Return *value*, which must be true or false itself, no word or number for it."""
+    if not isinstance(value, bool):
+        raise ValueError(f'true or false is expected, not {value!r}')
+    return value
+
+
+@accepts({'anyOf': [{'type': 'boolean'}, {'enum': list(_WORDS)}]})
+def boolean_like(value: Any) -> bool:
+    """Return what *value* says: true, false, or one of the usual words and numbers for them."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower() if isinstance(value, (str, int)) else None
+    if word not in _WORDS:
+        raise ValueError(f'{value!r} is not a boolean')
+    return _WORDS[word]
+
+
+def or_null(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what reads null as None, and all else as *convert* does."""
+    @accepts({'anyOf': [getattr(convert, 'schema', _ANYTHING), {'type': 'null'}]})
+    def convert_or_not(value):
+        return None if value is None else convert(value)
+    return convert_or_not
+
+
+@accepts(INSTANT)
+def instant(value: Any) -> datetime:
+    """Return the time that *value* names: one at which periods can begin."""
+    parsed = timeframe.parse(value)
+    if not INSTANT_MIN <= parsed < INSTANT_MAX:
+        raise ValueError(f'{value!r} is not between {INSTANT_MIN.year} and {INSTANT_MAX.year}')
+    return parsed
+
+
 def integer(minimum: int, maximum: int = 2 ** 31 - 1) -> Callable[[Any], int]:
     """Return what reads a whole number between bounds."""
     @accepts({'type': 'integer', 'minimum': minimum, 'maximum': maximum})
@@ -120,7 +194,7 @@ def choice(*allowed: str) -> Callable[[Any], str]:
     return convert
 
 
-@accepts({'type': 'string', 'format': 'date-time'})
+@accepts(INSTANT)
 def moment(value: Any) -> datetime:
     """Return the instant that *value* names, aware UTC."""
     return timeframe.parse(value)
@@ -146,22 +220,32 @@ def read_body(form: Any, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
     """
     if not isinstance(form, dict):
         raise errors.InvalidInput(reason='The body must be a JSON object')
-    return _read({name: value if isinstance(value, list) else [value]
-                  for name, value in form.items()}, parameters)
+    return _read({name: _values(value, parameters.get(name)) for name, value in form.items()},
+                 parameters)
+
+
+def _values(value, parameter):
+    if isinstance(value, list) and not (parameter and parameter.is_whole):
+        return value
+    return [value]
 
 
 def _read(given, parameters):
     unknown = [name for name in given if name not in parameters]
     if unknown:
-        raise errors.InvalidInput(reason=f'Unknown parameter: {", ".join(unknown)}')
+        raise errors.InvalidInput(reason=f'Unknown parameter: {", ".join(unknown):.{ECHO_MAX}}')
     values = {}
     for name, parameter in parameters.items():
         if name not in given:
+            if parameter.is_required:
+                raise errors.InvalidInput(reason=f'{name} is missing')
             values[name] = parameter.default
             continue
         try:
             values[name] = parameter.read(given[name])
         except (ValueError, errors.InvalidInput) as exc:
+            received = repr(given[name])
             raise errors.InvalidInput(
-                reason=f'Invalid value for {name}: {exc} (received {given[name]!r})') from exc
+                reason=f'Invalid value for {name}: {str(exc):.{REASON_MAX}} '
+                       f'(received {received:.{ECHO_MAX}})') from exc
     return values

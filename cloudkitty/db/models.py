@@ -50,6 +50,36 @@ scopes = _table(
                         name='uq_cloudkitty_storage_states_identifier'),
 )
 
+# Orders to set scopes back; a row goes in the transaction that carries it out.
+resets = _table(
+    'scope_resets',
+    sa.Column('state_id', sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('mark', types.instant(), nullable=False),
+    sa.Column('ordered_at', types.instant(), nullable=False),
+)
+
+# Orders to rate periods again.
+tasks = _table(
+    'storage_scope_reprocessing_schedule',
+    sa.Column('id', sa.Integer, primary_key=True),
+    sa.Column('identifier', types.name(256), nullable=False, index=True),
+    sa.Column('start_reprocess_time', types.instant(), nullable=False),
+    sa.Column('end_reprocess_time', types.instant(), nullable=False),
+    # Begin of the last period that is done, and the end once all are; null before the first.
+    sa.Column('current_reprocess_time', types.instant()),
+    sa.Column('reason', types.text(), nullable=False),
+    # When a worker took it up last; the one that waited longest is next.
+    sa.Column('tried_at', types.instant()),
+    # Periods whose old data stays because the source has none any more.
+    sa.Column('kept_periods', sa.Integer, nullable=False, server_default='0'),
+    # As in the table of scopes.
+    sa.Column('failure_count', sa.Integer),
+    sa.Column('failure_reason', types.text()),
+    sa.Column('failed_at', types.instant()),
+    sa.Column('retry_at', types.instant()),
+)
+
 modules = _table(
     'modules_state',
     sa.Column('name', types.name(255), primary_key=True),

@@ -113,7 +113,7 @@ def list_scopes(connection: sa.Connection, *, scope_id: Collection[str] | None =
 
 def get_scopes(connection: sa.Connection, state_ids: Sequence[int]) -> list[Scope]:
     """Return the scopes of these primary keys; a key without a row is left out."""
-    return [_scope(row) for chunk in _chunks(state_ids)
+    return [_scope(row) for chunk in chunks(state_ids)
             for row in connection.execute(sa.select(_SCOPES).where(_SCOPES.c.id.in_(chunk)))]
 
 
@@ -126,7 +126,7 @@ def find_due(connection: sa.Connection, identity: Identity, *, now: datetime,
     moment, threshold = timeframe.to_naive(now), timeframe.to_naive(mark_max)
     mark, final, retry_at = (_SCOPES.c.last_processed_timestamp, _SCOPES.c.final_mark,
                              _SCOPES.c.retry_at)
-    working = sa.and_(*_belongs(identity), _SCOPES.c.active,
+    working = sa.and_(*belongs(identity), _SCOPES.c.active,
                       sa.or_(final.is_(None), mark < final))
     ready = sa.or_(retry_at.is_(None), retry_at <= moment)
     rows = connection.execute(sa.select(_SCOPES.c.id, _SCOPES.c.identifier).where(
@@ -155,7 +155,7 @@ def record_seen(connection: sa.Connection, identity: Identity, scope_ids: Iterab
               'last_processed_timestamp': timeframe.to_naive(initial_mark),
               'scope_activation_toggle_date': timeframe.to_naive(now)}
              for scope_id in sorted(added)]
-    for chunk in _chunks(fresh):
+    for chunk in chunks(fresh):
         connection.execute(sa.insert(_SCOPES), chunk)
     vanished = [key for scope_id, (key, final) in known.items()
                 if final is None and scope_id not in listed]
@@ -170,7 +170,7 @@ def _adopt(connection, identity, listed):
     """Return {scope id: (key, final mark)} of the identity, nameless rows in use completed."""
     columns = (_SCOPES.c.identifier, _SCOPES.c.id, _SCOPES.c.final_mark)
     known = {row[0]: (row[1], row[2])
-             for row in connection.execute(sa.select(*columns).where(*_belongs(identity)))}
+             for row in connection.execute(sa.select(*columns).where(*belongs(identity)))}
     # Of several rows with one name the most advanced counts: nothing is rated twice.
     nameless = connection.execute(sa.select(*columns).where(
         _SCOPES.c.scope_key.is_(None), _SCOPES.c.fetcher.is_(None), _SCOPES.c.collector.is_(None),
@@ -186,7 +186,7 @@ def _adopt(connection, identity, listed):
 def last_fetch(connection: sa.Connection, identity: Identity) -> datetime | None:
     """Return when the fetcher of *identity* answered last, aware UTC."""
     return timeframe.from_naive(connection.execute(
-        sa.select(_FETCHES.c.fetched_at).where(*_belongs(identity, _FETCHES))).scalar())
+        sa.select(_FETCHES.c.fetched_at).where(*belongs(identity, _FETCHES))).scalar())
 
 
 def claim_fetch(connection: sa.Connection, identity: Identity, *, seen: datetime | None,
@@ -202,7 +202,7 @@ def claim_fetch(connection: sa.Connection, identity: Identity, *, seen: datetime
         connection.execute(sa.insert(_FETCHES).values(**identity._asdict(), fetched_at=moment))
         return True
     claimed = connection.execute(sa.update(_FETCHES).where(
-        *_belongs(identity, _FETCHES), _FETCHES.c.fetched_at == timeframe.to_naive(seen),
+        *belongs(identity, _FETCHES), _FETCHES.c.fetched_at == timeframe.to_naive(seen),
     ).values(fetched_at=moment))
     return claimed.rowcount == 1
 
@@ -211,7 +211,7 @@ def lock_marks(connection: sa.Connection, state_ids: Collection[int]) -> dict[in
     """Return the marks of these scopes; nobody else can move them until the transaction ends."""
     # Every transaction locks in the same order: no deadlock among them.
     return {key: timeframe.from_naive(mark)
-            for chunk in _chunks(sorted(state_ids))
+            for chunk in chunks(sorted(state_ids))
             for key, mark in connection.execute(
                 sa.select(_SCOPES.c.id, _SCOPES.c.last_processed_timestamp)
                 .where(_SCOPES.c.id.in_(chunk)).order_by(_SCOPES.c.id).with_for_update())}
@@ -239,18 +239,20 @@ def record_failure(connection: sa.Connection, state_ids: Collection[int], reason
         'retry_at': timeframe.to_naive(retry_at)})
 
 
-def _chunks(values: Iterable) -> Iterator[list]:
+def chunks(values: Iterable) -> Iterator[list]:
+    """Yield *values* in lists short enough for one statement."""
     rest = iter(values)
     while chunk := list(itertools.islice(rest, CHUNK)):
         yield chunk
 
 
 def _update(connection, keys, values):
-    for chunk in _chunks(sorted(keys)):
+    for chunk in chunks(sorted(keys)):
         connection.execute(sa.update(_SCOPES).where(_SCOPES.c.id.in_(chunk)).values(**values))
 
 
-def _belongs(identity, table=_SCOPES):
+def belongs(identity: Identity, table: sa.Table = _SCOPES) -> list[sa.ColumnElement]:
+    """Return the conditions that a row of *table* has this identity."""
     return [table.c[name] == value for name, value in identity._asdict().items()]
 
 

@@ -13,7 +13,6 @@ from cloudkitty import dataframe, errors
 PRECISION = 65
 SCALE = 38
 GRID = Decimal(1).scaleb(-SCALE)
-LIMIT = Decimal(10) ** dataframe.INTEGER_DIGITS_MAX
 
 
 def name(length: int) -> sa.types.TypeEngine:
@@ -55,9 +54,11 @@ def on_grid(number: Decimal) -> Decimal:
 
     :raises InvalidInput: more than 27 digits before the point.
     """
-    if number.as_tuple().exponent < -SCALE:
+    if not number:
+        return dataframe.ZERO
+    if number.adjusted() < dataframe.INTEGER_DIGITS_MAX and number.as_tuple().exponent < -SCALE:
         number = number.quantize(GRID, context=dataframe.WIDE_CONTEXT)
-    if abs(number) >= LIMIT:
+    if number.adjusted() >= dataframe.INTEGER_DIGITS_MAX:
         raise errors.InvalidInput(
             reason=f'{number} has more than {dataframe.INTEGER_DIGITS_MAX} digits before the point')
     return number

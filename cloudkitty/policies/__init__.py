@@ -15,6 +15,7 @@ from cloudkitty.policies import (
     scopes,
     storage,
     summary,
+    tasks,
 )
 
 
@@ -22,4 +23,4 @@ def list_rules() -> list[policy.RuleDefault]:
     """Return every rule; also read by the sample generator."""
     return list(itertools.chain(
         base.RULES, audit.RULES, collector.RULES, info.RULES, rating.RULES, report.RULES,
-        storage.RULES, dataframes.RULES, scopes.RULES, summary.RULES))
+        storage.RULES, dataframes.RULES, scopes.RULES, summary.RULES, tasks.RULES))

@@ -11,12 +11,9 @@ from cloudkitty.db import scopes
 from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.locks import Locks
 from cloudkitty.processor.outage import Outage
-from cloudkitty.processor.settings import Settings
+from cloudkitty.processor.settings import BUSY_S, Settings
 
 LOG = logging.getLogger(__name__)
-
-# How soon to look again whether the worker that asks is done.
-BUSY_S = 5
 
 
 class Discovery:

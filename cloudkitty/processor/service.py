@@ -14,8 +14,11 @@ from oslo_config import cfg
 
 from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip
 from cloudkitty.db import migration
+from cloudkitty.db import resets as orders
 from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.reprocessing import Reprocessing
+from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.worker import Worker
 from cloudkitty.rating.modules import ModuleSet
@@ -29,7 +32,7 @@ GC_THRESHOLDS = (100_000, 20, 50)
 
 
 class CommitGate:
-    """Commits to *store* until it is closed.
+    """Writes to *store* until it is closed.
 
     A worker that stops waits for the commit at hand, and none begins afterwards.
     """
@@ -41,6 +44,14 @@ class CommitGate:
     def commit(self, batch: Sequence[storage.ScopeBatch]) -> list[storage.ScopeBatch]:
         with self._lock:
             return self._store.commit(batch)
+
+    def replace(self, replacements: Sequence[storage.Replacement]) -> list[storage.Replacement]:
+        with self._lock:
+            return self._store.replace(replacements)
+
+    def reset(self, order: orders.Reset) -> bool:
+        with self._lock:
+            return self._store.reset(order)
 
     def close(self) -> None:
         """Return when no commit is under way; a later one waits for ever."""
@@ -66,14 +77,16 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
     gate = CommitGate(storage.get_driver(conf))
     mine = locks.Locks(conf.orchestrator.coordination_url)
     shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
-    worker = Worker(
-        discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
-        pipeline=pipeline.Pipeline(
-            collector=source, modules=ModuleSet(conf, database), commit=gate.commit,
-            skips=build_skips(conf, source),
-            pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
-            timeout_s=conf.orchestrator.collector_request_timeout),
-        **shared)
+    rating = pipeline.Pipeline(
+        collector=source, modules=ModuleSet(conf, database), commit=gate.commit,
+        skips=build_skips(conf, source),
+        pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
+        timeout_s=conf.orchestrator.collector_request_timeout)
+    chores = [Resets(reset=gate.reset, **shared)]
+    if settings.reprocesses:
+        chores.append(Reprocessing(pipeline=rating, replace=gate.replace, **shared))
+    worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
+                    pipeline=rating, chores=chores, **shared)
     return Parts(worker, gate, mine)
 
 
@@ -155,9 +168,10 @@ def serve(conf: cfg.ConfigOpts) -> None:
     oslo_config_glue.register_opts(conf)
     check(conf)
     manager = cotyledon.ServiceManager()
-    if conf.orchestrator.max_workers:
-        manager.add(ProcessorService, workers=conf.orchestrator.max_workers, args=(conf,))
-    else:
+    workers = max(conf.orchestrator.max_workers, conf.orchestrator.max_workers_reprocessing)
+    if workers:
+        manager.add(ProcessorService, workers=workers, args=(conf,))
+    if not conf.orchestrator.max_workers:
         LOG.warning('[orchestrator]max_workers is 0: nothing is rated on this node')
     oslo_config_glue.link(manager, conf)
     manager.run()

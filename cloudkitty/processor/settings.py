@@ -6,14 +6,20 @@ from datetime import datetime, timedelta
 from oslo_config import cfg
 
 from cloudkitty import locks
-from cloudkitty.db.scopes import Identity
+from cloudkitty.db.scopes import Identity, shard_of
+
+# How soon to look again whether a worker that holds a lock is done.
+BUSY_S = 5
 
 
 @dataclass(frozen=True)
 class Settings:
     """Options of a worker, see conf.py.
 
+    :ivar workers: how many workers of this node rate what is due.
     :ivar worker: number of the worker on this node, from 0.
+    :ivar rates: whether it rates what is due.
+    :ivar reprocesses: whether it rates periods again.
     """
 
     identity: Identity
@@ -24,6 +30,8 @@ class Settings:
     batch_periods: int
     workers: int = 1
     worker: int = 0
+    rates: bool = True
+    reprocesses: bool = True
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts, worker: int = 0) -> 'Settings':
@@ -34,7 +42,9 @@ class Settings:
             length_s=collect.period, wait_periods=collect.wait_periods,
             shards=orchestrator.shards, batch_scopes=orchestrator.batch_scopes,
             batch_periods=orchestrator.batch_periods,
-            workers=max(orchestrator.max_workers, 1), worker=worker)
+            workers=max(orchestrator.max_workers, 1), worker=worker,
+            rates=worker < orchestrator.max_workers,
+            reprocesses=worker < orchestrator.max_workers_reprocessing)
 
     @property
     def length(self) -> timedelta:
@@ -54,6 +64,14 @@ class Settings:
     def mark_max(self, now: datetime) -> datetime:
         """Return the highest mark of a scope that has a period to rate at *now*."""
         return now - self.length * (1 + max(self.wait_periods, 1))
+
+    def shard_lock(self, scope_id: str) -> bytes:
+        """Return the name of the lock of a scope's shard."""
+        return self.lock_of(shard_of(scope_id, self.shards))
+
+    def lock_of(self, shard: int) -> bytes:
+        """Return the name of the lock of a shard."""
+        return self.lock_name(f'shard-{shard}/{self.shards}')
 
     def lock_name(self, base: str) -> bytes:
         """Return the name of a lock of this kind of scopes."""

@@ -5,13 +5,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from cloudkitty import db, errors, pipeline, schedule
 from cloudkitty.db import scopes
 from cloudkitty.locks import Locks
-from cloudkitty.processor.discovery import BUSY_S, Discovery
+from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.outage import Outage
-from cloudkitty.processor.settings import Settings
+from cloudkitty.processor.settings import BUSY_S, Settings
 
 LOG = logging.getLogger(__name__)
 
@@ -22,21 +23,35 @@ SLEEP_MAX_S = 60
 NAMES_MAX = 5
 
 
+class Chore(Protocol):
+    """What a worker does besides rating what is due.
+
+    :ivar next_at: when there is something to do again; None: when something new turns up.
+    """
+
+    next_at: datetime | None
+
+    def step(self) -> bool:
+        """Do a part of it, soon done; say whether there was anything."""
+
+
 class Worker:
     """Rates the scopes of the shards it can lock.
 
+    :param chores: what comes before each batch, in this order.
     :param clock: returns the current time, aware UTC.
     """
 
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
-                 clock: Callable[[], datetime]):
+                 clock: Callable[[], datetime], chores: Sequence[Chore] = ()):
         self._database = database
         self._discovery = discovery
         self._pipeline = pipeline
         self._locks = locks
         self._settings = settings
         self._clock = clock
+        self._chores = chores
         self._stopping = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
@@ -67,16 +82,27 @@ class Worker:
         """Do all that is due and free; return when to look again."""
         while not self._stopping.is_set():
             self._discovery.refresh()
+            # Each of them gets its turn, whatever the others had to do.
+            is_busy = any([chore.step() for chore in self._chores])
             now = self._clock()
             with self._database.reader() as connection:
                 due = scopes.find_due(connection, self._settings.identity, now=now,
                                       mark_max=self._settings.mark_max(now))
-            if not due.scopes or self._rating.is_waiting(now) or not self._work(due):
+            if self._settings.rates and due.scopes and not self._rating.is_waiting(now):
+                is_busy |= self._work(due)
+            if not is_busy:
                 return self._wake_at(due, now)
         return self._clock()
 
     def _wake_at(self, due, now):
-        reasons = [self._discovery.next_at, due.next_retry_at]
+        reasons = [self._discovery.next_at, *(chore.next_at for chore in self._chores)]
+        if self._settings.rates:
+            reasons += self._reasons_to_rate(due, now)
+        return min((reason for reason in reasons if reason is not None),
+                   default=now + timedelta(seconds=SLEEP_MAX_S))
+
+    def _reasons_to_rate(self, due, now):
+        reasons = [due.next_retry_at]
         if due.next_mark is not None:
             reasons.append(schedule.due_at(due.next_mark, self._settings.length_s,
                                            self._settings.wait_periods))
@@ -85,20 +111,15 @@ class Worker:
         elif due.scopes:
             # Other workers are on them; should one die, this one takes over.
             reasons.append(now + timedelta(seconds=min(BUSY_S, self._settings.length_s)))
-        return min((reason for reason in reasons if reason is not None),
-                   default=now + timedelta(seconds=SLEEP_MAX_S))
+        return reasons
 
     def _work(self, due) -> bool:
-        """Rate some of the scopes of *due* to the end; say whether there was any to do."""
+        """Rate the next periods of some of the scopes of *due*; say whether there were any."""
         has_worked = False
         with self._claim(due) as state_ids:
-            while state_ids and not self._stopping.is_set():
-                batches = self._batches(state_ids)
-                for batch in batches:
-                    has_worked = True
-                    if self._stopping.is_set() or not self._run(batch):
-                        return has_worked
-                if not batches:
+            for batch in self._batches(state_ids):
+                has_worked = True
+                if self._stopping.is_set() or not self._run(batch):
                     break
         return has_worked
 
@@ -115,13 +136,10 @@ class Worker:
                 if taken == self._settings.share or len(state_ids) >= self._settings.batch_scopes:
                     break
                 if shard in by_shard and held.enter_context(
-                        self._locks.hold(self._lock_name(shard))):
+                        self._locks.hold(self._settings.lock_of(shard))):
                     taken += 1
                     state_ids.extend(by_shard[shard])
             yield state_ids
-
-    def _lock_name(self, shard):
-        return self._settings.lock_name(f'shard-{shard}/{self._settings.shards}')
 
     def _batches(self, state_ids) -> list[pipeline.Batch]:
         """Return what is due of these scopes, as they are now."""

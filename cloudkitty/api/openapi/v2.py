@@ -16,7 +16,8 @@ def operations(routes: Mapping[tuple[str, ...], Mapping[str, Endpoint]]) -> Iter
             yield Operation(
                 _path(pattern, names), method, endpoint.rule,
                 parameters=(*(in_path(name, schemas.TEXT) for name in names),
-                            *(in_query(name, dict(parameter.schema))
+                            *(in_query(name, dict(parameter.schema),
+                                       is_required=parameter.is_required)
                               for name, parameter in endpoint.parameters.items())),
                 body=None if endpoint.body is None else _body(endpoint.body),
                 is_body_required=True, status=endpoint.status, answer=endpoint.answer)
@@ -35,11 +36,12 @@ def _path(pattern, names):
 
 def _body(members: Mapping[str, query.Parameter]):
     return {'type': 'object', 'additionalProperties': False,
-            'properties': {name: _member(member.schema) for name, member in members.items()}}
+            'required': [name for name, member in members.items() if member.is_required],
+            'properties': {name: _member(member) for name, member in members.items()}}
 
 
-def _member(schema):
+def _member(parameter):
     """Return the schema of a member: of several values one may stand alone, or in commas."""
-    if schema.get('type') == 'array':
-        return {'anyOf': [dict(schema), schemas.TEXT]}
-    return dict(schema)
+    if parameter.schema.get('type') == 'array' and not parameter.is_whole:
+        return {'anyOf': [dict(parameter.schema), schemas.TEXT]}
+    return dict(parameter.schema)

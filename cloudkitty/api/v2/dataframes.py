@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from cloudkitty import errors
 from cloudkitty.api import query, reading, schemas
+from cloudkitty.api.v2 import frames
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.report import Selection
 
@@ -22,10 +23,15 @@ def get_dataframes(request, *, filters, **selection):
         return {'total': 0, 'dataframes': []}
     wanted = Selection(filters={key: [value] for key, value in (filters or {}).items()},
                        **selection)
-    total, frames = reading.report_of(request).frames(viewer, wanted, datetime.now(UTC))
+    total, found = reading.report_of(request).frames(viewer, wanted, datetime.now(UTC))
     if not total:
         raise errors.NotFound(reason='No points match.')
-    return {'total': total, 'dataframes': [frame.as_dict(mutable=True) for frame in frames]}
+    return {'total': total, 'dataframes': [frame.as_dict(mutable=True) for frame in found]}
+
+
+def add_dataframes(request, *, dataframes):
+    services = request.services
+    services.storage.push(frames.parse(dataframes, services.conf.collect.scope_key))
 
 
 ROUTES = {
@@ -35,5 +41,8 @@ ROUTES = {
             'end': query.TIME,
             'filters': query.map_one(),
         }, answer=schemas.form(total=schemas.INTEGER, dataframes=schemas.listing(FRAME))),
+        'POST': Endpoint(add_dataframes, 'dataframes:add', status=204, body={
+            'dataframes': query.required(query.whole(schemas.listing(frames.GIVEN))),
+        }),
     },
 }

@@ -4,21 +4,8 @@ from cloudkitty.api import modules, query, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.db.modules import PRIORITY_MAX
 
-_WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
-          'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
-
 MODULE = schemas.form(module_id=schemas.TEXT, description=schemas.TEXT, enabled=schemas.BOOLEAN,
                       hot_config=schemas.BOOLEAN, priority=schemas.INTEGER)
-
-
-@query.accepts({'anyOf': [{'type': 'boolean'}, {'enum': list(_WORDS)}]})
-def _boolean(value):
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower() if isinstance(value, (str, int)) else None
-    if word not in _WORDS:
-        raise ValueError(f'{value!r} is not a boolean')
-    return _WORDS[word]
 
 
 @query.accepts({'type': 'integer', 'minimum': 1, 'maximum': PRIORITY_MAX})
@@ -48,7 +35,7 @@ ROUTES = {
     ('rating', 'modules', '*'): {
         'GET': Endpoint(get_module, 'v2_rating:get_module', answer=MODULE),
         'PUT': Endpoint(update_module, 'v2_rating:update_module', status=204, body={
-            'enabled': query.one(_boolean),
+            'enabled': query.one(query.boolean_like),
             'priority': query.one(_priority),
         }),
     },

@@ -5,11 +5,12 @@ import webob.exc
 
 from cloudkitty import errors
 from cloudkitty.api import hooks, query, rest
-from cloudkitty.api.v2 import audit, dataframes, modules, scopes, summary
+from cloudkitty.api.v2 import audit, dataframes, modules, scopes, summary, tasks
 from cloudkitty.api.v2.endpoint import Endpoint
 
 # Endpoints by path and method; a `*` takes any one segment.
-ROUTES = audit.ROUTES | dataframes.ROUTES | modules.ROUTES | scopes.ROUTES | summary.ROUTES
+ROUTES = (audit.ROUTES | dataframes.ROUTES | modules.ROUTES | scopes.ROUTES | summary.ROUTES
+          | tasks.ROUTES)
 
 
 def match(segments: list[str]) -> tuple[dict[str, Endpoint], list[str]]:

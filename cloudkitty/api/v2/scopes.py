@@ -1,11 +1,32 @@
 """`/v2/scope`."""
 
-from cloudkitty import errors
+from datetime import UTC, datetime
+
+from cloudkitty import errors, timeframe
 from cloudkitty.api import query, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
-from cloudkitty.db import scopes
+from cloudkitty.db import resets, scope_changes, scopes
 
-SCOPE = schemas.form(
+# Characters of a scope key, and of the name of a fetcher or collector.
+PART_LENGTH_MAX = 40
+FILTERS = {name: query.many() for name in ('scope_id', 'scope_key', 'fetcher', 'collector')}
+
+
+@query.accepts({'type': ['string', 'null'], 'maxLength': PART_LENGTH_MAX})
+def _part(value):
+    """Return a part of an identity, None for null and for the empty text."""
+    return query.or_null(query.nonempty(PART_LENGTH_MAX))(value or None)
+
+
+SCOPE = {
+    'scope_id': query.required(query.one(query.nonempty(scopes.ID_LENGTH_MAX))),
+    'scope_key': query.one(_part),
+    'fetcher': query.one(_part),
+    'collector': query.one(_part),
+    'active': query.one(query.or_null(query.boolean)),
+}
+
+SHOWN = schemas.form(
     scope_id=schemas.TEXT, scope_key=schemas.OPTIONAL_TEXT, fetcher=schemas.OPTIONAL_TEXT,
     collector=schemas.OPTIONAL_TEXT, last_processed_timestamp=schemas.MOMENT,
     state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT)
@@ -34,14 +55,61 @@ def list_scopes(request, *, offset, limit, **filters):
     return {'total': total, 'results': [render(scope) for scope in found]}
 
 
+def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, state, **filters):
+    """Order the reset; a processor carries it out."""
+    if (all_scopes is None) == (scope_id is None):
+        raise errors.InvalidInput(reason='Either all_scopes or scope_id must be given')
+    if not (all_scopes or scope_id):
+        raise errors.InvalidInput(reason='No scope is chosen')
+    empty = [name for name, values in filters.items() if values == []]
+    if empty:
+        raise errors.InvalidInput(reason=f'No value is given for {", ".join(empty)}')
+    if (last_processed_timestamp is None) == (state is None):
+        raise errors.InvalidInput(reason='Exactly one of last_processed_timestamp and its old '
+                                         'name state must be given')
+    mark = last_processed_timestamp or state
+    now = datetime.now(UTC)
+    if mark > now:
+        raise errors.InvalidInput(reason=f'{timeframe.render(mark)} is in the future')
+
+    def change(connection):
+        _, found = scopes.list_scopes(connection, scope_id=scope_id, **filters)
+        if not found:
+            raise errors.NotFound(reason='No scope matches.')
+        resets.order(connection, [scope.id for scope in found], mark, now=now)
+
+    request.services.database.write(change)
+    return {}
+
+
+def create_scope(request, *, scope_id, last_processed_timestamp, active, **parts):
+    conf = request.services.conf
+    identity = scopes.Identity(
+        parts['scope_key'] or conf.collect.scope_key, parts['fetcher'] or conf.fetcher.backend,
+        parts['collector'] or conf.collect.collector)
+    return render(scope_changes.create(
+        request.services.database, scope_id, identity, mark=last_processed_timestamp,
+        active=active is not False, now=datetime.now(UTC)))
+
+
+def update_scope(request, *, scope_id, **values):
+    return render(scope_changes.update(request.services.database, scope_id,
+                                       now=datetime.now(UTC), **values))
+
+
 ROUTES = {
     ('scope',): {
-        'GET': Endpoint(list_scopes, 'scope:get_state', query.PAGE | {
-            'scope_id': query.many(),
-            'scope_key': query.many(),
-            'fetcher': query.many(),
-            'collector': query.many(),
+        'GET': Endpoint(list_scopes, 'scope:get_state', query.PAGE | FILTERS | {
             'active': query.many(query.integer(0, 1)),
-        }, answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(SCOPE))),
+        }, answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(SHOWN))),
+        'PUT': Endpoint(reset_scopes, 'scope:reset_state', status=202, body=FILTERS | {
+            'all_scopes': query.one(query.boolean_like),
+            'last_processed_timestamp': query.one(query.instant),
+            'state': query.one(query.instant),
+        }, answer=schemas.form()),
+        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE, answer=SHOWN),
+        'POST': Endpoint(create_scope, 'scope:post_state', body=SCOPE | {
+            'last_processed_timestamp': query.required(query.one(query.instant)),
+        }, answer=SHOWN),
     },
 }

@@ -1,6 +1,7 @@
 """Storage drivers keep rated frames and answer questions about them. Contract of the family."""
 
 import abc
+import functools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -8,7 +9,9 @@ from typing import NamedTuple
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import dataframe, plugins
+from cloudkitty import dataframe, db, plugins
+from cloudkitty.db import resets
+from cloudkitty.storage import orders
 
 NAMESPACE = 'cloudkitty.storage.v2.backends'
 
@@ -28,6 +31,22 @@ class ScopeBatch(NamedTuple):
     mark: datetime
     new_mark: datetime
     frames: Sequence[dataframe.DataFrame]
+
+
+class Replacement(NamedTuple):
+    """Periods of one scope that were rated again, to be stored together with the task's progress.
+
+    :ivar task_id: primary key of the task's row, see db.reprocess.
+    :ivar current: how far the task must be for the replacement to be valid, aware UTC or None.
+    :ivar new_current: how far it is afterwards.
+    :ivar batch: the periods that begin after its mark, up to its new mark; a period without a frame
+        keeps what is stored, one with an empty frame loses it.
+    """
+
+    task_id: int
+    current: datetime | None
+    new_current: datetime
+    batch: ScopeBatch
 
 
 class BaseStorage(abc.ABC):
@@ -63,6 +82,29 @@ class BaseStorage(abc.ABC):
         :returns: the members of *batch* whose mark was not where it must be; nothing of them is
             stored.
         """
+
+    @functools.cached_property
+    def database(self) -> db.Database:
+        """The database that holds scopes and tasks."""
+        return db.Database(self.conf)
+
+    def reset(self, reset: resets.Reset) -> bool:
+        """Carry out an order; say whether it still stood.
+
+        What was rated of periods after the new mark goes, the mark is set, the order is taken away.
+        Here it is done in two transactions, and doing the first one again changes nothing.
+        """
+        return orders.reset(self, reset)
+
+    def replace(self, replacements: Sequence[Replacement]) -> list[Replacement]:
+        """Store periods anew, and how far their tasks are, all or nothing for each task.
+
+        Here it is done in two transactions, and doing the first one again changes nothing.
+
+        :returns: the members whose task was not where it must be, or whose scope is not rated so
+            far; nothing of them is stored.
+        """
+        return orders.replace(self, replacements)
 
     @abc.abstractmethod
     def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,

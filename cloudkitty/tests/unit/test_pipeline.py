@@ -269,3 +269,20 @@ def test_a_frame_of_which_nothing_is_left_is_not_stored(build):
 
     assert storage.frames == {}
     assert marks(storage) == [4, 4, 4]
+
+
+@pytest.mark.parametrize('keeps_empty, expected', [(False, set()), (True, {begin(2)})])
+def test_points_that_are_all_skipped_may_replace_what_is_stored(build, keeps_empty, expected):
+    """No points at all never do, nor does an empty answer of a driver."""
+    storage = fakes.MemoryStorage()
+
+    class Chatty(fakes.FakeCollector):
+        def collect(self, metric_name, periods, scope_ids):
+            yield from super().collect(metric_name, periods, scope_ids)
+            yield scope_ids[0], periods[2], []
+    collector = Chatty(METRICS, lambda metric, scope_id, at: 1 if at == begin(2) else None)
+
+    build(collector, storage=storage, expression='True', keeps_empty=keeps_empty).run(
+        batch(scopes=1))
+
+    assert {at for _, at in storage.frames} == expected

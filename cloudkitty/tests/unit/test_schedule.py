@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cloudkitty import schedule
+from cloudkitty import schedule, timeframe
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -109,3 +109,34 @@ def test_batches_are_bounded_and_smaller_after_failures(failures, expected):
     many = [Scope('a', BEHIND, failure_count=failures)] * 10
 
     assert batches(*many, scopes_max=4, periods_max=4) == expected
+
+
+@pytest.mark.parametrize('wanted, expected', [
+    (NOON - 3 * HOUR, NOON - 3 * HOUR),
+    (NOON - HOUR + timedelta(minutes=59), NOON - HOUR),
+    (NOON, NOON),
+    (NOON + 2 * HOUR + timedelta(seconds=1), NOON + 2 * HOUR),
+])
+def test_a_reset_keeps_the_edges_of_the_periods(wanted, expected):
+    assert schedule.reset_mark(NOON, wanted, 3600) == expected
+
+
+@pytest.mark.parametrize('first, end, current, limit, expected', [
+    (-5, -2, None, 9, [-5, -4, -3]),
+    (-5, -2, None, 2, [-5, -4]),
+    (-5, -2, -4, 9, [-3]),
+    (-5, -2, -3, 9, []),
+    (-2, 3, None, 9, [-2, -1, 0]),
+    (1, 3, None, 9, []),
+    # Windows count from the epoch, periods from the first one of the scope.
+    (-2.5, -0.5, None, 9, [-2, -1]),
+    (-1.75, -1.25, None, 9, []),
+])
+def test_the_next_periods_of_a_task(first, end, current, limit, expected):
+    """Those that begin in its window, and not after the last one of the scope."""
+    window = timeframe.Period(NOON + first * HOUR, NOON + end * HOUR)
+
+    found = schedule.task_periods(window, None if current is None else NOON + current * HOUR, NOON,
+                                  length_s=3600, limit=limit)
+
+    assert found == [(NOON + n * HOUR, NOON + (n + 1) * HOUR) for n in expected]

@@ -9,7 +9,7 @@ from alembic import op
 from cloudkitty.db import types
 
 revision = '0005'
-down_revision = '0003'
+down_revision = '0004'
 
 OPTIONS = {'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4', 'mariadb_engine': 'InnoDB',
            'mariadb_charset': 'utf8mb4', 'if_not_exists': True}

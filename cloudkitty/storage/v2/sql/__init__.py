@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from oslo_config import cfg
+from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
 from cloudkitty.dataframe import DataFrame
-from cloudkitty.db import migration, scopes
-from cloudkitty.storage import v2
+from cloudkitty.db import migration, reprocess, scopes
+from cloudkitty.storage import orders, v2
 from cloudkitty.storage.v2.sql import query
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
@@ -32,13 +33,28 @@ class SQLStorage(v2.BaseStorage):
             cells = [Cell(scope_id, RATED, frame) for frame in dataframes]
         else:
             cells = list(self._by_scope(dataframes))
+        numbers = self._number(cells)
 
         def change(connection):
             writer = Writer(connection, self.catalogue)
+            # First of all, so that what is read afterwards is what whoever held it before left.
+            writer.lock(numbers)
             writer.store(cells if scope_id is not None else writer.merged(cells))
             return writer
 
-        self._remember(self.database.write(change))
+        try:
+            self._remember(self.database.write(change))
+        except db_exception.DBDataError as exc:
+            raise errors.InvalidInput(
+                reason='A number, or a sum with what is stored already, is too large') from exc
+
+    def _number(self, cells):
+        """Return the numbers of the owners of *cells*."""
+        owners = {cell.owner for cell in cells}
+        numbers = self.database.write(
+            lambda connection: self.catalogue.scope_numbers(connection, owners))
+        self.catalogue.remember(numbers, {})
+        return numbers.values()
 
     def _by_scope(self, dataframes) -> Iterator[Cell]:
         """Yield a cell for every scope that the points of each frame name."""
@@ -69,6 +85,48 @@ class SQLStorage(v2.BaseStorage):
         writer, moved = self.database.write(change)
         self._remember(writer)
         return moved
+
+    def reset(self, reset):
+        def change(connection):
+            mark = orders.take_order(connection, reset, self.conf.collect.period)
+            if mark is None:
+                return False
+            owners = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
+            Writer(connection, self.catalogue).remove(owners, mark + orders.NEXT, None,
+                                                      origin=RATED)
+            scopes.advance(connection, {reset.state_id: mark})
+            return True
+
+        return self.database.write(change)
+
+    def replace(self, replacements):
+        def change(connection):
+            late = orders.find_late(connection, replacements)
+            valid = [one for one in replacements if one not in late]
+            writer = Writer(connection, self.catalogue)
+            kept = self._count_kept(connection, valid)
+            writer.store([Cell(one.batch.scope_id, RATED, frame)
+                          for one in valid for frame in one.batch.frames])
+            reprocess.advance(connection, {one.task_id: one.new_current for one in valid}, kept)
+            return writer, late
+
+        writer, late = self.database.write(change)
+        self._remember(writer)
+        return late
+
+    def _count_kept(self, connection, replacements):
+        """Return how many stored periods each of *replacements* does not touch, by task."""
+        numbers = self.catalogue.find_scopes(connection, {one.batch.scope_id
+                                                          for one in replacements})
+        stored = Writer(connection, self.catalogue).rated_begins(
+            numbers.values(), min((one.batch.mark for one in replacements), default=None),
+            max((one.batch.new_mark for one in replacements), default=None))
+        kept = {}
+        for task_id, _, _, batch in replacements:
+            begins = {begin for begin in stored.get(numbers.get(batch.scope_id), ())
+                      if batch.mark < begin <= batch.new_mark}
+            kept[task_id] = len(begins - {frame.start for frame in batch.frames})
+        return kept
 
     def _remember(self, writer):
         self.catalogue.remember(writer.scopes, writer.series)

@@ -50,7 +50,7 @@ class Catalogue:
         if missing:
             upsert.insert_missing(connection, models.rated_scopes, [
                 {'scope_key': self.scope_key, 'identifier': identifier} for identifier in missing])
-            found.update(self._read_scopes(connection, missing))
+            found.update(self._read_scopes(connection, missing, is_new=True))
         return found
 
     def find_scopes(self, connection: sa.Connection, identifiers: Iterable[str]) -> dict[str, int]:
@@ -60,13 +60,14 @@ class Catalogue:
         found.update(self._read_scopes(connection, sorted(wanted - found.keys())))
         return found
 
-    def _read_scopes(self, connection, identifiers):
+    def _read_scopes(self, connection, identifiers, is_new=False):
         table = models.rated_scopes
         found = {}
         for chunk in chunks(identifiers):
-            rows = connection.execute(
+            rows = connection.execute(_latest(
                 sa.select(table.c.identifier, table.c.id)
-                .where(table.c.scope_key == self.scope_key, table.c.identifier.in_(chunk)))
+                .where(table.c.scope_key == self.scope_key, table.c.identifier.in_(chunk)),
+                is_new))
             found.update((row.identifier, row.id) for row in rows)
         return found
 
@@ -92,19 +93,19 @@ class Catalogue:
             upsert.insert_missing(connection, models.rated_series, [
                 _series_row(entry, digest)
                 for entry, digest in sorted(missing.items(), key=lambda item: item[1])])
-            ids.update(self._read_series(connection, sorted(missing.values())))
+            ids.update(self._read_series(connection, sorted(missing.values()), is_new=True))
             upsert.insert_missing(connection, models.rated_attributes, [
                 row for entry, digest in missing.items()
                 for row in _attribute_rows(ids[digest], entry)])
         return {entry: ids[digest] for entry, digest in digests.items()}
 
     @staticmethod
-    def _read_series(connection, digests):
+    def _read_series(connection, digests, is_new=False):
         table = models.rated_series
         found = {}
         for chunk in chunks(digests):
-            rows = connection.execute(
-                sa.select(table.c.digest, table.c.id).where(table.c.digest.in_(chunk)))
+            rows = connection.execute(_latest(
+                sa.select(table.c.digest, table.c.id).where(table.c.digest.in_(chunk)), is_new))
             found.update((bytes(row.digest), row.id) for row in rows)
         return found
 
@@ -156,6 +157,14 @@ def chunks(items: list) -> Iterable[list]:
     """Yield *items* in lists short enough for one statement."""
     for start in range(0, len(items), IDS_PER_STATEMENT):
         yield items[start:start + IDS_PER_STATEMENT]
+
+
+def _latest(statement, is_new):
+    """Return *statement*; if its rows may be new, as one that sees what others made meanwhile.
+
+    MariaDB shows the rows of the transaction's begin to a statement that locks nothing.
+    """
+    return statement.with_for_update(read=True, key_share=True) if is_new else statement
 
 
 def _digest(scope_key, entry):

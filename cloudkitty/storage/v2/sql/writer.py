@@ -63,6 +63,15 @@ class Writer:
         self.scopes: dict[str, int] = {}
         self.series: dict[catalogues.Entry, int] = {}
 
+    def lock(self, owners: Iterable[int]) -> None:
+        """Let nobody else push frames of *owners* until the transaction ends."""
+        table = models.rated_scopes
+        for chunk in catalogues.chunks(sorted(owners)):
+            # Rows that refer to these may still be inserted meanwhile.
+            self.connection.execute(
+                sa.select(table.c.id).where(table.c.id.in_(chunk)).order_by(table.c.id)
+                .with_for_update(key_share=True)).all()
+
     def store(self, cells: Sequence[Cell]) -> None:
         """Make each cell's (scope, period, origin) hold its points and nothing else."""
         self.scopes.update(
@@ -87,8 +96,11 @@ class Writer:
             self._roll_up(days)
 
     def remove(self, owners: Iterable[int] | None, begin: datetime | None,
-               end: datetime | None) -> None:
-        """Remove the frames of *owners* (None: of all) that begin in [begin, end)."""
+               end: datetime | None, *, origin: int | None = None) -> None:
+        """Remove the frames of *owners* (None: of all) that begin in [begin, end).
+
+        :param origin: only those; None: all.
+        """
         table = models.rated_frames
         chosen = [sa.true()]
         if owners is not None:
@@ -97,6 +109,8 @@ class Writer:
             chosen.append(table.c.begin >= timeframe.to_naive(begin))
         if end is not None:
             chosen.append(table.c.begin < timeframe.to_naive(end))
+        if origin is not None:
+            chosen.append(table.c.origin == origin)
         with decimal.localcontext(SUM_CONTEXT):
             days = _Days()
             found = self.connection.execute(
@@ -105,6 +119,21 @@ class Writer:
                 days.add(row.begin, block.decode(row.block), sign=-1)
             self.connection.execute(sa.delete(table).where(*chosen))
             self._roll_up(days)
+
+    def rated_begins(self, owners: Iterable[int], after: datetime | None,
+                     last: datetime | None) -> dict[int, set[datetime]]:
+        """Return the begins of the rated frames in (after, last], aware UTC, by owner."""
+        table = models.rated_frames
+        found = {}
+        for chunk in catalogues.chunks(sorted(owners)):
+            rows = self.connection.execute(
+                sa.select(table.c.scope_id, table.c.begin).where(
+                    table.c.scope_id.in_(chunk), table.c.origin == RATED,
+                    table.c.begin > timeframe.to_naive(after),
+                    table.c.begin <= timeframe.to_naive(last)))
+            for owner, begin in rows:
+                found.setdefault(owner, set()).add(timeframe.from_naive(begin))
+        return found
 
     def merged(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return *cells* with the points stored there that they do not name themselves."""

@@ -1,0 +1,199 @@
+"""Orders to rate periods again: table storage_scope_reprocessing_schedule.
+
+A task is over when its *current* time has reached its end; until then that is the begin of the last
+period that is done. Rows stay for ever.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty import errors, timeframe
+from cloudkitty.db import models, scopes
+
+_TASKS = models.tasks
+_SCOPES = models.scopes
+_CURRENT = _TASKS.c.current_reprocess_time
+_NO_FAILURE = {'failure_count': None, 'failure_reason': None, 'failed_at': None, 'retry_at': None}
+# Names in the text of an error.
+NAMES_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One row: the periods of a scope that begin in [start, end), aware UTC.
+
+    :ivar current: begin of the last period done, *end* when all are; None before the first.
+    :ivar kept_periods: how many of them kept their data, for the source has none any more.
+    """
+
+    id: int
+    scope_id: str
+    start: datetime
+    end: datetime
+    current: datetime | None
+    reason: str
+    kept_periods: int
+    failure_count: int | None = None
+    failure_reason: str | None = None
+
+
+class Ready(NamedTuple):
+    """The work there is.
+
+    :ivar tasks: those that can go on, each with its scope.
+    :ivar next_retry_at: when the first of those held back is tried again.
+    """
+
+    tasks: list[tuple[Task, scopes.Scope]]
+    next_retry_at: datetime | None
+
+
+def create(connection: sa.Connection, scope_ids: Collection[str] | None, *,
+           window: timeframe.Period, reason: str) -> None:
+    """Order to rate the periods of active scopes that begin in *window* again.
+
+    :param scope_ids: None: all active scopes.
+    :raises NotFound: all are wanted, and there are none.
+    :raises InvalidInput: a scope is unknown or not active, is not rated up to the end of *window*,
+        or is to be rated again there already.
+    """
+    _, found = scopes.list_scopes(connection, scope_id=scope_ids, active=[True])
+    known = {scope.scope_id: scope.id for scope in found}
+    if scope_ids is None and not known:
+        raise errors.NotFound(reason='No scope is active.')
+    _refuse(set(scope_ids or ()) - known.keys(), 'unknown or not active')
+    # Nobody orders anything else for these scopes, or sets them back, meanwhile.
+    marks = scopes.lock_marks(connection, [scope.id for scope in found])
+    # The end is not before the start.
+    _refuse({scope.scope_id for scope in found if marks[scope.id] < window.end},
+            f'not rated up to {timeframe.render(window.end)} yet')
+    _refuse(_overlapping(connection, known, window), 'to be rated again in this time already')
+    rows = [_row(scope_id, window, reason) for scope_id in sorted(known)]
+    for chunk in scopes.chunks(rows):
+        connection.execute(sa.insert(_TASKS), chunk)
+
+
+def _refuse(names, what):
+    if names:
+        shown = ', '.join(sorted(names)[:NAMES_MAX])
+        raise errors.InvalidInput(reason=f'{len(names)} scopes are {what}: {shown:.500}')
+
+
+def _overlapping(connection, known, window):
+    start, end = timeframe.to_naive(window.begin), timeframe.to_naive(window.end)
+    return {scope_id for chunk in scopes.chunks(sorted(known))
+            for (scope_id,) in connection.execute(
+                sa.select(_TASKS.c.identifier).where(
+                    _TASKS.c.identifier.in_(chunk), _is_unfinished(),
+                    _TASKS.c.start_reprocess_time < end, _TASKS.c.end_reprocess_time > start))}
+
+
+def _row(scope_id, window, reason):
+    begin, end = timeframe.to_naive(window.begin), timeframe.to_naive(window.end)
+    # Nothing begins in an empty window: such a task is over at once.
+    return {'identifier': scope_id, 'start_reprocess_time': begin, 'end_reprocess_time': end,
+            'current_reprocess_time': end if begin == end else None, 'reason': reason,
+            'kept_periods': 0}
+
+
+def _is_unfinished():
+    return sa.or_(_CURRENT.is_(None), _CURRENT < _TASKS.c.end_reprocess_time)
+
+
+def list_tasks(connection: sa.Connection, *, scope_ids: Collection[str] | None = None,
+               is_ascending: bool = False, offset: int = 0,
+               limit: int | None = None) -> tuple[int, list[Task]]:
+    """Return how many tasks match and those from *offset* on, ordered by creation.
+
+    :param scope_ids: None or none: all.
+    """
+    found = sa.select(_TASKS)
+    if scope_ids:
+        found = found.where(_TASKS.c.identifier.in_(scope_ids))
+    total = connection.execute(
+        sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
+    order = _TASKS.c.id.asc() if is_ascending else _TASKS.c.id.desc()
+    page = found.order_by(order).offset(offset).limit(limit)
+    return total, [_task(row) for row in connection.execute(page)]
+
+
+def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: datetime,
+               limit: int) -> Ready:
+    """Return tasks for scopes of *identity* that can go on, at most *limit*, and those held back.
+
+    Those that waited longest since touch() come first.
+    """
+    moment, mark = timeframe.to_naive(now), _SCOPES.c.last_processed_timestamp
+    joined = sa.and_(_TASKS.c.identifier == _SCOPES.c.identifier, *scopes.belongs(identity))
+    # A scope that was set back has to come that far again first.
+    is_rated = sa.or_(mark > _CURRENT,
+                      sa.and_(_CURRENT.is_(None), mark >= _TASKS.c.start_reprocess_time))
+    rows = connection.execute(
+        sa.select(_TASKS, _SCOPES.c.id.label('state_id')).join_from(_TASKS, _SCOPES, joined)
+        .where(_is_unfinished(), is_rated,
+               sa.or_(_TASKS.c.retry_at.is_(None), _TASKS.c.retry_at <= moment))
+        # Databases disagree on where null comes.
+        .order_by(_TASKS.c.tried_at.is_not(None), _TASKS.c.tried_at, _TASKS.c.id)
+        .limit(limit)).all()
+    owners = {scope.id: scope
+              for scope in scopes.get_scopes(connection, [row.state_id for row in rows])}
+    next_retry_at = connection.execute(
+        sa.select(sa.func.min(_TASKS.c.retry_at)).join_from(_TASKS, _SCOPES, joined)
+        .where(_is_unfinished(), _TASKS.c.retry_at > moment)).scalar()
+    return Ready([(_task(row), owners[row.state_id]) for row in rows if row.state_id in owners],
+                 timeframe.from_naive(next_retry_at))
+
+
+def touch(connection: sa.Connection, task_ids: Iterable[int], *, now: datetime) -> None:
+    """Record that tasks are worked on: all others come before them now."""
+    for chunk in scopes.chunks(sorted(task_ids)):
+        connection.execute(sa.update(_TASKS).where(_TASKS.c.id.in_(chunk)).values(
+            tried_at=timeframe.to_naive(now)))
+
+
+def lock_tasks(connection: sa.Connection, task_ids: Iterable[int]) -> dict[int, datetime | None]:
+    """Return how far these tasks are; nobody else can move them until the transaction ends."""
+    return {key: timeframe.from_naive(current) for chunk in scopes.chunks(sorted(task_ids))
+            for key, current in connection.execute(
+                sa.select(_TASKS.c.id, _CURRENT).where(_TASKS.c.id.in_(chunk))
+                .order_by(_TASKS.c.id).with_for_update())}
+
+
+def advance(connection: sa.Connection, currents: Mapping[int, datetime],
+            kept: Mapping[int, int]) -> None:
+    """Record how far tasks are, and forget what held them back; call lock_tasks() before.
+
+    :param currents: aware UTC, by primary key.
+    :param kept: numbers of further periods that kept their data, by primary key.
+    """
+    alike: dict[tuple, list[int]] = {}
+    for key, current in currents.items():
+        alike.setdefault((current, kept.get(key, 0)), []).append(key)
+    for (current, count), keys in alike.items():
+        for chunk in scopes.chunks(sorted(keys)):
+            connection.execute(sa.update(_TASKS).where(_TASKS.c.id.in_(chunk)).values(
+                current_reprocess_time=timeframe.to_naive(current),
+                kept_periods=_TASKS.c.kept_periods + count, **_NO_FAILURE))
+
+
+def record_failure(connection: sa.Connection, task_ids: Collection[int], reason: str, *,
+                   now: datetime, retry_at: datetime) -> None:
+    """Hold tasks back until *retry_at*, and keep why."""
+    for chunk in scopes.chunks(sorted(task_ids)):
+        connection.execute(sa.update(_TASKS).where(_TASKS.c.id.in_(chunk)).values(
+            failure_count=sa.func.coalesce(_TASKS.c.failure_count, 0) + 1, failure_reason=reason,
+            failed_at=timeframe.to_naive(now), retry_at=timeframe.to_naive(retry_at)))
+
+
+def _task(row):
+    return Task(
+        id=row.id, scope_id=row.identifier,
+        start=timeframe.from_naive(row.start_reprocess_time),
+        end=timeframe.from_naive(row.end_reprocess_time),
+        current=timeframe.from_naive(row.current_reprocess_time), reason=row.reason,
+        kept_periods=row.kept_periods, failure_count=row.failure_count,
+        failure_reason=row.failure_reason)

@@ -1,0 +1,73 @@
+"""Changes that operators make to scopes: new ones, other identities, on and off."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exception
+
+from cloudkitty import errors, timeframe
+from cloudkitty.db import Database, models, scopes
+
+_SCOPES = models.scopes
+
+
+def create(database: Database, scope_id: str, identity: scopes.Identity, *, mark: datetime,
+           active: bool, now: datetime) -> scopes.Scope:
+    """Return a new scope.
+
+    :param mark: begin of the last period that counts as rated, aware UTC.
+    :raises Conflict: an active scope has this id, or any has this id and identity.
+    """
+    def change(connection):
+        _, known = scopes.list_scopes(connection, scope_id=[scope_id])
+        for scope in known:
+            if scope.active or _identity(scope) == identity:
+                raise errors.Conflict(reason=f'Scope {scope_id} exists already.')
+        (key,) = connection.execute(sa.insert(_SCOPES).values(
+            **identity._asdict(), identifier=scope_id, active=active,
+            last_processed_timestamp=timeframe.to_naive(mark),
+            scope_activation_toggle_date=timeframe.to_naive(now))).inserted_primary_key
+        return scopes.get_scopes(connection, [key])[0]
+
+    return _write(database, change, scope_id)
+
+
+def update(database: Database, scope_id: str, *, now: datetime, active: bool | None = None,
+           **identity: str | None) -> scopes.Scope:
+    """Return the scope that has this id, changed; None leaves a value as it is.
+
+    :param identity: new parts of its identity, see scopes.Identity.
+    :raises NotFound: no scope has this id.
+    :raises Conflict: several have it, or another one has the new identity.
+    """
+    def change(connection):
+        _, known = scopes.list_scopes(connection, scope_id=[scope_id])
+        if not known:
+            raise errors.NotFound(reason=f'No scope is named {scope_id}.')
+        if len(known) > 1:
+            raise errors.Conflict(reason=f'{len(known)} scopes are named {scope_id}.')
+        values = {name: value for name, value in identity.items() if value is not None}
+        if active is not None and active != known[0].active:
+            values |= {'active': active,
+                       'scope_activation_toggle_date': timeframe.to_naive(now)}
+        if values:
+            connection.execute(
+                sa.update(_SCOPES).where(_SCOPES.c.id == known[0].id).values(**values))
+        return scopes.get_scopes(connection, [known[0].id])[0]
+
+    return _write(database, change, scope_id)
+
+
+def _write(database: Database, change: Callable[[sa.Connection], Any], scope_id: str) -> Any:
+    try:
+        return database.write(change)
+    except db_exception.DBDuplicateEntry as exc:
+        raise errors.Conflict(
+            reason=f'Scope {scope_id} with this scope key, fetcher and collector exists already.'
+        ) from exc
+
+
+def _identity(scope):
+    return (scope.scope_key, scope.fetcher, scope.collector)

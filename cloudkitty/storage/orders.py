@@ -1,0 +1,76 @@
+"""Resets and rating again, for stores outside the SQL database: data first, progress second."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudkitty import schedule
+from cloudkitty.db import reprocess, resets, scopes
+
+# Periods begin at whole seconds.
+NEXT = timedelta(seconds=1)
+
+
+def reset(store: Any, order: resets.Reset) -> bool:
+    """Do what BaseStorage.reset says."""
+    scope_key, length_s = store.conf.collect.scope_key, store.conf.collect.period
+    with store.database.reader() as connection:
+        found = scopes.get_scopes(connection, [order.state_id])
+    for scope in found:
+        mark = schedule.reset_mark(scope.mark, order.mark, length_s)
+        store.delete(begin=mark + NEXT, filters={scope_key: order.scope_id})
+
+    def change(connection):
+        mark = take_order(connection, order, length_s)
+        if mark is not None:
+            scopes.advance(connection, {order.state_id: mark})
+        return mark is not None
+
+    return store.database.write(change)
+
+
+def take_order(connection: sa.Connection, order: resets.Reset, length_s: int) -> datetime | None:
+    """Lock the scope and take the order away; return its new mark, None when there is no order."""
+    marks = scopes.lock_marks(connection, [order.state_id])
+    if not resets.finish(connection, order):
+        return None
+    return schedule.reset_mark(marks[order.state_id], order.mark, length_s)
+
+
+def replace(store: Any, replacements: Sequence) -> list:
+    """Do what BaseStorage.replace says."""
+    late = store.database.write(lambda connection: find_late(connection, replacements))
+    valid = [one for one in replacements if one not in late]
+    kept = {one.task_id: _replace(store, one.batch) for one in valid}
+
+    def change(connection):
+        missed = find_late(connection, valid)
+        reprocess.advance(connection, {one.task_id: one.new_current for one in valid
+                                       if one not in missed}, kept)
+        return missed
+
+    return late + store.database.write(change)
+
+
+def _replace(store, batch):
+    """Store frames; return how many other periods keep what is stored."""
+    owner = {store.conf.collect.scope_key: batch.scope_id}
+    stored = store.retrieve(batch.mark + NEXT, batch.new_mark + NEXT, owner,
+                            paginate=False)['dataframes']
+    store.push([frame for frame in batch.frames if frame.usage], batch.scope_id)
+    for frame in batch.frames:
+        if not frame.usage:
+            store.delete(frame.start, frame.end, owner)
+    return len({frame.start for frame in stored} - {frame.start for frame in batch.frames})
+
+
+def find_late(connection: sa.Connection, replacements: Sequence) -> list:
+    """Lock scopes and tasks; return those of *replacements* that are not valid (any more)."""
+    marks = scopes.lock_marks(connection, {one.batch.state_id for one in replacements})
+    currents = reprocess.lock_tasks(connection, {one.task_id for one in replacements})
+    return [one for one in replacements
+            if one.task_id not in currents or currents[one.task_id] != one.current
+            or one.batch.state_id not in marks
+            or marks[one.batch.state_id] < one.batch.new_mark]
