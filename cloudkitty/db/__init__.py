@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import exception as db_exception
-from oslo_db.sqlalchemy import engines
+from oslo_db.sqlalchemy import engines, exc_filters
 from sqlalchemy import exc as sa_exc
 
 from cloudkitty import errors
@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS_MAX = 6
 SQLITE_BUSY_TIMEOUT_MS = 30000
-WRITES = 'writes'                    # mark of a SQLite connection whose transaction will write
+WRITES = 'writes'                    # mark of a connection whose next transaction will write
 
 
 class Database:
@@ -30,19 +30,12 @@ class Database:
 
     def __init__(self, conf: cfg.ConfigOpts):
         self.url = conf.database.connection
-        options = conf.database
         try:
-            self.engine = engines.create_engine(
-                _with_charset(self.url), sqlite_fk=True, mysql_sql_mode=options.mysql_sql_mode,
-                connection_recycle_time=options.connection_recycle_time,
-                max_pool_size=options.max_pool_size, max_overflow=options.max_overflow,
-                pool_timeout=options.pool_timeout, max_retries=0)
+            self.engine = _create_engine(self.url, conf.database)
         except (sa_exc.ArgumentError, sa_exc.NoSuchModuleError, ImportError) as exc:
             raise errors.DatabaseUnavailable(
                 reason=f'{exc}; allowed: sqlite:///PATH, postgresql+psycopg2://..., '
                        'mysql+pymysql://...') from exc
-        if self.engine.dialect.name == 'sqlite':
-            _prepare_sqlite(self.engine)
 
     @property
     def safe_url(self) -> str:
@@ -71,8 +64,7 @@ class Database:
     def writer(self) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction that writes; an error rolls it back."""
         with self.engine.connect() as connection:
-            if connection.dialect.name == 'sqlite':
-                connection.info['in_transaction'] = WRITES
+            connection.info[WRITES] = True
             with connection.begin():
                 yield connection
 
@@ -95,19 +87,39 @@ class Database:
                 time.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
 
 
+def _create_engine(url, options):
+    backend = sa.make_url(url).get_backend_name()
+    if backend == 'sqlite':
+        return _create_sqlite_engine(url)
+    if backend in ('mysql', 'mariadb'):
+        url = _with_charset(url)
+    return engines.create_engine(
+        url, mysql_sql_mode=options.mysql_sql_mode, thread_checkin=False, max_retries=0,
+        connection_recycle_time=options.connection_recycle_time,
+        max_pool_size=options.max_pool_size, max_overflow=options.max_overflow,
+        pool_timeout=options.pool_timeout)
+
+
 def _with_charset(url):
     """Return *url* so that all characters reach MariaDB; oslo.db asks for those of 3 bytes."""
     parsed = sa.make_url(url)
-    if parsed.get_backend_name() not in ('mysql', 'mariadb') or 'charset' in parsed.query:
+    if 'charset' in parsed.query:
         return url
     return parsed.update_query_dict({'charset': 'utf8mb4'}).render_as_string(hide_password=False)
 
 
-def _prepare_sqlite(engine):
+def _create_sqlite_engine(url):
+    """Return an engine that keeps connections open; oslo.db's opens one for each transaction."""
+    engine = sa.create_engine(url)
+    exc_filters.register_engine(engine)
+
     @sa.event.listens_for(engine, 'connect')
     def _connect(connection, record):
+        # The driver would begin transactions where it thinks fit.
+        connection.isolation_level = None
         connection.create_function('exact_add', 2, types.sqlite_add, deterministic=True)
         connection.create_aggregate('exact_sum', 1, types.SQLiteSum)
+        connection.execute('PRAGMA foreign_keys = ON')
         connection.execute(f'PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}')
         connection.execute('PRAGMA journal_mode = WAL')
         # In WAL mode NORMAL survives a dying process; only a dying host can lose the last
@@ -115,12 +127,13 @@ def _prepare_sqlite(engine):
         connection.execute('PRAGMA synchronous = NORMAL')
 
     # A reader that becomes a writer fails at once when somebody else wrote meanwhile: writers queue
-    # at the start. oslo.db's listener begins a plain transaction unless one is marked, and takes
-    # the mark away at the end.
+    # at the start.
     @sa.event.listens_for(engine, 'begin')
     def _begin(connection):
-        if connection.info.get('in_transaction') is WRITES:
-            connection.exec_driver_sql('BEGIN IMMEDIATE')
+        is_writer = connection.info.pop(WRITES, False)
+        connection.exec_driver_sql('BEGIN IMMEDIATE' if is_writer else 'BEGIN')
+
+    return engine
 
 
 def _first_line(exc):

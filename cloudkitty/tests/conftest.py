@@ -59,7 +59,10 @@ def sqlite_template(tmp_path_factory):
     path = tmp_path_factory.mktemp('template') / 'cloudkitty.sqlite'
     configured = configuration.load([], files=[], conf=cfg.ConfigOpts())
     configured.set_override('connection', f'sqlite:///{path}', 'database')
-    migration.upgrade(db.Database(configured))
+    database = db.Database(configured)
+    migration.upgrade(database)
+    # With its connections closed, all is in the one file.
+    database.engine.dispose()
     return path
 
 

@@ -52,7 +52,8 @@ def choose(connection: sa.Connection, window: query.Window, scope_key: str) -> C
         if name == scope_key:
             conditions.append(SERIES.c.scope_id.in_(rollups.scope_numbers(name, values)))
         elif name not in timeframe.CALENDAR_KEYS:
-            conditions.append(rollups.attribute_condition(SERIES.c.id, name, values))
+            conditions.append(rollups.attribute_condition(SERIES.c.id, name, values,
+                                                          '' in values))
     if not conditions:
         return Choice(None, None)
     if set(window.filters) <= {scope_key} and window.metrics is None:

@@ -70,7 +70,7 @@ class Reader:
         sums = _Sums()
         if edges.body:
             for row in self.connection.execute(
-                    rollups.sums(question, edges.body)).mappings():
+                    *rollups.sums(question, edges.body)).mappings():
                 key = tuple(row[f'g{n}'] for n in range(len(groups)))
                 sums.add(key, row['qty'], row['price'], row['points'])
         for part in edges.parts:
@@ -85,17 +85,17 @@ class Reader:
         return self.connection.execute(rollups.has_own_calendar()).first() is not None
 
     def _from_rollups(self, question, span, fields, wanted):
-        statement = rollups.sums(question, span)
+        statement, values = rollups.sums(question, span)
         found = self.connection.execute(
-            statement.offset(wanted.offset).limit(wanted.limit)).mappings().all()
+            statement.offset(wanted.offset).limit(wanted.limit), values).mappings().all()
         window, groups = question.window, question.groups
         rows = [_row(window, groups, tuple(row[f'g{n}'] for n in range(len(groups))),
                      _outputs(fields, row['qty'], row['price'], row['points'])) for row in found]
         total = wanted.offset + len(rows)
         if (not rows and wanted.offset) or (wanted.limit is not None and len(rows) == wanted.limit):
             total = self.connection.execute(
-                sa.select(sa.func.count()).select_from(statement.order_by(None).subquery())
-            ).scalar()
+                sa.select(sa.func.count()).select_from(statement.order_by(None).subquery()),
+                values).scalar()
         return {'total': total, 'results': rows}
 
     def _from_points(self, window, groups, fields, wanted):

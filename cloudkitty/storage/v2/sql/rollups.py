@@ -1,6 +1,6 @@
 """Sums of whole days, from the roll-ups, grouped and filtered in the database."""
 
-from collections.abc import Mapping
+import functools
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -37,24 +37,88 @@ class Question(NamedTuple):
     own_calendar: bool
 
 
-def sums(question: Question, span: Span) -> sa.Select:
-    """Return the statement whose rows are qty, price, points and g0, g1, … for each group."""
-    names = (*question.groups, *question.window.filters)
-    by_series = any(_needs_series(name, question) for name in names)
-    needs_days = any(name in ('day_of_the_year', 'week_of_the_year') for name in names)
-    source = _days(span) if by_series else _totals(span, months=not needs_days)
-    joined, columns = _join(source, question, by_series)
-    conditions = [*_conditions(source, question, by_series)]
-    keys = [columns[name].label(f'g{n}') for n, name in enumerate(question.groups)]
+class _Piece(NamedTuple):
+    """Part of a question's days: which table has its sums, and under which name its bounds go."""
+
+    table: str
+    name: str
+
+
+class _Shape(NamedTuple):
+    """A question without its values: questions of one shape share a statement.
+
+    :ivar filters: (name, whether a series without the attribute fulfils it).
+    """
+
+    groups: tuple[str, ...]
+    filters: tuple[tuple[str, bool], ...]
+    has_metrics: bool
+    scope_key: str
+    own_calendar: bool
+    pieces: tuple[_Piece, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.groups, *(name for name, _ in self.filters))
+
+    @property
+    def by_series(self) -> bool:
+        return self.pieces[0].table == DAYS
+
+
+DAYS, TOTALS, MONTHS = 'rated_days', 'rated_totals', 'rated_months'
+
+
+def sums(question: Question, span: Span) -> tuple[sa.Select, dict]:
+    """Return a statement and its values; its rows are qty, price, points and g0, g1, … for groups.
+
+    Building a statement takes longer than running it, so it is kept for others of its shape.
+    """
+    window = question.window
+    pieces = _pieces(question, span)
+    values = {}
+    for piece, part in pieces.items():
+        values[f'{piece.name}_first'], values[f'{piece.name}_end'] = part
+    if window.metrics is not None:
+        values['metrics'] = window.metrics
+    for number, allowed in enumerate(window.filters.values()):
+        values[f'filter_{number}'] = allowed
+    shape = _Shape(question.groups,
+                   tuple((name, '' in allowed) for name, allowed in window.filters.items()),
+                   window.metrics is not None, question.scope_key, question.own_calendar,
+                   tuple(pieces))
+    return _statement(shape), values
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(shape):
+    source = _source(shape)
+    joined, columns = _join(source, shape)
+    keys = [columns[name].label(f'g{n}') for n, name in enumerate(shape.groups)]
     points = sa.func.sum(source.c.points)
     return (sa.select(types.exact_sum(source.c.qty).label('qty'),
                       types.exact_sum(source.c.price).label('price'),
                       # sum() of a BIGINT is a decimal on PostgreSQL and MariaDB.
                       sa.cast(points, sa.BigInteger).label('points'), *keys)
-            .select_from(joined).where(*conditions)
-            .group_by(*(columns[name] for name in question.groups))
+            .select_from(joined).where(*_conditions(source, shape))
+            .group_by(*(columns[name] for name in shape.groups))
             .having(points > 0)
-            .order_by(*(columns[name] for name in question.groups)))
+            .order_by(*(columns[name] for name in shape.groups)))
+
+
+def _pieces(question, span) -> dict[_Piece, Span]:
+    """Return which tables to ask for which days."""
+    names = (*question.groups, *question.window.filters)
+    if any(_needs_series(name, question) for name in names):
+        return {_Piece(DAYS, 'days'): span}
+    needs_days = any(name in ('day_of_the_year', 'week_of_the_year') for name in names)
+    middle = None if needs_days else _whole_months(span)
+    if middle is None:
+        return {_Piece(TOTALS, 'days'): span}
+    pieces = {_Piece(MONTHS, 'months'): middle,
+              _Piece(TOTALS, 'before'): Span(span.first, middle.first),
+              _Piece(TOTALS, 'after'): Span(middle.end, span.end)}
+    return {piece: part for piece, part in pieces.items() if part.first < part.end}
 
 
 def _needs_series(name, question):
@@ -63,32 +127,27 @@ def _needs_series(name, question):
     return name not in (query.TYPE, question.scope_key)
 
 
-def _days(span):
-    days = models.rated_days
-    return (sa.select(days.c.series_id, SERIES.c.scope_id, SERIES.c.metric, days.c.day,
-                      days.c.qty, days.c.price, days.c.points)
-            .join_from(days, SERIES, SERIES.c.id == days.c.series_id)
-            .where(days.c.day >= span.first, days.c.day < span.end).subquery('source'))
+def _source(shape):
+    """Return the rows of roll-ups that the question is about."""
+    if shape.by_series:
+        days = models.rated_days
+        rows = sa.select(days.c.series_id, SERIES.c.scope_id, SERIES.c.metric, days.c.day,
+                         days.c.qty, days.c.price, days.c.points).join_from(
+            days, SERIES, SERIES.c.id == days.c.series_id)
+        return rows.where(*_within(days, shape.pieces[0])).subquery('source')
+    slices = []
+    for piece in shape.pieces:
+        table = models.rated_months if piece.table == MONTHS else models.rated_totals
+        slices.append(sa.select(
+            table.c.scope_id, table.c.metric, table.c.day, table.c.qty, table.c.price,
+            table.c.points).where(*_within(table, piece)))
+    whole = slices[0] if len(slices) == 1 else sa.union_all(*slices)
+    return whole.subquery('source')
 
 
-def _totals(span, months):
-    """Return the rows of whole months and, around them, those of days."""
-    pieces = []
-    middle = _whole_months(span) if months else None
-    if middle is None:
-        return _slice(models.rated_totals, span).subquery('source')
-    pieces.append(_slice(models.rated_months, middle))
-    pieces += [_slice(models.rated_totals, side)
-               for side in (Span(span.first, middle.first), Span(middle.end, span.end))
-               if side.first < side.end]
-    if len(pieces) == 1:
-        return pieces[0].subquery('source')
-    return sa.union_all(*pieces).subquery('source')
-
-
-def _slice(table, span):
-    return sa.select(table.c.scope_id, table.c.metric, table.c.day, table.c.qty, table.c.price,
-                     table.c.points).where(table.c.day >= span.first, table.c.day < span.end)
+def _within(table, piece):
+    return (table.c.day >= sa.bindparam(f'{piece.name}_first', type_=sa.Date),
+            table.c.day < sa.bindparam(f'{piece.name}_end', type_=sa.Date))
 
 
 def _whole_months(span):
@@ -101,21 +160,20 @@ def _next_month(day):
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
-def _join(source, question, by_series):
+def _join(source, shape):
     """Return what to select from, and the expression of each group."""
     joined = source
     columns = {}
-    if question.scope_key in question.groups:
+    if shape.scope_key in shape.groups:
         joined = joined.join(SCOPES, SCOPES.c.id == source.c.scope_id)
-    if any(name in timeframe.CALENDAR_KEYS
-           for name in (*question.groups, *question.window.filters)):
+    if any(name in timeframe.CALENDAR_KEYS for name in shape.names):
         joined = joined.join(CALENDAR, CALENDAR.c.day == source.c.day)
-    for number, name in enumerate(question.groups):
+    for number, name in enumerate(shape.groups):
         if name == query.TYPE:
             columns[name] = source.c.metric
-        elif name == question.scope_key:
+        elif name == shape.scope_key:
             columns[name] = sa.case((SCOPES.c.scope_key == name, SCOPES.c.identifier), else_='')
-        elif name in timeframe.CALENDAR_KEYS and not by_series:
+        elif name in timeframe.CALENDAR_KEYS and not shape.by_series:
             columns[name] = CALENDAR.c[name]
         else:
             own = ATTRIBUTES.alias(f'a{number}')
@@ -129,20 +187,20 @@ def _otherwise(name):
     return CALENDAR.c[name] if name in timeframe.CALENDAR_KEYS else ''
 
 
-def _conditions(source, question, by_series):
-    window = question.window
-    if window.metrics is not None:
-        yield source.c.metric.in_(window.metrics)
-    for name, values in window.filters.items():
-        if name == question.scope_key:
+def _conditions(source, shape):
+    if shape.has_metrics:
+        yield source.c.metric.in_(sa.bindparam('metrics', expanding=True))
+    for number, (name, allows_missing) in enumerate(shape.filters):
+        values = sa.bindparam(f'filter_{number}', expanding=True)
+        if name == shape.scope_key:
             yield source.c.scope_id.in_(scope_numbers(name, values))
-        elif name in timeframe.CALENDAR_KEYS and not by_series:
+        elif name in timeframe.CALENDAR_KEYS and not shape.by_series:
             yield CALENDAR.c[name].in_(values)
         elif name in timeframe.CALENDAR_KEYS:
             yield sa.or_(_has(source.c.series_id, name, values),
                          sa.and_(CALENDAR.c[name].in_(values), ~_has(source.c.series_id, name)))
         else:
-            yield attribute_condition(source.c.series_id, name, values)
+            yield attribute_condition(source.c.series_id, name, values, allows_missing)
 
 
 def scope_numbers(scope_key: str, identifiers) -> sa.Select:
@@ -151,13 +209,16 @@ def scope_numbers(scope_key: str, identifiers) -> sa.Select:
                                         SCOPES.c.identifier.in_(identifiers))
 
 
-def attribute_condition(series_id: sa.ColumnElement, name: str, values) -> sa.ColumnElement:
+def attribute_condition(series_id: sa.ColumnElement, name: str, values,
+                        allows_missing: bool) -> sa.ColumnElement:
     """Return the condition that a series has one of *values* for *name*.
 
-    Attributes of groupby and of metadata count; a series without the attribute has ''.
+    Attributes of groupby and of metadata count.
+
+    :param allows_missing: whether a series without the attribute fulfils it, as '' does.
     """
     condition = _has(series_id, name, values)
-    return sa.or_(condition, ~_has(series_id, name)) if '' in values else condition
+    return sa.or_(condition, ~_has(series_id, name)) if allows_missing else condition
 
 
 def _has(series_id, name, values=None):
@@ -172,8 +233,3 @@ def has_own_calendar() -> sa.Select:
     """Return the statement that finds a series with calendar attributes of its own."""
     return sa.select(ATTRIBUTES.c.series_id).where(
         ATTRIBUTES.c.name.in_(timeframe.CALENDAR_KEYS)).limit(1)
-
-
-def to_row(question: Question, row: Mapping) -> dict:
-    """Return the group values of a row of sums() by name."""
-    return {name: row[f'g{n}'] for n, name in enumerate(question.groups)}
