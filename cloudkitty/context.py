@@ -1,6 +1,7 @@
 """Who calls: the identity of one request."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 from oslo_context import context
 
@@ -25,3 +26,17 @@ def from_environ(environ: Mapping, *, auth_strategy: str) -> RequestContext:
     is_trusted = auth_strategy == 'noauth'
     facts = {'is_admin': True} if is_trusted else {}
     return RequestContext.from_environ(environ, is_trusted=is_trusted, **facts)
+
+
+@contextlib.contextmanager
+def logged(request_id: str) -> Iterator[None]:
+    """Let every line that is logged meanwhile in this thread carry *request_id*.
+
+    A RequestContext made meanwhile takes over and adds the caller.
+    """
+    context.RequestContext(request_id=request_id)
+    try:
+        yield
+    finally:
+        # The library keeps the last one for ever: the thread's next request would carry it.
+        vars(context._request_store).pop('context', None)

@@ -19,6 +19,7 @@ MIDDLEWARE = (
     cors.CORS,
     http_proxy_to_wsgi.HTTPProxyToWSGI,
     request_id.RequestId,
+    middleware.LogContext,
     middleware.HealthMount,
     lambda application, conf: faults.Faults(application),
     middleware.AddressCheck,

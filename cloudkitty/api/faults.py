@@ -15,6 +15,7 @@ from cloudkitty import errors
 
 LOG = logging.getLogger(__name__)
 
+TEXT_LENGTH_MAX = 2000
 INTERNAL = 'Internal Server Error'
 TEXTS = {
     404: 'The requested URL was not found on the server.',
@@ -61,6 +62,9 @@ def describe(error: Exception) -> tuple[int, str]:
         status, text = 500, INTERNAL
     if not 400 <= status < 500:
         return 500, INTERNAL
+    if len(text) > TEXT_LENGTH_MAX:
+        # It repeats what was sent.
+        text = f'{text[:TEXT_LENGTH_MAX]}...'
     return status, text.encode('utf-8', 'backslashreplace').decode()
 
 

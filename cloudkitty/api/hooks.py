@@ -60,6 +60,9 @@ def parse_json(body: bytes):
         raise ValueError('too deep') from exc
     except errors.InvalidInput as exc:
         raise ValueError(str(exc)) from exc
+    except UnicodeDecodeError as exc:
+        # pecan would log a traceback of this one.
+        raise ValueError('not UTF-8') from exc
     # Only an escape can bring in what UTF-8 cannot carry.
     if '\0' in text or '\\u' in text:
         _check_texts(form)

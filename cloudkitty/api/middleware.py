@@ -9,13 +9,13 @@ from keystoneauth1 import exceptions as keystone_exceptions
 from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware_exceptions
 from oslo_config import cfg
-from oslo_middleware import healthcheck
+from oslo_middleware import healthcheck, request_id
 from oslo_middleware.healthcheck import opts as healthcheck_opts
 
-from cloudkitty import errors
+from cloudkitty import context, errors
 
 SERVICE_TYPE = 'rating'
-PUBLIC_PATHS = ('', '/v1', '/v2')
+PUBLIC_PATHS = ('', '/v1', '/v2', '/openapi.json')
 DISABLE_FILE = '/etc/cloudkitty/healthcheck_disable'
 HEALTH_OPTS = [*healthcheck_opts.HEALTHCHECK_OPTS, *healthcheck_opts.DISABLE_BY_FILE_OPTS]
 
@@ -42,6 +42,17 @@ class AddressCheck:
                for segment in request.path_info.split('/')):
             raise errors.NotFound(reason='The requested URL was not found on the server.')
         return self.application(environ, start_response)
+
+
+class LogContext:
+    """Every line logged for a request carries its id, whoever logs it."""
+
+    def __init__(self, application, conf: cfg.ConfigOpts):
+        self.application = application
+
+    def __call__(self, environ, start_response):
+        with context.logged(environ[request_id.ENV_REQUEST_ID]):
+            return self.application(environ, start_response)
 
 
 class HealthMount:

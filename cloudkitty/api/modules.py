@@ -1,7 +1,8 @@
 """Rating modules as v1 and v2 show and change them."""
 
 from cloudkitty import errors
-from cloudkitty.api import hooks
+from cloudkitty.api import audit, hooks
+from cloudkitty.db import changes
 from cloudkitty.db import modules as db_modules
 from cloudkitty.rating.modules import Description
 
@@ -24,8 +25,8 @@ def update_module(services: hooks.Services, name: str, *, enabled: bool | None =
     :raises NotFound: it is not installed.
     """
     get_module(services, name)
-    services.database.write(lambda connection: db_modules.update(
-        connection, name, enabled=enabled, priority=priority))
+    audit.write(lambda connection: db_modules.update(
+        connection, name, enabled=enabled, priority=priority), changes.MODULE, name)
 
 
 def reload_modules(services: hooks.Services) -> None:

@@ -4,6 +4,7 @@ An endpoint declares {name: Parameter}. A value that was not given is the parame
 """
 
 import re
+import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ VALUES_MAX = 10000
 _WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
           'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
 _INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+_ANYTHING: Mapping = types.MappingProxyType({})
+_TEXT = {'type': 'string'}
+INSTANT = {'type': 'string', 'format': 'date-time'}
+_PAIRS = {'type': 'array', 'items': {'type': 'string', 'pattern': '^[^:,]+:[^,]*$'}}
 
 
 class Parameter(NamedTuple):
@@ -31,12 +36,22 @@ class Parameter(NamedTuple):
     :ivar default: the value when nothing is given.
     :ivar is_required: giving nothing is refused.
     :ivar is_whole: a list in a body is one value, not many.
+    :ivar schema: JSON Schema of the value, of a list of values in an array.
     """
 
     read: Callable[[list], Any]
     default: Any = None
     is_required: bool = False
     is_whole: bool = False
+    schema: Mapping = _ANYTHING
+
+
+def accepts(schema: Mapping) -> Callable:
+    """Return a decorator that notes on a converter what it reads, in JSON Schema."""
+    def note(convert):
+        convert.schema = schema
+        return convert
+    return note
 
 
 def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
@@ -45,7 +60,7 @@ def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
         if len(values) != 1:
             raise ValueError(f'exactly one value is expected, not {len(values)}')
         return convert(values[0])
-    return Parameter(read, default)
+    return Parameter(read, default, schema=getattr(convert, 'schema', _ANYTHING))
 
 
 def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
@@ -55,12 +70,13 @@ def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
         if len(pieces) > VALUES_MAX:
             raise ValueError(f'{len(pieces)} values are given, more than {VALUES_MAX}')
         return [convert(piece) for piece in pieces]
-    return Parameter(read, default)
+    return Parameter(read, default, schema={
+        'type': 'array', 'items': getattr(convert, 'schema', _TEXT)})
 
 
-def whole() -> Parameter:
+def whole(schema: Mapping) -> Parameter:
     """Return a member of a body that is taken as it is."""
-    return Parameter(lambda values: values[0], is_whole=True)
+    return Parameter(lambda values: values[0], is_whole=True, schema=schema)
 
 
 def required(parameter: Parameter) -> Parameter:
@@ -75,7 +91,7 @@ def map_one() -> Parameter:
         if len({key for key, _ in pairs}) != len(pairs):
             raise ValueError('a key is given several times')
         return dict(pairs)
-    return Parameter(read)
+    return Parameter(read, schema=_PAIRS)
 
 
 def map_many() -> Parameter:
@@ -85,7 +101,7 @@ def map_many() -> Parameter:
         for key, value in _pairs(values):
             grouped.setdefault(key, []).append(value)
         return grouped
-    return Parameter(read)
+    return Parameter(read, schema=_PAIRS)
 
 
 def _pairs(values):
@@ -99,6 +115,7 @@ def _pairs(values):
     return pairs
 
 
+@accepts(_TEXT)
 def text(value: Any) -> str:
     """Return *value*, which must be text."""
     if not isinstance(value, str):
@@ -108,6 +125,7 @@ def text(value: Any) -> str:
 
 def nonempty(length_max: int) -> Callable[[Any], str]:
     """Return what reads text of 1 to *length_max* characters."""
+    @accepts({'type': 'string', 'minLength': 1, 'maxLength': length_max})
     def convert(value):
         if not 0 < len(text(value)) <= length_max:
             raise ValueError(f'1 to {length_max} characters are expected')
@@ -115,6 +133,7 @@ def nonempty(length_max: int) -> Callable[[Any], str]:
     return convert
 
 
+@accepts({'type': 'boolean'})
 def boolean(value: Any) -> bool:
     """Return *value*, which must be true or false itself, no word or number for it."""
     if not isinstance(value, bool):
@@ -122,6 +141,7 @@ def boolean(value: Any) -> bool:
     return value
 
 
+@accepts({'anyOf': [{'type': 'boolean'}, {'enum': list(_WORDS)}]})
 def boolean_like(value: Any) -> bool:
     """Return what *value* says: true, false, or one of the usual words and numbers for them."""
     if isinstance(value, bool):
@@ -134,9 +154,13 @@ def boolean_like(value: Any) -> bool:
 
 def or_null(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return what reads null as None, and all else as *convert* does."""
-    return lambda value: None if value is None else convert(value)
+    @accepts({'anyOf': [getattr(convert, 'schema', _ANYTHING), {'type': 'null'}]})
+    def convert_or_not(value):
+        return None if value is None else convert(value)
+    return convert_or_not
 
 
+@accepts(INSTANT)
 def instant(value: Any) -> datetime:
     """Return the time that *value* names: one at which periods can begin."""
     parsed = timeframe.parse(value)
@@ -147,6 +171,7 @@ def instant(value: Any) -> datetime:
 
 def integer(minimum: int, maximum: int = 2 ** 31 - 1) -> Callable[[Any], int]:
     """Return what reads a whole number between bounds."""
+    @accepts({'type': 'integer', 'minimum': minimum, 'maximum': maximum})
     def convert(value):
         number = value
         if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -161,6 +186,7 @@ def integer(minimum: int, maximum: int = 2 ** 31 - 1) -> Callable[[Any], int]:
 
 def choice(*allowed: str) -> Callable[[Any], str]:
     """Return what reads one of the *allowed* words."""
+    @accepts({'enum': list(allowed)})
     def convert(value):
         if value not in allowed:
             raise ValueError(f'{value!r} is not one of {", ".join(allowed)}')
@@ -168,7 +194,13 @@ def choice(*allowed: str) -> Callable[[Any], str]:
     return convert
 
 
-TIME = one(timeframe.parse)
+@accepts(INSTANT)
+def moment(value: Any) -> datetime:
+    """Return the instant that *value* names, aware UTC."""
+    return timeframe.parse(value)
+
+
+TIME = one(moment)
 PAGE = {'offset': one(integer(0), default=0), 'limit': one(integer(1), default=100)}
 
 

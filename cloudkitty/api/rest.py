@@ -5,6 +5,7 @@ v1 controllers are pecan RestControllers whose methods carry expose(); see doc/s
 
 import functools
 import inspect
+from collections.abc import Mapping
 
 import pecan
 import pecan.rest
@@ -92,13 +93,26 @@ class Controller(pecan.rest.RestController):
         return self.options, []
 
     @pecan.expose(content_type=hooks.JSON_TYPE)
-    def options(self):
+    def options(self, *parents):
         return respond_options(self.allowed())
+
+    def mounts(self) -> Mapping[str, object]:
+        """Return the controllers below this one, by path; `{name}` in it is one argument of theirs.
+
+        A controller that routes otherwise than by its attributes says it here.
+        """
+        return children_of(self)
 
     def allowed(self) -> list[str]:
         """Return the methods of this resource."""
         return with_derived([method for method, names in REST_METHODS.items()
                              if self._find_controller(*names)])
+
+
+def children_of(controller) -> Mapping[str, object]:
+    """Return the controllers that are attributes of another one, by name."""
+    return {name: child for name, child in inspect.getmembers(controller)
+            if not name.startswith('_') and hasattr(child, '_route')}
 
 
 def with_derived(methods: list[str]) -> list[str]:
@@ -136,6 +150,7 @@ def expose(*types, rule: str | None = None, **options):
             result = method(self, **_arguments(definition, args, kwargs))
             return _answer(definition, result)
 
+        answer.rule = rule
         pecan.expose(content_type=hooks.JSON_TYPE)(answer)
         pecan.util._cfg(answer)['argspec'] = _path_arguments(method, 'body' in options)
         return answer

@@ -1,15 +1,28 @@
 """Version discovery, and the way to v1 and v2."""
 
+import functools
+
 import pecan
 import pecan.routing
 import webob.exc
 
 from cloudkitty import errors
-from cloudkitty.api import hooks, rest
+from cloudkitty.api import hooks, openapi, rest, schemas
 from cloudkitty.api.v1 import root as v1
 from cloudkitty.api.v2 import root as v2
 
 METHODS = rest.with_derived(['GET'])
+_LINK = schemas.form(href=schemas.TEXT, rel=schemas.TEXT)
+_VERSION = schemas.form(id=schemas.TEXT, status=schemas.TEXT, links=schemas.listing(_LINK))
+_RESOURCE = schemas.form(href=schemas.TEXT, methods=schemas.listing(schemas.TEXT))
+_CONTENTS = schemas.form(**_VERSION['properties'], resources=schemas.listing(_RESOURCE))
+# What needs no token, and what it is answered with.
+DISCOVERY = {
+    '/': schemas.form(versions=schemas.listing(_VERSION)),
+    '/v1': _VERSION,
+    '/v2': _CONTENTS,
+    f'/{openapi.PATH}': {'type': 'object'},
+}
 
 
 class RootController:
@@ -26,6 +39,8 @@ class RootController:
                 return pecan.routing.lookup_controller(self._versions[name], rest_of_path, request)
             request.version = name
             return self._discovery(request, self.show_version)
+        if name == openapi.PATH and not any(rest_of_path):
+            return self._discovery(request, self.show_description)
         if not any(segments):
             return self._discovery(request, self.list_versions)
         raise webob.exc.HTTPNotFound()
@@ -47,7 +62,18 @@ class RootController:
 
     @pecan.expose(content_type=hooks.JSON_TYPE)
     def show_version(self):
-        return rest.respond(version(pecan.request.version))
+        name = pecan.request.version
+        return rest.respond(version(name) if name == 'v1' else contents_of_v2())
+
+    @pecan.expose(content_type=hooks.JSON_TYPE)
+    def show_description(self):
+        return rest.respond({**self.description,
+                             'servers': [{'url': pecan.request.application_url.rstrip('/')}]})
+
+    @functools.cached_property
+    def description(self) -> dict:
+        """What the service serves, in OpenAPI."""
+        return openapi.build(self._versions['v1'], v2.ROUTES, DISCOVERY)
 
 
 def version(name: str) -> dict:
@@ -55,3 +81,14 @@ def version(name: str) -> dict:
     status = {'v1': 'CURRENT', 'v2': 'EXPERIMENTAL'}[name]
     href = f'{pecan.request.application_url.rstrip("/")}/{name}'
     return {'id': name, 'links': [{'href': href, 'rel': 'self'}], 'status': status}
+
+
+def contents_of_v2() -> dict:
+    """Return the discovery entry of v2, with all that is there."""
+    shown = version('v2')
+    base = pecan.request.application_url.rstrip('/')
+    shown['links'].append({'href': f'{base}/{openapi.PATH}', 'rel': 'describedby'})
+    shown['resources'] = [
+        {'href': base + path, 'methods': rest.with_derived(sorted(methods))}
+        for path, methods in openapi.paths_of_v2(v2.ROUTES).items()]
+    return shown

@@ -2,7 +2,7 @@
 
 A type's validate() takes the value of a caller or of a controller and returns the one inside:
 normalised uuid, bool, Decimal, aware UTC datetime. Input that is wrong is a ValueError, which WSME
-turns into 400.
+turns into 400. `accepts` and `shows` say in JSON Schema what requests may and answers do hold.
 """
 
 import re
@@ -27,6 +27,7 @@ class Uuid(wtypes.UserType):
 
     basetype = str
     name = 'uuid'
+    accepts = shows = {'type': 'string', 'format': 'uuid'}
 
     def validate(self, value):
         try:
@@ -55,10 +56,12 @@ class Text(wtypes.UserType):
 
     basetype = str
     name = 'text'
+    shows = {'type': 'string'}
 
     def __init__(self, max_length: int, min_length: int = 0):
         self.max_length = max_length
         self.min_length = min_length
+        self.accepts = {'type': 'string', 'minLength': min_length, 'maxLength': max_length}
 
     def validate(self, value):
         if not isinstance(value, str):
@@ -74,6 +77,8 @@ class Boolean(wtypes.UserType):
 
     basetype = str
     name = 'bool'
+    accepts = {'anyOf': [{'type': 'boolean'}, {'enum': [*TRUE, *FALSE, '']}]}
+    shows = {'type': 'boolean'}
 
     def validate(self, value):
         if isinstance(value, bool):
@@ -95,6 +100,8 @@ class Integer(wtypes.UserType):
     def __init__(self, minimum: int = -2 ** 31, maximum: int = 2 ** 31 - 1):
         self.minimum = minimum
         self.maximum = maximum
+        self.shows = {'type': 'integer', 'minimum': minimum, 'maximum': maximum}
+        self.accepts = {'anyOf': [self.shows, {'type': 'string', 'pattern': r'^[+-]?[0-9]{1,18}$'}]}
 
     def validate(self, value):
         if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -116,6 +123,10 @@ class Number(wtypes.UserType):
 
     basetype = str
     name = 'decimal'
+    accepts = {'anyOf': [{'type': 'number'}, {
+        'type': 'string',
+        'pattern': r'^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$'}]}
+    shows = {'type': 'string', 'pattern': r'^-?[0-9]+(\.[0-9]+)?$'}
 
     def __init__(self, precision: int | None = None, scale: int | None = None, *,
                  is_rounded: bool = False):
@@ -159,6 +170,7 @@ class JsonObject(wtypes.UserType):
 
     basetype = dict
     name = 'object'
+    accepts = shows = {'type': 'object'}
 
     def validate(self, value):
         if not isinstance(value, dict):
@@ -171,6 +183,9 @@ class Moment(wtypes.UserType):
 
     basetype = str
     name = 'datetime'
+    accepts = {'type': 'string', 'format': 'date-time'}
+    shows = {'type': 'string',
+             'pattern': r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?$'}
     date_only_at = timedelta(0)
 
     def validate(self, value):

@@ -208,6 +208,21 @@ pyscripts_scripts = _table(
     sa.Column('deleted_by', types.name(64)),
 )
 
+# Who changed which rule, one row a changed object; `before` and `after` are JSON.
+audit = _table(
+    'audit',
+    sa.Column('id', types.big_id(), primary_key=True),
+    sa.Column('at', types.instant(), nullable=False, index=True),
+    sa.Column('user_id', types.name(255), index=True),
+    sa.Column('project_id', types.name(255)),
+    sa.Column('request_id', types.name(64)),
+    sa.Column('action', types.name(16), nullable=False),
+    sa.Column('kind', types.name(64), nullable=False),
+    sa.Column('object_id', types.name(255), nullable=False, index=True),
+    sa.Column('before', types.text()),
+    sa.Column('after', types.text()),
+)
+
 # Rated data: design.md, section 6, and doc/source/contributor/storage.rst.
 
 rated_scopes = _table(

@@ -192,12 +192,12 @@ def _source(data):
 
 def _script_of(row):
     columns = row._mapping
-    return Script(data=_text(columns.get('data')),
+    return Script(data=text_of(columns.get('data')),
                   **{name: columns[name] for name in _AUDIT},
                   **{name: timeframe.from_naive(columns[name]) for name in _TIMES})
 
 
-def _text(compressed):
+def text_of(compressed):
     """Return the source in the database, None if it is damaged: one bad row hurts no other."""
     try:
         return None if compressed is None else zlib.decompress(bytes(compressed)).decode()

@@ -5,6 +5,7 @@ import itertools
 from oslo_policy import policy
 
 from cloudkitty.policies import (
+    audit,
     base,
     collector,
     dataframes,
@@ -21,5 +22,5 @@ from cloudkitty.policies import (
 def list_rules() -> list[policy.RuleDefault]:
     """Return every rule; also read by the sample generator."""
     return list(itertools.chain(
-        base.RULES, collector.RULES, info.RULES, rating.RULES, report.RULES, storage.RULES,
-        dataframes.RULES, scopes.RULES, summary.RULES, tasks.RULES))
+        base.RULES, audit.RULES, collector.RULES, info.RULES, rating.RULES, report.RULES,
+        storage.RULES, dataframes.RULES, scopes.RULES, summary.RULES, tasks.RULES))

@@ -1,7 +1,12 @@
 """Configuration of Sphinx."""
 
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'ext'))
+
 extensions = ['openstackdocstheme', 'oslo_config.sphinxext', 'oslo_policy.sphinxext',
-              'sphinx.ext.autodoc']
+              'rest_reference', 'sphinx.ext.autodoc']
 
 project = 'CloudKitty'
 copyright = 'CloudKitty developers'

@@ -99,6 +99,9 @@ class CollectorController(rest.Controller):
             return pecan.routing.lookup_controller(self.states, [args[0], *args[2:]], request)
         return super()._route(args, request)
 
+    def mounts(self):
+        return super().mounts() | {'{name}/states': self.states}
+
     @rest.expose(None, status_code=204)
     def get_all(self):
         """Nothing is here."""

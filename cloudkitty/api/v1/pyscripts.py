@@ -11,6 +11,7 @@ from wsme import types as wtypes
 from cloudkitty import errors
 from cloudkitty.api import rest, types
 from cloudkitty.api.v1 import stored
+from cloudkitty.db import changes as kinds
 from cloudkitty.db import pyscripts as db_pyscripts
 from cloudkitty.db import validity
 
@@ -81,8 +82,8 @@ class ScriptsController(rest.Controller):
             raise errors.InvalidInput(reason='Missing argument: "script_data"')
         given = stored.given(script_data)
         new = db_pyscripts.NewScript(**{name: given[name] for name in _NEW if name in given})
-        script = stored.write(db_pyscripts.create, new, now=stored.now(), author=stored.author(),
-                              force=bool(force))
+        script = stored.create(kinds.SCRIPT, db_pyscripts.create, new, now=stored.now(),
+                               author=stored.author(), force=bool(force))
         pecan.response.location = rest.location_of(script.script_id)
         return _model(script)
 
@@ -90,15 +91,16 @@ class ScriptsController(rest.Controller):
     def put(self, script_id, script_data):
         changes = stored.given(script_data)
         changes.pop('script_id', None)
-        script = stored.write(db_pyscripts.update, script_id, changes, now=stored.now(),
-                              author=stored.author())
+        script = stored.write(kinds.SCRIPT, db_pyscripts.update, script_id, changes,
+                              now=stored.now(), author=stored.author())
         pecan.response.location = rest.location_of(
             None if _is_in_path(script_id) else script.script_id)
         return _model(script)
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, script_id):
-        stored.write(db_pyscripts.delete, script_id, now=stored.now(), author=stored.author())
+        stored.write(kinds.SCRIPT, db_pyscripts.delete, script_id, now=stored.now(),
+                     author=stored.author())
 
 
 class PyScriptsController(rest.Controller):

@@ -71,14 +71,19 @@ class ReloadController(rest.Controller):
 class ModuleConfigController:
     """Mounts the `config_controller` of every rating module under the module's name."""
 
+    rule = 'rating:module_config'
+
     def __init__(self):
         self._controllers = {name: _controller_of(name, module)
                              for name, module in plugins.load_all(rating.NAMESPACE).items()}
 
+    def mounts(self):
+        return {name: controller for name, controller in self._controllers.items() if controller}
+
     @pecan.expose()
     def _route(self, segments, request):
         """Authorise all that lies below, then go on to the module's controller."""
-        rest.authorize('rating:module_config')
+        rest.authorize(self.rule)
         name, *rest_of_path = segments or ['']
         if not name:
             raise errors.MethodNotAllowed(allow=[])

@@ -17,6 +17,9 @@ class V1Controller:
             'collector': collector.CollectorController(), 'info': info.InfoController(),
             'report': report.ReportController(), 'storage': storage.StorageController()}
 
+    def mounts(self):
+        return self._children
+
     @pecan.expose()
     def _route(self, segments, request):
         child = self._children.get(segments[0])

@@ -7,6 +7,9 @@ import pecan
 import sqlalchemy as sa
 from wsme import types as wtypes
 
+from cloudkitty.api import audit
+from cloudkitty.db import changes
+
 AUTHOR_LENGTH_MAX = 64
 
 
@@ -23,11 +26,18 @@ def read(query: Callable, *args, **kwargs):
         return query(connection, *args, **kwargs)
 
 
-def write(change: Callable, *args, **kwargs):
-    """Return change(connection, ...), done in one transaction."""
+def create(kind: changes.Kind, change: Callable, *args, **kwargs):
+    """Return change(connection, ...), which makes a new object, done in one transaction."""
     def run(connection: sa.Connection):
         return change(connection, *args, **kwargs)
-    return pecan.request.services.database.write(run)
+    return audit.write(run, kind)
+
+
+def write(kind: changes.Kind, change: Callable, object_id: str, *args, **kwargs):
+    """Return change(connection, object_id, ...), done in one transaction."""
+    def run(connection: sa.Connection):
+        return change(connection, object_id, *args, **kwargs)
+    return audit.write(run, kind, object_id)
 
 
 def now() -> datetime:

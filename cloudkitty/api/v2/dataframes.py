@@ -3,10 +3,18 @@
 from datetime import UTC, datetime
 
 from cloudkitty import errors
-from cloudkitty.api import query, reading
+from cloudkitty.api import query, reading, schemas
 from cloudkitty.api.v2 import frames
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.report import Selection
+
+_ATTRIBUTES = {'type': 'object'}
+POINT = schemas.form(
+    vol=schemas.form(unit=schemas.TEXT, qty=schemas.NUMBER),
+    rating=schemas.form(price=schemas.NUMBER), groupby=_ATTRIBUTES, metadata=_ATTRIBUTES)
+FRAME = schemas.form(
+    period=schemas.form(begin=schemas.MOMENT, end=schemas.MOMENT),
+    usage=schemas.mapping(schemas.listing(POINT)))
 
 
 def get_dataframes(request, *, filters, **selection):
@@ -32,9 +40,9 @@ ROUTES = {
             'begin': query.TIME,
             'end': query.TIME,
             'filters': query.map_one(),
-        }),
+        }, answer=schemas.form(total=schemas.INTEGER, dataframes=schemas.listing(FRAME))),
         'POST': Endpoint(add_dataframes, 'dataframes:add', status=204, body={
-            'dataframes': query.required(query.whole()),
+            'dataframes': query.required(query.whole(schemas.listing(frames.GIVEN))),
         }),
     },
 }

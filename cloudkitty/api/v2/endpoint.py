@@ -16,6 +16,7 @@ class Endpoint(NamedTuple):
     :ivar parameters: what the query string may hold.
     :ivar body: members of the JSON body; None: the method takes no body.
     :ivar status: HTTP status of success.
+    :ivar answer: JSON Schema of what success is answered with, see api/schemas; None: no body.
     """
 
     handle: Callable[..., Any]
@@ -23,3 +24,4 @@ class Endpoint(NamedTuple):
     parameters: Mapping[str, query.Parameter] = types.MappingProxyType({})
     body: Mapping[str, query.Parameter] | None = None
     status: int = 200
+    answer: Mapping | None = None

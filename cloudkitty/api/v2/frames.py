@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudkitty import errors, timeframe
-from cloudkitty.api import query
+from cloudkitty.api import query, schemas
 from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import scopes
 
@@ -12,6 +12,19 @@ from cloudkitty.db import scopes
 NAME_LENGTH_MAX = 255
 # Bytes of all attributes of a point, as JSON.
 ATTRIBUTES_SIZE_MAX = 65535
+
+_NUMBER = {'type': ['number', 'string']}
+_POINT = {
+    'type': 'object', 'additionalProperties': False, 'required': ['vol', 'groupby', 'metadata'],
+    'properties': {
+        'vol': schemas.form(unit=schemas.TEXT, qty=_NUMBER),
+        'rating': {'type': 'object', 'additionalProperties': False,
+                   'properties': {'price': _NUMBER}},
+        'groupby': {'type': 'object'}, 'metadata': {'type': 'object'}}}
+# What a request gives.
+GIVEN = schemas.form(
+    period=schemas.form(begin=query.INSTANT, end=query.INSTANT),
+    usage=schemas.mapping(schemas.listing(_POINT)))
 
 
 def parse(forms: Any, scope_key: str) -> list[DataFrame]:

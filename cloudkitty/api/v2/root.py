@@ -5,11 +5,11 @@ import webob.exc
 
 from cloudkitty import errors
 from cloudkitty.api import hooks, query, rest
-from cloudkitty.api.v2 import dataframes, modules, scopes, summary, tasks
+from cloudkitty.api.v2 import audit, dataframes, modules, scopes, summary, tasks
 from cloudkitty.api.v2.endpoint import Endpoint
 
 # Endpoints by path and method; a `*` takes any one segment.
-ROUTES = (dataframes.ROUTES | modules.ROUTES | scopes.ROUTES | summary.ROUTES
+ROUTES = (audit.ROUTES | dataframes.ROUTES | modules.ROUTES | scopes.ROUTES | summary.ROUTES
           | tasks.ROUTES)
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from cloudkitty import errors, timeframe
-from cloudkitty.api import query
+from cloudkitty.api import query, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.db import resets, scope_changes, scopes
 
@@ -12,6 +12,7 @@ PART_LENGTH_MAX = 40
 FILTERS = {name: query.many() for name in ('scope_id', 'scope_key', 'fetcher', 'collector')}
 
 
+@query.accepts({'type': ['string', 'null'], 'maxLength': PART_LENGTH_MAX})
 def _part(value):
     """Return a part of an identity, None for null and for the empty text."""
     return query.or_null(query.nonempty(PART_LENGTH_MAX))(value or None)
@@ -24,6 +25,11 @@ SCOPE = {
     'collector': query.one(_part),
     'active': query.one(query.or_null(query.boolean)),
 }
+
+SHOWN = schemas.form(
+    scope_id=schemas.TEXT, scope_key=schemas.OPTIONAL_TEXT, fetcher=schemas.OPTIONAL_TEXT,
+    collector=schemas.OPTIONAL_TEXT, last_processed_timestamp=schemas.MOMENT,
+    state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT)
 
 
 def render(scope: scopes.Scope) -> dict:
@@ -95,15 +101,15 @@ ROUTES = {
     ('scope',): {
         'GET': Endpoint(list_scopes, 'scope:get_state', query.PAGE | FILTERS | {
             'active': query.many(query.integer(0, 1)),
-        }),
+        }, answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(SHOWN))),
         'PUT': Endpoint(reset_scopes, 'scope:reset_state', status=202, body=FILTERS | {
             'all_scopes': query.one(query.boolean_like),
             'last_processed_timestamp': query.one(query.instant),
             'state': query.one(query.instant),
-        }),
-        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE),
+        }, answer=schemas.form()),
+        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE, answer=SHOWN),
         'POST': Endpoint(create_scope, 'scope:post_state', body=SCOPE | {
             'last_processed_timestamp': query.required(query.one(query.instant)),
-        }),
+        }, answer=SHOWN),
     },
 }

@@ -2,12 +2,22 @@
 
 from datetime import UTC, datetime
 
-from cloudkitty.api import query, reading
+from cloudkitty.api import query, reading, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.report import EMPTY, Selection
 
 TABLE = 'table'
 OBJECT = 'object'
+
+_CELL = {'type': ['string', 'number', 'null']}
+_TABLE = schemas.form(total=schemas.INTEGER, columns=schemas.listing(schemas.TEXT),
+                      results=schemas.listing(schemas.listing(_CELL)),
+                      format=schemas.constant(TABLE))
+_OBJECTS = schemas.form(total=schemas.INTEGER, results=schemas.listing(schemas.mapping(_CELL)),
+                        format=schemas.constant(OBJECT))
+# What a caller without a project sees.
+_NOTHING = schemas.form(total=schemas.constant(0), columns=schemas.constant([]),
+                        results=schemas.constant([]))
 
 
 def get_summary(request, *, groupby, response_format, custom_fields, **selection):
@@ -33,6 +43,6 @@ ROUTES = {
             'filters': query.map_many(),
             'response_format': query.one(query.choice(TABLE, OBJECT), default=TABLE),
             'custom_fields': query.one(query.text),
-        }),
+        }, answer={'oneOf': [_TABLE, _OBJECTS, _NOTHING]}),
     },
 }

@@ -1,7 +1,7 @@
 """`/v2/task/reprocesses`."""
 
 from cloudkitty import errors, timeframe
-from cloudkitty.api import query
+from cloudkitty.api import query, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.db import reprocess
 from cloudkitty.timeframe import Period
@@ -10,6 +10,17 @@ ALL = 'ALL'
 # Characters; what does not fit into one statement of every database is a mistake anyway.
 REASON_LENGTH_MAX = 10000
 ORDERS = ('asc', 'desc')
+
+SHOWN = schemas.form(
+    scope_id=schemas.TEXT, reason=schemas.TEXT, start_reprocess_time=schemas.MOMENT,
+    end_reprocess_time=schemas.MOMENT,
+    current_reprocess_time={'anyOf': [schemas.MOMENT, schemas.constant('')]},
+    kept_periods=schemas.INTEGER, failure=schemas.TEXT)
+
+
+@query.accepts({'enum': [*ORDERS]})
+def _order(value):
+    return query.choice(*ORDERS)(query.text(value).lower())
 
 
 def render(task: reprocess.Task) -> dict:
@@ -61,9 +72,8 @@ def _check_window(window, length_s):
 
 LIST = Endpoint(list_tasks, 'schedule:get_task_reprocesses', query.PAGE | {
     'scope_ids': query.many(),
-    'order': query.one(lambda value: query.choice(*ORDERS)(query.text(value).lower()),
-                       default='desc'),
-})
+    'order': query.one(_order, default='desc'),
+}, answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(SHOWN)))
 ROUTES = {
     ('task', 'reprocesses'): {
         'GET': LIST,
@@ -72,7 +82,7 @@ ROUTES = {
             'reason': query.required(query.one(query.nonempty(REASON_LENGTH_MAX))),
             'start_reprocess_time': query.required(query.one(query.instant)),
             'end_reprocess_time': query.required(query.one(query.instant)),
-        }),
+        }, answer=schemas.form()),
     },
     ('task', 'reprocesses', '*'): {'GET': LIST},
 }

@@ -5,6 +5,7 @@ import pecan
 from cloudkitty.api import rest, types
 from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import mappings, models, thresholds
+from cloudkitty.db import changes as kinds
 from cloudkitty.db.hashmap import groups as db_groups
 from cloudkitty.db.hashmap import mappings as db_mappings
 from cloudkitty.db.hashmap import thresholds as db_thresholds
@@ -43,11 +44,11 @@ class GroupsController(rest.Controller):
 
     @rest.expose(models.Group, body=models.Group, status_code=201)
     def post(self, group_data):
-        group = stored.write(db_groups.create, group_data.name)
+        group = stored.create(kinds.GROUP, db_groups.create, group_data.name)
         pecan.response.location = rest.location_of(group.group_id)
         return models.Group(**group._asdict())
 
     @rest.expose(None, types.key, types.boolean, status_code=204)
     def delete(self, group_id, recursive=False):
-        stored.write(db_groups.delete, group_id, recursive=bool(recursive), now=stored.now(),
-                     author=stored.author())
+        stored.write(kinds.GROUP, db_groups.delete, group_id,
+                     recursive=bool(recursive), now=stored.now(), author=stored.author())

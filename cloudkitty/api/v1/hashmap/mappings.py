@@ -8,6 +8,7 @@ from cloudkitty import errors
 from cloudkitty.api import rest, types
 from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import models
+from cloudkitty.db import changes as kinds
 from cloudkitty.db.hashmap import mapping_changes
 from cloudkitty.db.hashmap import mappings as db_mappings
 
@@ -71,8 +72,8 @@ class MappingsController(MappingLister):
             raise errors.InvalidInput(reason='Missing argument: "mapping_data"')
         values = stored.given(mapping_data)
         new = db_mappings.NewMapping(**{name: values[name] for name in _NEW if name in values})
-        mapping = stored.write(db_mappings.create, new, now=stored.now(), author=stored.author(),
-                               force=bool(force))
+        mapping = stored.create(kinds.MAPPING, db_mappings.create, new, now=stored.now(),
+                                author=stored.author(), force=bool(force))
         pecan.response.location = rest.location_of(mapping.mapping_id)
         return _model(mapping)
 
@@ -80,11 +81,12 @@ class MappingsController(MappingLister):
     def put(self, mapping_id, mapping):
         changes = stored.given(mapping)
         changes.pop('mapping_id', None)
-        stored.write(mapping_changes.update_mapping, mapping_id, changes, now=stored.now(),
-                     author=stored.author())
+        stored.write(kinds.MAPPING, mapping_changes.update_mapping, mapping_id, changes,
+                     now=stored.now(), author=stored.author())
         # Clients follow it and send the same PUT again, up to 30 times.
         pecan.response.location = rest.location_of()
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, mapping_id):
-        stored.write(db_mappings.delete, mapping_id, now=stored.now(), author=stored.author())
+        stored.write(kinds.MAPPING, db_mappings.delete, mapping_id, now=stored.now(),
+                     author=stored.author())

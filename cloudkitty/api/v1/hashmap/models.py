@@ -13,6 +13,7 @@ class RuleType(wtypes.UserType):
 
     basetype = str
     name = 'rule type'
+    accepts = shows = {'enum': list(rules.TYPES)}
 
     def validate(self, value):
         if value not in rules.TYPES:

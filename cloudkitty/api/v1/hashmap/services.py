@@ -5,6 +5,7 @@ import pecan
 from cloudkitty.api import rest, types
 from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import mappings, models
+from cloudkitty.db import changes as kinds
 from cloudkitty.db.hashmap import fields as db_fields
 from cloudkitty.db.hashmap import services as db_services
 
@@ -27,13 +28,14 @@ class FieldsController(FieldLister):
 
     @rest.expose(models.Field, body=models.Field, status_code=201)
     def post(self, field_data):
-        field = stored.write(db_fields.create, field_data.name, field_data.service_id)
+        field = stored.create(kinds.FIELD, db_fields.create, field_data.name, field_data.service_id)
         pecan.response.location = rest.location_of(field.field_id)
         return models.Field(**field._asdict())
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, field_id):
-        stored.write(db_fields.delete, field_id, now=stored.now(), author=stored.author())
+        stored.write(kinds.FIELD, db_fields.delete, field_id, now=stored.now(),
+                     author=stored.author())
 
 
 class ServicesController(rest.Controller):
@@ -54,10 +56,11 @@ class ServicesController(rest.Controller):
 
     @rest.expose(models.Service, body=models.Service, status_code=201)
     def post(self, service_data):
-        service = stored.write(db_services.create, service_data.name)
+        service = stored.create(kinds.SERVICE, db_services.create, service_data.name)
         pecan.response.location = rest.location_of(service.service_id)
         return models.Service(**service._asdict())
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, service_id):
-        stored.write(db_services.delete, service_id, now=stored.now(), author=stored.author())
+        stored.write(kinds.SERVICE, db_services.delete, service_id, now=stored.now(),
+                     author=stored.author())

@@ -7,6 +7,7 @@ import pecan
 from cloudkitty.api import rest, types
 from cloudkitty.api.v1 import stored
 from cloudkitty.api.v1.hashmap import models
+from cloudkitty.db import changes as kinds
 from cloudkitty.db.hashmap import thresholds as db_thresholds
 
 # What a new threshold is made of; the rest of a request is ignored.
@@ -52,16 +53,17 @@ class ThresholdsController(rest.Controller):
     def post(self, threshold_data):
         values = stored.given(threshold_data)
         new = db_thresholds.NewThreshold(**{name: values[name] for name in _NEW if name in values})
-        threshold = stored.write(db_thresholds.create, new)
+        threshold = stored.create(kinds.THRESHOLD, db_thresholds.create, new)
         pecan.response.location = rest.location_of(threshold.threshold_id)
         return _model(threshold)
 
     @rest.expose(None, types.key, body=models.Threshold, status_code=302, is_empty=True)
     def put(self, threshold_id, threshold):
-        stored.write(db_thresholds.update, threshold_id, stored.given(threshold))
+        stored.write(kinds.THRESHOLD, db_thresholds.update, threshold_id, stored.given(threshold))
         # Clients follow it and send the same PUT again, up to 30 times.
         pecan.response.location = rest.location_of()
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, threshold_id):
-        stored.write(db_thresholds.delete, threshold_id, now=stored.now(), author=stored.author())
+        stored.write(kinds.THRESHOLD, db_thresholds.delete, threshold_id, now=stored.now(),
+                     author=stored.author())

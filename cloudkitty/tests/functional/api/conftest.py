@@ -16,6 +16,7 @@ from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import scopes
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.functional.api import keystone
+from cloudkitty.tests.functional.api.described import Described
 
 BIN = pathlib.Path(sys.executable).parent
 HOUR = timedelta(hours=1)
@@ -43,7 +44,7 @@ def _point(project, qty, price, **groupby):
                      {'flavor_name': 'm1'})
 
 
-def _frames():
+def frames():
     """Two hours of two projects; an address only in the first hour of p1."""
     for hour in range(2):
         begin = BEGIN + hour * HOUR
@@ -60,7 +61,7 @@ def _frames():
 def storage(conf, database):
     """The default storage with a few frames."""
     opened = sql.SQLStorage(conf)
-    for scope_id, frame in _frames():
+    for scope_id, frame in frames():
         opened.push([frame], scope_id)
     yield opened
     opened.database.engine.dispose()
@@ -91,7 +92,7 @@ def metrics_file(tmp_path, conf):
 def noauth(conf, database, storage, known_scopes, metrics_file):
     """The application for which everybody is the administrator."""
     conf.set_override('auth_strategy', 'noauth')
-    return app.build(conf, database=database, storage=storage)
+    return Described(app.build(conf, database=database, storage=storage))
 
 
 @pytest.fixture(scope='session')
@@ -110,7 +111,7 @@ def authenticated(tmp_path, identity_service, conf, database, storage, known_sco
     secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     secured.set_override('connection', conf.database.connection, 'database')
     secured.set_override('metrics_conf', str(metrics_file), 'collect')
-    return app.build(secured, database=database, storage=storage)
+    return Described(app.build(secured, database=database, storage=storage))
 
 
 def _free_port():

@@ -14,6 +14,7 @@ from cloudkitty import conf as configuration
 from cloudkitty import errors
 from cloudkitty.api import app, rest, types
 from cloudkitty.api.v1 import rating
+from cloudkitty.tests.functional.api.described import Described
 
 JSON = {'content_type': 'application/json'}
 
@@ -31,7 +32,7 @@ def bare(conf, database):
             conf.register_opts(known_options, group=known)
         for name, value in options.items():
             conf.set_override(name, value, group)
-        return app.build(conf, database=database, storage=None)
+        return Described(app.build(conf, database=database, storage=None))
     return build
 
 
@@ -155,6 +156,7 @@ class Things(rest.Controller):
 
     @rest.expose(Thing, types.key, body=Thing, status_code=302)
     def put(self, thing_id, thing):
+        pecan.response.location = rest.location_of()
         return Thing(thing_id=thing_id, cost=thing.cost)
 
     @rest.expose(None, types.key, status_code=204)
