@@ -66,7 +66,10 @@ def rated(any_database, tmp_path, prometheus):
     path = worker_run.write_conf(tmp_path, prometheus_url=prometheus.url, batch_periods=4,
                                  connection=any_database.engine.url.render_as_string(False))
     worker_run.clear(any_database)
-    worker_run.build(worker_run.load_conf(path)).worker.turn()
+    any_database.engine.dispose()
+    # In a process of its own, because a SQLite file is replaced later: a connection to the old one
+    # that is closed after that would take away the log of the new one.
+    assert test_kill.live(path, kill_at=None)
     any_database.write(add_rule)
     return path
 
