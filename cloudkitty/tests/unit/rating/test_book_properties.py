@@ -18,7 +18,8 @@ SCOPES = (None, 'own')
 
 
 def slot_of(rule):
-    return rule.field, rule.group, rule.value if rule.field else None, rule.level
+    is_mapping_of_field = rule.field and rule.level is None
+    return rule.field, rule.group, rule.value if is_mapping_of_field else None, rule.level
 
 
 def naive_price(rules, point, scope):
