@@ -15,7 +15,6 @@ ServiceError
 ├── ModuleLoadError             a rating module cannot load its rules
 ├── ModuleFailed                a rating module failed on a frame
 ├── ScriptFailed                a script made no frame of a frame
-├── MarkMoved                   somebody else stored these periods
 ├── InvalidInput                a value from a caller is wrong (400)
 │   └── NaiveTime               a datetime has no zone
 ├── Forbidden                   the policy says no (403)
@@ -92,10 +91,6 @@ class ModuleFailed(ServiceError):
 
 class ScriptFailed(ServiceError):
     text = '{kind}: {detail}'
-
-
-class MarkMoved(ServiceError):
-    text = 'Scopes were rated by another worker meanwhile: {scopes}'
 
 
 class InvalidInput(ServiceError):

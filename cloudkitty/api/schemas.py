@@ -35,8 +35,3 @@ def mapping(value: Mapping) -> dict:
 def constant(value: Any) -> dict:
     """Return the schema of one value."""
     return {'const': value}
-
-
-def nullable(schema: Mapping) -> dict:
-    """Return the schema of what *schema* describes, or null."""
-    return {'anyOf': [schema, {'type': 'null'}]}
