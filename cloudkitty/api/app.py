@@ -17,8 +17,8 @@ from cloudkitty.storage import v2 as storage_v2
 
 # Outermost first. Each takes the application inside it and the service's configuration.
 MIDDLEWARE = (
-    cors.CORS,
-    http_proxy_to_wsgi.HTTPProxyToWSGI,
+    middleware.cross_origin,
+    middleware.proxy_headers,
     request_id.RequestId,
     middleware.LogContext,
     middleware.HealthMount,

@@ -9,7 +9,7 @@ from keystoneauth1 import exceptions as keystone_exceptions
 from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware_exceptions
 from oslo_config import cfg
-from oslo_middleware import healthcheck, request_id
+from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id
 from oslo_middleware.healthcheck import opts as healthcheck_opts
 
 from cloudkitty import context, errors
@@ -21,6 +21,18 @@ HEALTH_OPTS = [*healthcheck_opts.HEALTHCHECK_OPTS, *healthcheck_opts.DISABLE_BY_
 
 # Half of a surrogate pair, or NUL: no database takes them.
 BROKEN_TEXT = re.compile('[\0\ud800-\udfff]')
+
+
+def cross_origin(application, conf: cfg.ConfigOpts):
+    """Return *application* with the library's CORS, as it is if no other origin is allowed."""
+    return cors.CORS(application, conf) if conf.cors.allowed_origin else application
+
+
+def proxy_headers(application, conf: cfg.ConfigOpts):
+    """Return *application* with the headers of proxies believed, as it is if they are not."""
+    if not conf.oslo_middleware.enable_proxy_headers_parsing:
+        return application
+    return http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
 
 class AddressCheck:

@@ -21,7 +21,7 @@ from wsme import exc as wsme_exc
 from wsme import types as wtypes
 
 from cloudkitty import dataframe, errors
-from cloudkitty.api import hooks
+from cloudkitty.api import hooks, render
 
 REST_METHODS = {'GET': ('get', 'get_one', 'get_all'), 'POST': ('post',), 'PUT': ('put',),
                 'PATCH': ('patch',), 'DELETE': ('delete',)}
@@ -164,8 +164,8 @@ def expose(*types, rule: str | None = None, **options):
     """Expose a method: WSME signature, arguments as contract rest-v1 1.1 tells, JSON answer.
 
     Takes what wsmeext.pecan.wsexpose takes: return type, argument types, body=, status_code=; and
-    is_empty=True for an answer without a body. The method returns a value of the return type or a
-    wsme.api.Response.
+    is_empty=True for an answer without a body. The method returns a value of the return type,
+    anything that has its attributes, or a wsme.api.Response.
 
     :param rule: policy rule, checked before any argument is looked at.
     """
@@ -208,7 +208,7 @@ def _answer(definition, result):
         result = result.obj
     if status == 204 or (datatype is None and result is None and status == 200):
         return respond(None, 204)
-    form = None if datatype is None else wsme.rest.json.tojson(datatype, result)
+    form = None if datatype is None else render.renderer(datatype)(result)
     return respond(form, status, is_empty=definition.extra_options.get('is_empty', False))
 
 
