@@ -79,7 +79,9 @@ class HealthMount:
     def __call__(self, environ, start_response):
         path = environ.get('PATH_INFO', '')
         if path == '/healthcheck' or path.startswith('/healthcheck/'):
-            return self.healthcheck(environ, start_response)
+            # The library has another answer to HEAD than to GET.
+            question = webob.Request({**environ, 'REQUEST_METHOD': 'GET'})
+            return question.get_response(self.healthcheck)(environ, start_response)
         return self.application(environ, start_response)
 
 

@@ -2,10 +2,12 @@
 
 import base64
 import os
+from datetime import datetime
 from pathlib import Path
 
 import requests
 
+from cloudkitty import timeframe
 from cloudkitty.tests import peers
 
 REGION = 'RegionOne'
@@ -115,11 +117,18 @@ class Keystone(peers.WsgiPeer):
 
     def restricted_token(self, user: str, *, project: str, path: str) -> str:
         """Return a token of an application credential that may only GET *path* of our API."""
+        return self._credential_token(user, project, name=path, access_rules=[
+            {'service': 'rating', 'method': 'GET', 'path': path}])
+
+    def passing_token(self, user: str, *, project: str, end: datetime) -> str:
+        """Return a token that is good until *end*, UTC: it ends with its application credential."""
+        until = timeframe.to_naive(end).isoformat()
+        return self._credential_token(user, project, name=until, expires_at=until)
+
+    def _credential_token(self, user, project, **facts):
         owner = self.token(user, project=project)
         made = self._ask('POST', f'users/{self.user_id(user)}/application_credentials', headers={
-            'X-Auth-Token': owner}, json={'application_credential': {
-                'name': path, 'access_rules': [
-                    {'service': 'rating', 'method': 'GET', 'path': path}]}})
+            'X-Auth-Token': owner}, json={'application_credential': facts})
         credential = made['application_credential']
         return self._log_in({'methods': ['application_credential'], 'application_credential': {
             'id': credential['id'], 'secret': credential['secret']}})
