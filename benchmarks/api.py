@@ -126,7 +126,7 @@ def _count_statements(conf, storage):
 
     answer = webob.Request.blank(f'{RULES}/mappings').get_response(application)
     assert len(answer.json['mappings']) == MAPPINGS
-    return len([statement for statement in seen if statement != 'BEGIN'])
+    return len(seen)
 
 
 def _speed(server):

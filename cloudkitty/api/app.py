@@ -24,7 +24,7 @@ MIDDLEWARE = (
     middleware.HealthMount,
     lambda application, conf: faults.Faults(application),
     middleware.AddressCheck,
-    sizelimit.RequestBodySizeLimiter,
+    middleware.BodyLimit,
 )
 # The token check comes last: health and CORS preflights need no token.
 AUTHENTICATION = {'noauth': (), 'keystone': (middleware.TokenCheck,)}

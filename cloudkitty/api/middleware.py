@@ -9,7 +9,7 @@ from keystoneauth1 import exceptions as keystone_exceptions
 from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware_exceptions
 from oslo_config import cfg
-from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id
+from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id, sizelimit
 from oslo_middleware.healthcheck import opts as healthcheck_opts
 
 from cloudkitty import context, errors
@@ -54,6 +54,20 @@ class AddressCheck:
                for segment in request.path_info.split('/')):
             raise errors.NotFound(reason='The requested URL was not found on the server.')
         return self.application(environ, start_response)
+
+
+class BodyLimit:
+    """The library's limit, for requests that have a body; most have none."""
+
+    def __init__(self, application, conf: cfg.ConfigOpts):
+        self.application = application
+        self.limiter = sizelimit.RequestBodySizeLimiter(application, conf)
+
+    def __call__(self, environ, start_response):
+        length = environ.get('CONTENT_LENGTH')
+        # Without a length, a body can only be read from a server that marks its end.
+        is_empty = length == '0' or (not length and not environ.get('wsgi.input_terminated'))
+        return (self.application if is_empty else self.limiter)(environ, start_response)
 
 
 class LogContext:
