@@ -53,7 +53,7 @@ class PrometheusCollector(collector.BaseCollector):
     def __init__(self, **arguments):
         super().__init__(**arguments)
         self._series: dict[Series, Series] = {}
-        self.client = prometheus.Client(self.GROUP, self.options,
+        self.client = prometheus.Client(self.group, self.options,
                                         pool_size=self.service_conf.orchestrator.max_threads)
 
     @classmethod

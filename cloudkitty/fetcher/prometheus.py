@@ -30,7 +30,7 @@ class PrometheusFetcher(fetcher.BaseFetcher):
     def __init__(self, conf):
         super().__init__(conf)
         self.query = self._build_query()
-        self.client = prometheus.Client(self.GROUP, self.options)
+        self.client = prometheus.Client(self.group, self.options)
 
     def _build_query(self):
         if not self.options.metric:
@@ -45,7 +45,7 @@ class PrometheusFetcher(fetcher.BaseFetcher):
         return f'max({selector}) by ({self.options.scope_attribute})'
 
     def _refuse(self, option, reason):
-        raise errors.ConfigurationError(reason=f'[{self.GROUP}]{option} {reason}')
+        raise errors.ConfigurationError(reason=f'[{self.group}]{option} {reason}')
 
     def get_tenants(self):
         try:
