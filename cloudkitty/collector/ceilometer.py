@@ -97,7 +97,7 @@ class CeilometerCollector(collector.BaseCollector):
     def _rows(self, metric, periods, scope_ids):
         """Return [(begin of a period, scope id, resource id, number)] of *scope_ids*."""
         length = periods[0].end - periods[0].begin
-        answer = self._client.get(f'meters/{parse.quote(metric.name)}/statistics', [
+        answer = self._list(f'meters/{parse.quote(metric.name)}/statistics', [
             *self._query(periods[0].begin, periods[-1].end, scope_ids),
             ('period', length // timedelta(seconds=1)),
             ('groupby', self.scope_key), ('groupby', 'resource_id')])
@@ -111,12 +111,18 @@ class CeilometerCollector(collector.BaseCollector):
         known = {metric.extra_args['resource_key'], self.scope_key}
         if known.issuperset((*metric.groupby, *metric.metadata)):
             return {}
-        answer = self._client.get('resources', [
+        answer = self._list('resources', [
             *self._query(*period, scope_ids), ('meter_links', 0), ('limit', RESOURCES_MAX)])
         if len(answer) >= RESOURCES_MAX:
             raise errors.CollectError(collector=self.collector_name, reason=(
                 f'there may be more than {RESOURCES_MAX} resources'))
         return {resource['resource_id']: _attributes(resource) for resource in answer}
+
+    def _list(self, path, parameters):
+        answer = self._client.get(path, parameters)
+        if not isinstance(answer, list):
+            raise self._client.unreachable(f'{path}: the answer is no list')
+        return answer
 
     def _query(self, begin, end, scope_ids):
         """Return what limits an answer to a time, and to the scope if it is only one."""
