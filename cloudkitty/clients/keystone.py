@@ -43,6 +43,9 @@ def load_session(conf: cfg.ConfigOpts, group: str) -> session.Session:
 
     :raises ConfigurationError: no auth_type is given, or an option of the plugin is missing.
     """
+    if conf[group].auth_section:
+        # A section that nobody may have read so far, keystone_authtoken for one.
+        conf.register_opts(loading.get_auth_common_conf_options(), conf[group].auth_section)
     try:
         auth = loading.load_auth_from_conf_options(conf, group)
         if auth is None:

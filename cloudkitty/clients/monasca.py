@@ -9,7 +9,7 @@ from cloudkitty.clients import keystone, openstack
 
 OPTS = [
     cfg.StrOpt('monasca_service_name', default='monasca',
-               help='Name of the service Monasca in the catalog of Keystone.'),
+               help='Name of the service, of type `monitoring`, in the catalog of Keystone.'),
     cfg.StrOpt('interface', default='internal', choices=['internal', 'public', 'admin'],
                help='Kind of endpoint to use.'),
     cfg.StrOpt('region_name', help='Region whose endpoint to use; without it, any.'),
@@ -29,7 +29,7 @@ def build_client(name: str, conf: cfg.ConfigOpts, group: str) -> openstack.Clien
     """
     options = conf[group]
     return openstack.Client(
-        name, keystone.load_session(conf, group), version='v2.0',
+        name, keystone.load_session(conf, group), version='v2.0', service_type='monitoring',
         service_name=options.monasca_service_name, interface=options.interface,
         region_name=options.region_name)
 

@@ -63,7 +63,7 @@ def test_a_source_without_endpoint_is_told(source, conf):
     driver = collector.get_driver(conf)
     conf.set_override('interface', 'admin', driver.group)
 
-    with pytest.raises(errors.SourceUnreachable, match='no endpoint with .* interface admin'):
+    with pytest.raises(errors.SourceUnreachable, match='EndpointNotFound: admin endpoint'):
         collect(collector.get_driver(conf))
 
 
