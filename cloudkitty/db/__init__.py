@@ -26,7 +26,11 @@ class Database:
     """Access to the SQL database of [database]connection.
 
     Build it in the process that uses it, never before a fork.
+
+    :cvar sleep: waits some seconds, before a transaction is tried again.
     """
+
+    sleep = staticmethod(time.sleep)
 
     def __init__(self, conf: cfg.ConfigOpts):
         self.url = conf.database.connection
@@ -84,7 +88,7 @@ class Database:
                     raise
                 LOG.warning('The transaction is tried again (%s of %s): %s',
                             attempt, WRITE_ATTEMPTS_MAX, _first_line(exc))
-                time.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
+                self.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
 
 
 def _create_engine(url, options):

@@ -1,6 +1,7 @@
 """All that rating left in a database, without what may differ from run to run (numbers, times)."""
 
 import json
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -11,8 +12,11 @@ _SERIES = models.rated_series
 _STATES = models.scopes
 
 
-def dump(connection: sa.Connection) -> bytes:
-    """Return frames, roll-ups, marks, tasks and pending orders: equal bytes, equal data."""
+def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> bytes:
+    """Return frames, roll-ups, marks, tasks and pending orders: equal bytes, equal data.
+
+    :param without_mark: scopes that may be rated to any point.
+    """
     names = {row.id: row.identifier for row in connection.execute(sa.select(models.rated_scopes))}
     series = {row.id: (names[row.owner_id], names[row.scope_id], row.metric, row.unit, row.groupby,
                        row.metadata, row.description)
@@ -25,14 +29,16 @@ def dump(connection: sa.Connection) -> bytes:
         'months': _sums(connection, models.rated_months, 'scope_id', names),
         'marks': sorted((row.identifier, str(row.last_processed_timestamp), row.active,
                          row.failure_count)
-                        for row in connection.execute(sa.select(_STATES))),
-        'unfinished': sum(connection.execute(statement).scalar_one() for statement in (
+                        for row in connection.execute(sa.select(_STATES))
+                        if row.identifier not in without_mark),
+        'unfinished': [sum(connection.execute(statement).scalar_one() for statement in (
             sa.select(sa.func.count()).select_from(models.resets),
             sa.select(sa.func.count()).select_from(models.tasks).where(sa.func.coalesce(
                 models.tasks.c.current_reprocess_time, models.tasks.c.start_reprocess_time)
-                < models.tasks.c.end_reprocess_time))),
+                < models.tasks.c.end_reprocess_time)))],
     }
-    return json.dumps(content, indent=0, default=str).encode()
+    return '\n'.join(f'{kind} {json.dumps(row)}' for kind, rows in content.items()
+                     for row in rows).encode()
 
 
 def _frame(row, names, series):

@@ -82,7 +82,7 @@ def _round(world, chaos, until, say):
     next_trouble = next_word = time.monotonic()
     while world.done() < whole and time.monotonic() < until:
         now = time.monotonic()
-        chaos.mend()
+        chaos.mend(now)
         if now >= next_trouble:
             chaos.step()
             next_trouble = now + chaos.choose.expovariate(TROUBLES_PER_S)
@@ -90,7 +90,7 @@ def _round(world, chaos, until, say):
             say(f'{world.done()} of {whole} periods rated')
             next_word = now + PROGRESS_S
         time.sleep(0.1)
-    chaos.mend(everything=True)
+    chaos.end()
     say('calm')
     deadline = time.monotonic() + CALM_S
     while not world.is_finished:

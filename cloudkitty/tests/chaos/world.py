@@ -156,7 +156,7 @@ class World:
     @property
     def is_finished(self) -> bool:
         return (self.done() == self.size.scopes * self.size.periods
-                and b'"unfinished": 0' in self.dump())
+                and b'unfinished 0' in self.dump())
 
     def dump(self) -> bytes:
         with self.store.reader() as connection:
