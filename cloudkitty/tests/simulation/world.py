@@ -24,11 +24,12 @@ from cloudkitty.tests.simulation.scheduler import Process, Scheduler
 LENGTH = timedelta(minutes=1)
 # The border of a day and a month lies in the backlog.
 START = datetime(2024, 6, 1, 0, 0, 30, tzinfo=UTC)
-BEGIN = START - timedelta(minutes=4, seconds=30)
+BEGIN = START - timedelta(minutes=2, seconds=30)
 IDENTITY = scopes.Identity('project_id', 'fake', 'fake')
 LOCK_LIFE_S = 15
 # Names tell what happens to a scope.
-OLD, GONE, BACK, OFF, NEW = ('a', 'b', 'c'), 'gone', 'back', 'off', 'new'
+GONE, BACK, OFF, NEW = 'gone', 'back', 'off', 'new'
+OLD = (GONE, BACK, OFF)
 AWAY_S, RETURN_S, NEW_S = 20, 80, 35
 OFF_S, ON_S = 20, 80
 METRICS = ('cpu', 'disk')
@@ -210,7 +211,7 @@ class Source:
     collector_name = 'fake'
     conf = {name: fakes.FakeMetric(name) for name in METRICS}
     _series = {(name, scope_id): Series('unit', {'project_id': scope_id, 'id': f'{name}-1'}, {})
-               for name in METRICS for scope_id in (*OLD, GONE, BACK, OFF, NEW)}
+               for name in METRICS for scope_id in (*OLD, NEW)}
 
     def __init__(self, world: World, process: Process):
         self._world, self._process = world, process
@@ -258,6 +259,6 @@ class Fetcher:
         self._world.step(self._process, 'asks for the scopes')
         if self._world.happens(self._world.faults.source):
             raise errors.FetcherError(fetcher='fake', reason='simulated')
-        return [*OLD, OFF, *([GONE] if now_s < AWAY_S else []),
+        return [OFF, *([GONE] if now_s < AWAY_S else []),
                 *([BACK] if not AWAY_S <= now_s < RETURN_S else []),
                 *([NEW] if now_s >= NEW_S else [])]
