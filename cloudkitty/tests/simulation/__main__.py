@@ -1,13 +1,17 @@
 """The command tools/simulate."""
 
 import argparse
+import functools
+import gc
 import logging
 import os
 import sys
 import tempfile
 import time
+from concurrent import futures
 from pathlib import Path
 
+from cloudkitty.processor import service
 from cloudkitty.tests.simulation import run
 
 MEMORY = Path('/dev/shm')
@@ -22,32 +26,51 @@ def main() -> int:
                         help='One seed, or a range; a single one is shown step by step.')
     parser.add_argument('--seconds', type=float, default=None,
                         help='Stop after so many seconds.')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='Processes.')
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     folder = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix='ck-simulation-', dir=folder) as path:
-        return _run(run.Simulation(Path(path)), arguments.seeds, arguments.seconds)
+        jobs = min(arguments.jobs, len(arguments.seeds))
+        pool = futures.ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(path,))
+        has_log = len(arguments.seeds) == 1
+        results = pool.map(functools.partial(_play, has_log=has_log), arguments.seeds, chunksize=5)
+        try:
+            return _collect(results, len(arguments.seeds), arguments.seconds)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _run(simulation, seeds, seconds):
+def _prepare(path):
+    """Make what this process plays on."""
+    global _simulation
+    gc.set_threshold(*service.GC_THRESHOLDS)
+    _simulation = run.Simulation(Path(tempfile.mkdtemp(dir=path)))
+
+
+def _play(seed, has_log):
+    return _simulation.run(seed, has_log=has_log)
+
+
+def _collect(results, count, seconds):
     begin = word = time.monotonic()
-    failed, steps, done = [], 0, 0
-    for seed in seeds:
-        result = simulation.run(seed, has_log=len(seeds) == 1)
+    failed, steps, done = 0, 0, 0
+    for result in results:
         steps, done = steps + result.steps, done + 1
         for line in result.log:
             print(line)
         if result.problem:
-            failed.append(seed)
-            print(f'seed {seed} FAILED; tools/simulate --seeds {seed} shows it:\n{result.problem}')
+            failed += 1
+            print(f'seed {result.seed} FAILED; tools/simulate --seeds {result.seed} shows it:\n'
+                  f'{result.problem}', flush=True)
         now = time.monotonic()
         if now - word > PROGRESS_S:
-            print(f'{done} of {len(seeds)} schedules', flush=True)
+            print(f'{done} of {count} schedules', flush=True)
             word = now
         if seconds is not None and now - begin > seconds:
             break
     took = time.monotonic() - begin
-    print(f'{done} schedules, {steps} steps, {len(failed)} failed, {took:.1f} s, '
+    print(f'{done} schedules, {steps} steps, {failed} failed, {took:.1f} s, '
           f'{60 * done / took:.0f} a minute')
     return 1 if failed else 0
 
