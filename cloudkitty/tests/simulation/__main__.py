@@ -34,7 +34,7 @@ def main() -> int:
         jobs = min(arguments.jobs, len(arguments.seeds))
         pool = futures.ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(path,))
         has_log = len(arguments.seeds) == 1
-        results = pool.map(functools.partial(_play, has_log=has_log), arguments.seeds, chunksize=5)
+        results = pool.map(functools.partial(_play, has_log=has_log), arguments.seeds, chunksize=1)
         try:
             return _collect(results, len(arguments.seeds), arguments.seconds)
         finally:
