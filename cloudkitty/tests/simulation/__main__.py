@@ -31,12 +31,14 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     folder = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix='ck-simulation-', dir=folder) as path:
-        jobs = min(arguments.jobs, len(arguments.seeds))
-        pool = futures.ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(path,))
-        has_log = len(arguments.seeds) == 1
-        results = pool.map(functools.partial(_play, has_log=has_log), arguments.seeds, chunksize=1)
+        play = functools.partial(_play, has_log=len(arguments.seeds) == 1)
+        count, seconds = len(arguments.seeds), arguments.seconds
+        if min(arguments.jobs, count) == 1:
+            _prepare(path)
+            return _collect(map(play, arguments.seeds), count, seconds)
+        pool = futures.ProcessPoolExecutor(arguments.jobs, initializer=_prepare, initargs=(path,))
         try:
-            return _collect(results, len(arguments.seeds), arguments.seconds)
+            return _collect(pool.map(play, arguments.seeds), count, seconds)
         finally:
             pool.shutdown(cancel_futures=True)
 
