@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 
@@ -24,6 +25,12 @@ class SQLStorage(v2.BaseStorage):
         super().__init__(conf)
         self.database = db.Database(conf)
         self.catalogue = Catalogue(conf.collect.scope_key)
+        sa.event.listen(self.database.engine, 'handle_error', self._forget)
+
+    def _forget(self, context):
+        # A server that takes over from one that died may lack what was committed last.
+        if context.is_disconnect:
+            self.catalogue.forget()
 
     def init(self):
         migration.upgrade(self.database)

@@ -299,3 +299,22 @@ def test_a_worker_that_only_rates_again_leaves_what_is_due(bench):
 
     assert bench.hourly() == [1] * 2 + [3] * 2 + [1] * 20
     assert {scope.mark for scope in bench.scopes().values()} == {at(23)}
+
+
+def test_no_number_of_orders_is_too_many(bench):
+    """All are carried out within one turn."""
+    names = [f's{number:03}' for number in range(150)]
+    bench.fetcher.scope_ids = names
+    bench.settings = dataclasses.replace(bench.settings, batch_scopes=100)
+    bench.now = at(25)
+    bench.worker().turn()
+    bench.order_reset(at(20), *names)
+    bench.order_task(22, 23, *names[:1])
+    bench.order_task(1, 3, *names[1:])
+
+    bench.worker().turn()
+
+    assert bench.is_over() == [True] * 150
+    with bench.storage.database.reader() as connection:
+        assert resets.list_pending(connection, IDENTITY, limit=1) == []
+    assert {scope.mark for name, scope in bench.scopes().items() if name in names} == {at(24)}
