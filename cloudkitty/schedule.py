@@ -28,6 +28,17 @@ def due_at(mark: datetime, length_s: int, wait_periods: int) -> datetime:
     return mark + timedelta(seconds=length_s * (1 + max(wait_periods, 1)))
 
 
+def lag(mark: datetime, now: datetime, *, length_s: int, wait_periods: int,
+        final_mark: datetime | None = None) -> timedelta:
+    """Return for how long the period after *mark* could have been rated; zero: it could not yet.
+
+    :param mark, final_mark: see db.scopes.
+    """
+    if final_mark is not None and mark >= final_mark:
+        return timedelta(0)
+    return max(now - due_at(mark, length_s, wait_periods), timedelta(0))
+
+
 def due_periods(mark: datetime, now: datetime, *, length_s: int, wait_periods: int,
                 until: datetime | None = None, limit: int) -> list[timeframe.Period]:
     """Return the periods after *mark* that may be rated now, oldest first.

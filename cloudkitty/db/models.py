@@ -41,11 +41,12 @@ scopes = _table(
     sa.Column('active', sa.Boolean, nullable=False, default=True),
     # Null while the fetcher lists the scope; afterwards it is rated while its mark is before this.
     sa.Column('final_mark', types.instant()),
-    # The failure that holds the scope back; all four are null when it goes well.
+    # The failure that holds the scope back; all five are null when it goes well.
     sa.Column('failure_count', sa.Integer),
     sa.Column('failure_reason', types.text()),
     sa.Column('failed_at', types.instant()),
     sa.Column('retry_at', types.instant()),
+    sa.Column('failing_since', types.instant()),
     sa.UniqueConstraint('identifier', 'scope_key', 'collector', 'fetcher',
                         name='uq_cloudkitty_storage_states_identifier'),
 )

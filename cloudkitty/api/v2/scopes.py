@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime
 
-from cloudkitty import errors, timeframe
-from cloudkitty.api import query, schemas
+from cloudkitty import errors, schedule, timeframe
+from cloudkitty.api import query, reading, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.db import resets, scope_changes, scopes
 
 # Characters of a scope key, and of the name of a fetcher or collector.
 PART_LENGTH_MAX = 40
+# What others than an admin read of a failure: its text may name servers.
+FAILED = 'Rating fails; the operator sees why.'
 FILTERS = {name: query.many() for name in ('scope_id', 'scope_key', 'fetcher', 'collector')}
 
 
@@ -29,11 +31,16 @@ SCOPE = {
 SHOWN = schemas.form(
     scope_id=schemas.TEXT, scope_key=schemas.OPTIONAL_TEXT, fetcher=schemas.OPTIONAL_TEXT,
     collector=schemas.OPTIONAL_TEXT, last_processed_timestamp=schemas.MOMENT,
-    state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT)
+    state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT,
+    lag=schemas.INTEGER, failure=schemas.TEXT, failing_since=schemas.OPTIONAL_MOMENT,
+    next_retry=schemas.OPTIONAL_MOMENT)
 
 
-def render(scope: scopes.Scope) -> dict:
-    """Return a scope as answers show it."""
+def render(scope: scopes.Scope, request, *, now: datetime) -> dict:
+    """Return a scope as answers show it to the caller of *request*."""
+    failure = scope.failure_reason or ''
+    if failure and not reading.viewer_of(request).is_admin:
+        failure = FAILED
     return {
         'scope_id': scope.scope_id,
         'scope_key': scope.scope_key,
@@ -44,15 +51,28 @@ def render(scope: scopes.Scope) -> dict:
         'state': scope.mark,
         'active': scope.active,
         'scope_activation_toggle_date': scope.toggled_at,
+        'lag': _lag_s(scope, request.services.conf.collect, now),
+        'failure': failure,
+        'failing_since': scope.failing_since,
+        'next_retry': scope.retry_at,
     }
 
 
+def _lag_s(scope, options, now):
+    if not scope.active:
+        return 0
+    return int(schedule.lag(scope.mark, now, length_s=options.period, final_mark=scope.final_mark,
+                            wait_periods=options.wait_periods).total_seconds())
+
+
 def list_scopes(request, *, offset, limit, **filters):
+    filters['scope_id'] = reading.visible_scopes(request, filters['scope_id'])
+    now = datetime.now(UTC)
     with request.services.database.reader() as connection:
         total, found = scopes.list_scopes(connection, offset=offset, limit=limit, **filters)
     if not found:
         raise errors.NotFound(reason='No scope matches.')
-    return {'total': total, 'results': [render(scope) for scope in found]}
+    return {'total': total, 'results': [render(scope, request, now=now) for scope in found]}
 
 
 def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, state, **filters):
@@ -83,18 +103,20 @@ def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, sta
 
 
 def create_scope(request, *, scope_id, last_processed_timestamp, active, **parts):
-    conf = request.services.conf
+    conf, now = request.services.conf, datetime.now(UTC)
     identity = scopes.Identity(
         parts['scope_key'] or conf.collect.scope_key, parts['fetcher'] or conf.fetcher.backend,
         parts['collector'] or conf.collect.collector)
-    return render(scope_changes.create(
+    created = scope_changes.create(
         request.services.database, scope_id, identity, mark=last_processed_timestamp,
-        active=active is not False, now=datetime.now(UTC)))
+        active=active is not False, now=now)
+    return render(created, request, now=now)
 
 
 def update_scope(request, *, scope_id, **values):
-    return render(scope_changes.update(request.services.database, scope_id,
-                                       now=datetime.now(UTC), **values))
+    now = datetime.now(UTC)
+    changed = scope_changes.update(request.services.database, scope_id, now=now, **values)
+    return render(changed, request, now=now)
 
 
 ROUTES = {

@@ -47,6 +47,17 @@ def test_nothing_is_due_after_the_scope_vanished(minutes, expected):
     assert len(due) == expected
 
 
+@pytest.mark.parametrize('mark, final_mark, expected', [
+    (NOON - 3 * HOUR, None, timedelta(0)), (NOON - 4 * HOUR, None, HOUR),
+    (NOON, None, timedelta(0)),
+    (NOON - 4 * HOUR, NOON - 4 * HOUR, timedelta(0)), (NOON - 4 * HOUR, NOON - 3 * HOUR, HOUR),
+])
+def test_the_lag_counts_from_when_a_period_was_due(mark, final_mark, expected):
+    """A scope that is gone and rated to its end has none."""
+    assert schedule.lag(mark, NOON, length_s=3600, wait_periods=2,
+                        final_mark=final_mark) == expected
+
+
 def test_a_new_scope_starts_with_the_month():
     mark = schedule.initial_mark(NOON, 3600)
 
