@@ -43,6 +43,11 @@ COLLECT_OPTS = [
     cfg.IntOpt('wait_periods', default=2, min=0,
                help='Periods to let pass before a period is collected; raise it when the source '
                     'receives its measures late. A period that has not ended is never collected.'),
+    cfg.IntOpt('lag_max', default=10800, min=0, max=2592000,
+               help='Seconds that periods wait for a metric whose data in the source ends too '
+                    'early, counted from its newest data. Afterwards they are rated with what is '
+                    'there. Raise it when the source may be silent for longer and gets its data '
+                    'later; 0 never waits.'),
     cfg.StrOpt('metrics_conf', default='/etc/cloudkitty/metrics.yml',
                help='File that defines the metrics to rate.'),
     cfg.StrOpt('scope_key', default='project_id', max_length=40,

@@ -56,6 +56,15 @@ def due_periods(mark: datetime, now: datetime, *, length_s: int, wait_periods: i
     return [timeframe.Period(begin, begin + length) for begin in begins]
 
 
+def due_end(begin: datetime, now: datetime, *, length_s: int, wait_periods: int) -> datetime:
+    """Return when the last period ends that may be rated now.
+
+    :param begin: when one of the periods begins, aware UTC.
+    """
+    length = timedelta(seconds=length_s)
+    return begin + (now - length * (max(wait_periods, 1) - 1) - begin) // length * length
+
+
 def reset_mark(mark: datetime, wanted: datetime, length_s: int) -> datetime:
     """Return where a scope stands after a reset: the last begin of its periods up to *wanted*.
 

@@ -111,6 +111,21 @@ fetches = _table(
     sa.Column('fetched_at', types.instant(), nullable=False),
 )
 
+# Metrics whose data in the source ends before what is due.
+lags = _table(
+    'source_lags',
+    sa.Column('fetcher', types.name(40), primary_key=True),
+    sa.Column('scope_key', types.name(40), primary_key=True),
+    sa.Column('collector', types.name(40), primary_key=True),
+    sa.Column('metric', types.name(500), primary_key=True),
+    # held: periods wait; late: they wait no longer; nowhere: nothing to wait for.
+    sa.Column('state', types.name(16), nullable=False),
+    # Null: there never was any data.
+    sa.Column('newest', types.instant()),
+    sa.Column('needed', types.instant(), nullable=False),
+    sa.Column('since', types.instant(), nullable=False),
+)
+
 hashmap_services = _table(
     'hashmap_services',
     sa.Column('id', sa.Integer, primary_key=True),

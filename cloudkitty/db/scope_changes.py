@@ -23,7 +23,7 @@ def create(database: Database, scope_id: str, identity: scopes.Identity, *, mark
     def change(connection):
         _, known = scopes.list_scopes(connection, scope_id=[scope_id])
         for scope in known:
-            if scope.active or _identity(scope) == identity:
+            if scope.active or scope.identity == identity:
                 raise errors.Conflict(reason=f'Scope {scope_id} exists already.')
         (key,) = connection.execute(sa.insert(_SCOPES).values(
             **identity._asdict(), identifier=scope_id, active=active,
@@ -67,7 +67,3 @@ def _write(database: Database, change: Callable[[sa.Connection], Any], scope_id:
         raise errors.Conflict(
             reason=f'Scope {scope_id} with this scope key, fetcher and collector exists already.'
         ) from exc
-
-
-def _identity(scope):
-    return (scope.scope_key, scope.fetcher, scope.collector)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from oslo_config import cfg
 
 from cloudkitty import timeframe
 from cloudkitty.db import models
@@ -28,6 +29,11 @@ class Identity(NamedTuple):
     scope_key: str
     fetcher: str
     collector: str
+
+    @classmethod
+    def of(cls, conf: cfg.ConfigOpts) -> 'Identity':
+        """Return that of the scopes this configuration rates."""
+        return cls(conf.collect.scope_key, conf.fetcher.backend, conf.collect.collector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,10 @@ class Scope:
     failed_at: datetime | None = None
     retry_at: datetime | None = None
     failing_since: datetime | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.scope_key, self.fetcher, self.collector)
 
 
 class Seen(NamedTuple):

@@ -11,6 +11,7 @@ from cloudkitty import db, errors, pipeline, schedule
 from cloudkitty.db import reprocess
 from cloudkitty.db.scopes import Scope
 from cloudkitty.locks import Locks
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.settings import BUSY_S, Settings
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
 from cloudkitty.timeframe import Period
@@ -36,19 +37,22 @@ class Reprocessing:
 
     :param pipeline: the one that rates what is due.
     :param replace: stores periods anew, as BaseStorage.replace does.
+    :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there is something to do again; None: when there are new tasks.
     """
 
     def __init__(self, *, database: db.Database, pipeline: pipeline.Pipeline,
                  replace: Callable[[Sequence[Replacement]], Sequence[Replacement]],
-                 locks: Locks, settings: Settings, clock: Callable[[], datetime]):
+                 locks: Locks, settings: Settings, clock: Callable[[], datetime],
+                 freshness: Freshness | None = None):
         self._database = database
         self._pipeline = pipeline
         self._replace = replace
         self._locks = locks
         self._settings = settings
         self._clock = clock
+        self._freshness = freshness
         self.next_at: datetime | None = None
 
     def step(self) -> bool:
@@ -122,8 +126,10 @@ class Reprocessing:
         again = dataclasses.replace(self._pipeline, commit=commit, keeps_empty=True)
         alike = [dataclasses.replace(work.scope, mark=mark) for work in batch]
         try:
+            if self._freshness is not None:
+                self._check_source(periods[-1].end)
             outcome = again.run(pipeline.Batch(alike, periods))
-        except (errors.SourceUnreachable, errors.ModuleLoadError) as exc:
+        except (errors.SourceUnreachable, errors.SourceLags, errors.ModuleLoadError) as exc:
             held = [(work.task, str(exc)) for work in batch]
         else:
             held = [(by_scope[scope.id], reason) for scope, reason in outcome.held]
@@ -131,6 +137,12 @@ class Reprocessing:
                 LOG.info('Rated periods of %s scopes that begin %s to %s again',
                          len(outcome.stored), periods[0].begin, periods[-1].begin)
         self._hold(held)
+
+    def _check_source(self, needed):
+        """Let nobody replace what is stored with what a source has that lags."""
+        verdict = self._freshness.ask(needed)
+        if not verdict.lets(needed):
+            raise errors.SourceLags(reason=verdict.reason)
 
     def _replacement(self, task, part, mark):
         is_last = part.new_mark + self._settings.length >= task.end

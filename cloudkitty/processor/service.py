@@ -16,6 +16,7 @@ from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip
 from cloudkitty.db import migration
 from cloudkitty.db import resets as orders
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
@@ -82,11 +83,13 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
         skips=build_skips(conf, source),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
         timeout_s=conf.orchestrator.collector_request_timeout)
+    freshness = Freshness(database=database, collector=source, settings=settings, clock=clock)
     chores = [Resets(reset=gate.reset, **shared)]
     if settings.reprocesses:
-        chores.append(Reprocessing(pipeline=rating, replace=gate.replace, **shared))
+        chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
+                                   freshness=freshness, **shared))
     worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
-                    pipeline=rating, chores=chores, **shared)
+                    pipeline=rating, chores=chores, freshness=freshness, **shared)
     return Parts(worker, gate, mine)
 
 

@@ -20,6 +20,7 @@ class Settings:
     :ivar worker: number of the worker on this node, from 0.
     :ivar rates: whether it rates what is due.
     :ivar reprocesses: whether it rates periods again.
+    :ivar lag_max_s: how long periods wait for a metric that lags in the source; 0: never.
     """
 
     identity: Identity
@@ -32,19 +33,21 @@ class Settings:
     worker: int = 0
     rates: bool = True
     reprocesses: bool = True
+    lag_max_s: int = 0
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts, worker: int = 0) -> 'Settings':
         """Return the settings of worker number *worker*."""
         collect, orchestrator = conf.collect, conf.orchestrator
         return cls(
-            identity=Identity(collect.scope_key, conf.fetcher.backend, collect.collector),
+            identity=Identity.of(conf),
             length_s=collect.period, wait_periods=collect.wait_periods,
             shards=orchestrator.shards, batch_scopes=orchestrator.batch_scopes,
             batch_periods=orchestrator.batch_periods,
             workers=max(orchestrator.max_workers, 1), worker=worker,
             rates=worker < orchestrator.max_workers,
-            reprocesses=worker < orchestrator.max_workers_reprocessing)
+            reprocesses=worker < orchestrator.max_workers_reprocessing,
+            lag_max_s=collect.lag_max)
 
     @property
     def length(self) -> timedelta:

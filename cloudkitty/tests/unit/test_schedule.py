@@ -29,6 +29,15 @@ def test_a_period_is_due_after_the_waiting_time(wait, ago, expected):
     assert (schedule.due_at(NOON - ago, 3600, wait) <= NOON) == bool(expected)
 
 
+@pytest.mark.parametrize('wait', [0, 1, 2, 5])
+@pytest.mark.parametrize('minutes', [0, 1, 59])
+def test_the_last_period_that_is_due_ends_where_the_due_periods_end(wait, minutes):
+    now = NOON + timedelta(minutes=minutes)
+    due = schedule.due_periods(NOON - 20 * HOUR, now, length_s=3600, wait_periods=wait, limit=99)
+
+    assert schedule.due_end(due[0].begin, now, length_s=3600, wait_periods=wait) == due[-1].end
+
+
 def test_a_backlog_is_bounded():
     due = schedule.due_periods(NOON - 100 * HOUR, NOON, length_s=3600, wait_periods=2, limit=7)
 

@@ -1,4 +1,4 @@
-"""Since when a scope has been failing.
+"""Since when a scope has been failing, and metrics that lag in the source.
 
 Runs again after an interruption on MariaDB, which keeps the statements that are done.
 """
@@ -11,9 +11,22 @@ from cloudkitty.db import types
 revision = '0006'
 down_revision = '0005'
 
+OPTIONS = {'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4', 'mariadb_engine': 'InnoDB',
+           'mariadb_charset': 'utf8mb4', 'if_not_exists': True}
+
 
 def upgrade():
     _add('cloudkitty_storage_states', sa.Column('failing_since', types.instant()))
+    op.create_table(
+        'source_lags',
+        sa.Column('fetcher', types.name(40), primary_key=True),
+        sa.Column('scope_key', types.name(40), primary_key=True),
+        sa.Column('collector', types.name(40), primary_key=True),
+        sa.Column('metric', types.name(500), primary_key=True),
+        sa.Column('state', types.name(16), nullable=False),
+        sa.Column('newest', types.instant()),
+        sa.Column('needed', types.instant(), nullable=False),
+        sa.Column('since', types.instant(), nullable=False), **OPTIONS)
 
 
 def _add(table, column):

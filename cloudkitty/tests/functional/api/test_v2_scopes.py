@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import webob
 
-from cloudkitty.db import scopes
+from cloudkitty.db import lags, scopes
 from cloudkitty.tests.functional.api import conftest
 from cloudkitty.tests.functional.api.described import Described
 
@@ -65,3 +65,22 @@ def test_others_than_admins_see_their_own_scope(proxied):
     assert get(proxied, '/v2/scope', **{'X-Roles': 'reader'}).status_int == 404
     admin = get(proxied, '/v2/scope', **{'X-Roles': 'admin', 'X-Project-Id': 'p9'}).json
     assert [scope['failure'] for scope in admin['results']] == [REASON, '', '']
+
+
+@pytest.mark.parametrize('state, newest, expected', [
+    (lags.HELD, 2, 'metric cpu: the source has no data after 2019-01-01T02:00:00+00:00'),
+    (lags.HELD, 3, ''), (lags.LATE, 2, ''), (lags.NOWHERE, None, ''),
+])
+def test_a_scope_tells_that_it_waits_for_the_source(conf, noauth, database, failing, state,
+                                                    newest, expected):
+    """As long as its next period, which ends at 02:00 plus one hour here, needs later data."""
+    conf.set_override('backend', 'source', 'fetcher')
+    conf.set_override('collector', 'prometheus', 'collect')
+    lag = lags.Lag(state, newest and datetime(2019, 1, 1, newest, tzinfo=UTC), FIRST, FIRST)
+    with database.writer() as connection:
+        scopes.advance(connection, {1: datetime(2019, 1, 1, 1, tzinfo=UTC)})
+        lags.record(connection, conftest.IDENTITY, {'cpu': lag}, newest={}, defined=['cpu'])
+
+    found = get(noauth, '/v2/scope').json['results']
+
+    assert [scope['held'] for scope in found] == [expected, '', '']

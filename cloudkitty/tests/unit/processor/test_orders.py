@@ -9,7 +9,7 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import errors, locks, pipeline, skip
 from cloudkitty.db import reprocess, resets, scope_changes, scopes
-from cloudkitty.processor import discovery, reprocessing, settings, worker
+from cloudkitty.processor import discovery, freshness, reprocessing, settings, worker
 from cloudkitty.processor import resets as resetting
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import fakes
@@ -62,8 +62,12 @@ class Bench:
         rating = pipeline.Pipeline(
             collector=self.collector, modules=self.modules, commit=self.storage.commit,
             skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30)
+        source = freshness.Freshness(
+            collector=self.collector,
+            **{name: part for name, part in parts.items() if name != 'locks'})
         chores = [resetting.Resets(reset=lambda order: self.reset(order), **parts),
-                  reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace, **parts)]
+                  reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace,
+                                            freshness=source, **parts)]
         return worker.Worker(discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
                              pipeline=rating, chores=chores, **parts)
 
@@ -299,3 +303,24 @@ def test_a_worker_that_only_rates_again_leaves_what_is_due(bench):
 
     assert bench.hourly() == [1] * 2 + [3] * 2 + [1] * 20
     assert {scope.mark for scope in bench.scopes().values()} == {at(23)}
+
+
+def test_a_source_that_lags_replaces_nothing(bench):
+    """The task tells why it waits; what the source has is rated again meanwhile."""
+    bench.settings = dataclasses.replace(bench.settings, lag_max_s=10 * 3600)
+    bench.collector.reaches = lambda now: {'cpu': at(20)}
+    bench.order_task(12, 16, 'a')
+    bench.order_task(18, 22, 'b')
+    one = bench.worker()
+
+    one.turn()
+
+    assert bench.hourly('a') == [1] * 12 + [3] * 4 + [1] * 8
+    assert bench.hourly('b') == [1] * 24
+    assert bench.is_over() == [True, False]
+    assert bench.tasks()[1].failure_reason == (
+        'metric cpu: the source has no data after 2024-05-01T20:00:00+00:00')
+    bench.collector.reaches = lambda now: {'cpu': now}
+    bench.now += timedelta(minutes=1)
+    one.turn()
+    assert bench.hourly('b') == [1] * 18 + [3] * 4 + [1] * 2

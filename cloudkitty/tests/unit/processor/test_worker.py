@@ -12,7 +12,7 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import errors, locks, pipeline, skip, timeframe
 from cloudkitty.db import models, scopes
-from cloudkitty.processor import discovery, settings, worker
+from cloudkitty.processor import discovery, freshness, settings, worker
 from cloudkitty.tests import fakes
 
 HOUR = timedelta(hours=1)
@@ -91,6 +91,8 @@ class Bench:
         parts = {'database': self.database, 'clock': self.clock, 'settings': chosen,
                  'locks': locks.Locks(f'file://{self.folder}')}
         return worker.Worker(
+            freshness=freshness.Freshness(collector=self.collector, settings=chosen,
+                                          database=self.database, clock=self.clock),
             discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
             pipeline=pipeline.Pipeline(
                 collector=self.collector, modules=self.modules, commit=self.storage.commit,
