@@ -9,6 +9,7 @@ import pathlib
 import re
 import socket
 import sys
+import traceback
 
 from oslo_config import cfg
 from oslo_db import options as db_options
@@ -210,10 +211,17 @@ def _sources(conf):
         return 'configuration'
 
 
-def run(main) -> None:
-    """Run *main* and end the process: a ServiceError is one line on stderr and exit status 1."""
+def run(main, failure: int = 1) -> None:
+    """Run *main* and end the process: a ServiceError is one line on stderr.
+
+    :param failure: the exit status then, and of any other error.
+    """
     try:
         sys.exit(main())
     except (errors.ServiceError, cfg.Error) as exc:
         print(f'{os.path.basename(sys.argv[0])}: {" ".join(str(exc).split())}', file=sys.stderr)
-        sys.exit(1)
+        sys.exit(failure)
+    # The status of an error nobody foresaw is 1 in Python, which may have a meaning here.
+    except Exception:
+        traceback.print_exc()
+        sys.exit(failure)

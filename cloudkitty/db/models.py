@@ -126,6 +126,16 @@ lags = _table(
     sa.Column('since', types.instant(), nullable=False),
 )
 
+# Periods of a scope, by their begin, that were rated though the source lagged.
+notes = _table(
+    'scope_notes',
+    sa.Column('state_id', sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('begin', types.instant(), primary_key=True),
+    sa.Column('end', types.instant(), nullable=False),
+    sa.Column('reason', types.name(255), nullable=False),
+)
+
 hashmap_services = _table(
     'hashmap_services',
     sa.Column('id', sa.Integer, primary_key=True),

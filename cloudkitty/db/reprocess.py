@@ -148,6 +148,19 @@ def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: dat
                  timeframe.from_naive(next_retry_at))
 
 
+def list_unfinished(connection: sa.Connection, identity: scopes.Identity,
+                    window: timeframe.Period) -> list[tuple[Task, int]]:
+    """Return tasks with periods in *window*, each with the key of its scope of *identity*."""
+    joined = sa.and_(_TASKS.c.identifier == _SCOPES.c.identifier, *scopes.belongs(identity))
+    rows = connection.execute(
+        sa.select(_TASKS, _SCOPES.c.id.label('state_id')).join_from(_TASKS, _SCOPES, joined)
+        .where(_is_unfinished(),
+               _TASKS.c.start_reprocess_time < timeframe.to_naive(window.end),
+               _TASKS.c.end_reprocess_time > timeframe.to_naive(window.begin))
+        .order_by(_TASKS.c.id))
+    return [(_task(row), row.state_id) for row in rows]
+
+
 def touch(connection: sa.Connection, task_ids: Iterable[int], *, now: datetime) -> None:
     """Record that tasks are worked on: all others come before them now."""
     for chunk in scopes.chunks(sorted(task_ids)):

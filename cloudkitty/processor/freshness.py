@@ -29,14 +29,26 @@ class Verdict(NamedTuple):
 
     :ivar held_from: periods that end after this instant wait for the source; None: none does.
     :ivar reason: why, for people.
+    :ivar late_from: those that end after this one and do not wait may lack data; None: none does.
+    :ivar note: which, for people.
     """
 
     held_from: datetime | None = None
     reason: str = ''
+    late_from: datetime | None = None
+    note: str = ''
 
     def lets(self, end: datetime) -> bool:
         """Say whether a period that ends then need not wait."""
         return self.held_from is None or end <= self.held_from
+
+    def cut(self, batch: Batch) -> Batch:
+        """Return the beginning of *batch* that can be rated, all of it late or nothing."""
+        periods = [period for period in batch.periods if self.lets(period.end)]
+        whole = [period for period in periods
+                 if self.late_from is None or period.end <= self.late_from]
+        # What is late comes when the rest is stored.
+        return batch._replace(periods=whole or periods, note='' if whole else self.note)
 
 
 class Freshness:
@@ -70,8 +82,7 @@ class Freshness:
         verdict = self.ask(max(schedule.due_end(
             batch.periods[0].begin, now, length_s=settings.length_s,
             wait_periods=settings.wait_periods) for batch in batches))
-        shorter = [batch._replace(periods=[period for period in batch.periods
-                                           if verdict.lets(period.end)]) for batch in batches]
+        shorter = [verdict.cut(batch) for batch in batches]
         return [batch for batch in shorter if batch.periods]
 
     def ask(self, needed: datetime) -> Verdict:
@@ -89,9 +100,13 @@ class Freshness:
         found = self._newest(now)
         self._needed = max(needed, self._needed or needed)
         wanted = self._judge(found, now)
-        held = {metric: lag for metric, lag in wanted.items() if lag.state == HELD}
-        self._verdict = Verdict(min(lag.newest for lag in held.values()),
-                                lags.describe(held)) if held else Verdict()
+        held, late = ({metric: lag for metric, lag in wanted.items() if lag.state == state}
+                      for state in (HELD, LATE))
+        self._verdict = Verdict(
+            min((lag.newest for lag in held.values()), default=None), lags.describe(held),
+            min((lag.newest for lag in late.values()), default=None),
+            # The same as long as the same metrics are late: the note of a scope is one row.
+            f'no data of {", ".join(sorted(late))}' if late else '')
         self._failures = self._failures + 1 if held else 0
         self.next_at = now + schedule.retry_delay(
             self._failures, self._settings.length_s) if held else None

@@ -24,6 +24,8 @@ class ScopeBatch(NamedTuple):
     :ivar mark: where the scope's mark must be for the commit to be valid, aware UTC.
     :ivar new_mark: where it is afterwards: begin of the last period, aware UTC.
     :ivar frames: rated frames, oldest first; a period without usage has none.
+    :ivar note: what is missing in the source, to be noted of these periods; '': nothing. A store
+        leaves that to orders.advance().
     """
 
     state_id: int
@@ -31,6 +33,7 @@ class ScopeBatch(NamedTuple):
     mark: datetime
     new_mark: datetime
     frames: Sequence[dataframe.DataFrame]
+    note: str = ''
 
 
 class Replacement(NamedTuple):

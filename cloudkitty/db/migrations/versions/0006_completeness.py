@@ -1,4 +1,5 @@
-"""Since when a scope has been failing, and metrics that lag in the source.
+"""Since when a scope has been failing, metrics that lag in the source, and what was
+rated meanwhile.
 
 Runs again after an interruption on MariaDB, which keeps the statements that are done.
 """
@@ -27,6 +28,14 @@ def upgrade():
         sa.Column('newest', types.instant()),
         sa.Column('needed', types.instant(), nullable=False),
         sa.Column('since', types.instant(), nullable=False), **OPTIONS)
+    op.create_table(
+        'scope_notes',
+        sa.Column('state_id', sa.Integer,
+                  sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+                  primary_key=True, autoincrement=False),
+        sa.Column('begin', types.instant(), primary_key=True),
+        sa.Column('end', types.instant(), nullable=False),
+        sa.Column('reason', types.name(255), nullable=False), **OPTIONS)
 
 
 def _add(table, column):

@@ -9,7 +9,7 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
 from cloudkitty.dataframe import DataFrame
-from cloudkitty.db import migration, reprocess, scopes
+from cloudkitty.db import migration, scopes
 from cloudkitty.storage import orders, v2
 from cloudkitty.storage.v2.sql import query
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
@@ -79,7 +79,7 @@ class SQLStorage(v2.BaseStorage):
             writer = Writer(connection, self.catalogue)
             writer.store([Cell(part.scope_id, RATED, frame)
                           for part in valid for frame in part.frames])
-            scopes.advance(connection, {part.state_id: part.new_mark for part in valid})
+            orders.advance(connection, valid, self.conf.collect.period)
             return writer, moved
 
         writer, moved = self.database.write(change)
@@ -107,7 +107,7 @@ class SQLStorage(v2.BaseStorage):
             kept = self._count_kept(connection, valid)
             writer.store([Cell(one.batch.scope_id, RATED, frame)
                           for one in valid for frame in one.batch.frames])
-            reprocess.advance(connection, {one.task_id: one.new_current for one in valid}, kept)
+            orders.finish(connection, valid, kept)
             return writer, late
 
         writer, late = self.database.write(change)

@@ -8,7 +8,7 @@ import pytest
 from oslo_db import exception as db_exception
 
 from cloudkitty import errors, locks, pipeline, skip
-from cloudkitty.db import reprocess, resets, scope_changes, scopes
+from cloudkitty.db import notes, reprocess, resets, scope_changes, scopes
 from cloudkitty.processor import discovery, freshness, reprocessing, settings, worker
 from cloudkitty.processor import resets as resetting
 from cloudkitty.storage.v2 import sql
@@ -69,7 +69,7 @@ class Bench:
                   reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace,
                                             freshness=source, **parts)]
         return worker.Worker(discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
-                             pipeline=rating, chores=chores, **parts)
+                             pipeline=rating, chores=chores, freshness=source, **parts)
 
     def scopes(self):
         with self.storage.database.reader() as connection:
@@ -86,6 +86,14 @@ class Bench:
                                       paginate=False)['results']:
             prices[(row['begin'] - START) // HOUR] = row['rate']
         return prices
+
+    def notes(self, scope_id='a'):
+        """Return begin and end in hours, and reason, of what is noted."""
+        key = self.scopes()[scope_id].id
+        with self.storage.database.reader() as connection:
+            return [((begin - START) // HOUR, (end - START) // HOUR, reason)
+                    for _, begin, end, reason in notes.list_notes(
+                        connection, [key], Period(at(0), at(99)))]
 
     def order_reset(self, mark, *scope_ids):
         ids = [scope.id for name, scope in self.scopes().items() if name in scope_ids]
@@ -324,3 +332,24 @@ def test_a_source_that_lags_replaces_nothing(bench):
     bench.now += timedelta(minutes=1)
     one.turn()
     assert bench.hourly('b') == [1] * 18 + [3] * 4 + [1] * 2
+
+
+def test_what_is_rated_in_spite_of_a_lag_is_noted(bench):
+    """In one range; rating again with all the data, or setting back, takes the note away."""
+    bench.settings = dataclasses.replace(bench.settings, lag_max_s=2 * 3600)
+    bench.collector.reaches = lambda now: {'cpu': at(25) - timedelta(minutes=1)}
+    one = bench.worker()
+    while bench.now < at(30):
+        bench.now = one.turn()
+    assert {scope.mark for scope in bench.scopes().values()} == {at(28)}
+    assert bench.notes('a') == bench.notes('b') == [(24, 29, 'no data of cpu')]
+
+    bench.collector.reaches = lambda now: {'cpu': now}
+    bench.order_task(25, 27, 'a')
+    bench.order_reset(at(26), 'b')
+    one.turn()
+
+    assert bench.is_over() == [True]
+    assert {scope.mark for scope in bench.scopes().values()} == {at(29)}
+    assert bench.notes('a') == [(24, 25, 'no data of cpu'), (27, 29, 'no data of cpu')]
+    assert bench.notes('b') == [(24, 27, 'no data of cpu')]
