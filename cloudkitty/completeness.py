@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from cloudkitty import timeframe
-from cloudkitty.db import lags, notes, reprocess, resets, scopes
+from cloudkitty.db import lags, notes, pauses, reprocess, resets, scopes
 from cloudkitty.db.scopes import Scope
 from cloudkitty.storage.v2 import BaseStorage
 from cloudkitty.timeframe import Period
@@ -40,12 +40,14 @@ class Entry(NamedTuple):
 
     :ivar rated_until: when the first period begins that is not rated, aware UTC.
     :ivar late: periods that were rated though the source lagged.
+    :ivar inactive: when it was off: periods that begin then are not rated.
     """
 
     scope: Scope
     rated_until: datetime
     status: Status
     late: list[notes.Note]
+    inactive: list[Period]
 
 
 class Answer(NamedTuple):
@@ -101,6 +103,7 @@ def examine(connection: sa.Connection, conf: cfg.ConfigOpts, question: Question)
     end = None if question.limit is None else question.offset + question.limit
     page = chosen[question.offset:end]
     late = _late(connection, page, window)
+    inactive = pauses.list_pauses(connection, [scope.id for scope in page])
     fetched_at = scopes.last_fetch(connection, identity)
     is_closed = fetched_at is not None and fetched_at >= window.end
     return Answer(
@@ -108,7 +111,9 @@ def examine(connection: sa.Connection, conf: cfg.ConfigOpts, question: Question)
         reason='' if is_closed else _open_reason(window, fetched_at),
         rated_until=_rated_until(waiting, window, length, fetched_at),
         not_final=len(waiting), total=len(chosen), lagging=lagging,
-        entries=[Entry(scope, scope.mark + length, statuses[scope.id], late.get(scope.id, []))
+        entries=[Entry(scope, scope.mark + length, statuses[scope.id], late.get(scope.id, []),
+                       [span for span in inactive.get(scope.id, ())
+                        if span.begin < window.end and span.end > window.begin])
                  for scope in page])
 
 
@@ -174,7 +179,8 @@ def list_empty(storage: BaseStorage, conf: cfg.ConfigOpts, entry: Entry,
     begin = window.begin + (entry.rated_until - window.begin) % length
     ranges: list[Period] = []
     while begin < end:
-        if begin not in stored:
+        if begin not in stored and not any(
+                span.begin <= begin < span.end for span in entry.inactive):
             if ranges and ranges[-1].end == begin:
                 ranges[-1] = Period(ranges[-1].begin, begin + length)
             else:

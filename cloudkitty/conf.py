@@ -49,6 +49,10 @@ COLLECT_OPTS = [
                     'early, counted from its newest data. Afterwards they are rated with what is '
                     'there. Raise it when the source may be silent for longer and gets its data '
                     'later; 0 never waits.'),
+    cfg.StrOpt('start_date', default='',
+               help='Date, such as 2026-10-01, or time in ISO 8601 (UTC unless it says otherwise), '
+                    'from which on new scopes are rated; empty: the begin of the month in which '
+                    'they are found.'),
     cfg.StrOpt('metrics_conf', default='/etc/cloudkitty/metrics.yml',
                help='File that defines the metrics to rate.'),
     cfg.StrOpt('scope_key', default='project_id', max_length=40,

@@ -75,6 +75,7 @@ def _table(entries):
 
 def _print_ranges(entry, empty):
     for begin, end, what in [*((*note[1:3], f'rated with {note.reason}') for note in entry.late),
+                             *((*span, 'it was off') for span in entry.inactive),
                              *((*span, 'nothing is stored') for span in empty)]:
         print(f'{entry.scope.scope_id}: {timeframe.render(begin)} to {timeframe.render(end)}: '
               f'{what}')

@@ -136,6 +136,15 @@ notes = _table(
     sa.Column('reason', types.name(255), nullable=False),
 )
 
+# Periods of a scope, by their begin, that are not rated because it was switched off.
+pauses = _table(
+    'scope_pauses',
+    sa.Column('state_id', sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('begin', types.instant(), primary_key=True),
+    sa.Column('end', types.instant(), nullable=False),
+)
+
 hashmap_services = _table(
     'hashmap_services',
     sa.Column('id', sa.Integer, primary_key=True),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cloudkitty import db, errors, pipeline, schedule
-from cloudkitty.db import reprocess
+from cloudkitty.db import pauses, reprocess
 from cloudkitty.db.scopes import Scope
 from cloudkitty.locks import Locks
 from cloudkitty.processor.freshness import Freshness
@@ -95,11 +95,14 @@ class Reprocessing:
 
     def _works(self, tasks) -> Iterator[Work]:
         settings = self._settings
+        with self._database.reader() as connection:
+            inactive = pauses.list_pauses(connection, {scope.id for _, scope in tasks})
         for task, scope in tasks:
             limit = settings.batch_periods // PERIODS_DIVISOR >> _failures(task)
             periods = schedule.task_periods(
                 Period(task.start, task.end), task.current, scope.mark,
-                length_s=settings.length_s, limit=max(limit, 1))
+                length_s=settings.length_s, limit=max(limit, 1),
+                pauses=inactive.get(scope.id, ()))
             if periods:
                 yield Work(task, scope, periods)
             elif scope.mark >= task.end:

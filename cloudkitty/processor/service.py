@@ -154,6 +154,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: something is missing or wrong.
     """
+    Settings.of(conf)
     build_skips(conf, collector.get_driver(conf))
     fetcher.get_driver(conf)
     storage.get_driver(conf)

@@ -1,6 +1,7 @@
 """The loop of a rating worker: find what is due, take it, rate it, sleep until more is due."""
 
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cloudkitty import db, errors, pipeline, schedule
-from cloudkitty.db import scopes
+from cloudkitty.db import pauses, scopes
 from cloudkitty.locks import Locks
 from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.freshness import Freshness
@@ -152,10 +153,29 @@ class Worker:
         settings = self._settings
         with self._database.reader() as connection:
             found = scopes.get_scopes(connection, state_ids)
+            inactive = pauses.list_pauses(connection, state_ids)
+        if inactive:
+            found = self._over_pauses(found, inactive)
         return [pipeline.Batch(alike, periods) for alike, periods in schedule.batches(
             (scope for scope in found if scope.active), self._clock(), length_s=settings.length_s,
             wait_periods=settings.wait_periods, scopes_max=settings.batch_scopes,
             periods_max=settings.batch_periods)]
+
+    def _over_pauses(self, found, inactive) -> list[scopes.Scope]:
+        """Return scopes past the pauses that follow their marks, to end before their next ones."""
+        settings = self._settings
+        leaps = {scope.id: schedule.leap(scope.mark, inactive.get(scope.id, ()), settings.length_s)
+                 for scope in found}
+        old = {scope.id: scope.mark for scope in found
+               if scope.active and leaps[scope.id][0] != scope.mark}
+
+        def change(connection):
+            marks = scopes.lock_marks(connection, old)
+            scopes.advance(connection, {key: leaps[key][0] for key, mark in marks.items()
+                                        if mark == old[key]})
+        if old:
+            self._database.write(change)
+        return [_limited(scope, *leaps[scope.id], settings.length) for scope in found]
 
     def _without_held(self, batches) -> list[pipeline.Batch]:
         """Return *batches* without what waits for the source."""
@@ -203,6 +223,12 @@ class Worker:
 
         if alike:
             self._database.write(change)
+
+
+def _limited(scope, mark, until, length):
+    """Return *scope* with this mark, to be rated up to the period that begins at *until*."""
+    ends = [one for one in (scope.final_mark, until and until - length) if one is not None]
+    return dataclasses.replace(scope, mark=mark, final_mark=min(ends, default=None))
 
 
 def _log(batch, outcome):

@@ -16,6 +16,7 @@ ENTRY = schemas.form(
     scope_id=schemas.TEXT, rated_until=schemas.MOMENT,
     state={'enum': list(completeness.STATES)}, reason=schemas.TEXT,
     since=schemas.OPTIONAL_MOMENT, late=schemas.listing(_LATE),
+    inactive=schemas.listing(_SPAN),
     empty={'anyOf': [schemas.listing(_SPAN), {'type': 'null'}]})
 LAG = schemas.form(
     metric=schemas.TEXT, state={'enum': [lags.HELD, lags.LATE, lags.NOWHERE]},
@@ -72,6 +73,7 @@ def _render(entry, *, is_admin, empty):
         'since': status.since,
         'late': [{'begin': note.begin, 'end': note.end, 'reason': note.reason}
                  for note in entry.late],
+        'inactive': [span._asdict() for span in entry.inactive],
         'empty': empty and [span._asdict() for span in empty],
     }
 

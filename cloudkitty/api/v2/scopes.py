@@ -142,7 +142,9 @@ ROUTES = {
             'last_processed_timestamp': query.one(query.instant),
             'state': query.one(query.instant),
         }, answer=schemas.form()),
-        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE, answer=SHOWN),
+        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE | {
+            'bill_inactive_time': query.one(query.or_null(query.boolean)),
+        }, answer=SHOWN),
         'POST': Endpoint(create_scope, 'scope:post_state', body=SCOPE | {
             'last_processed_timestamp': query.required(query.one(query.instant)),
         }, answer=SHOWN),

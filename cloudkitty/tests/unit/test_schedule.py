@@ -67,6 +67,20 @@ def test_the_lag_counts_from_when_a_period_was_due(mark, final_mark, expected):
                         final_mark=final_mark) == expected
 
 
+@pytest.mark.parametrize('hours, expected', [
+    (-3, (-3, 0)), (-1.5, (-1.5, 0)), (-1, (2, 5)), (0, (2, 5)), (0.5, (2.5, 5)), (1.5, (2.5, 5)),
+    (2, (2, 5)), (3.5, (3.5, 5)), (4, (7, None)), (7, (7, None)), (8, (8, None)),
+])
+def test_periods_that_begin_in_a_pause_are_leapt_over(hours, expected):
+    """The next period begins after the pause, on the edges that the mark gives."""
+    pauses = [timeframe.Period(NOON + first * HOUR, NOON + end * HOUR)
+              for first, end in ((0, 3), (5, 8))]
+
+    mark, until = schedule.leap(NOON + hours * HOUR, pauses, 3600)
+
+    assert ((mark - NOON) / HOUR, until and (until - NOON) / HOUR) == expected
+
+
 def test_a_new_scope_starts_with_the_month():
     mark = schedule.initial_mark(NOON, 3600)
 

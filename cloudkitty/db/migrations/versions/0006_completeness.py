@@ -1,5 +1,5 @@
-"""Since when a scope has been failing, metrics that lag in the source, and what was
-rated meanwhile.
+"""Since when a scope has been failing, metrics that lag in the source, what was
+rated meanwhile, and when scopes were switched off.
 
 Runs again after an interruption on MariaDB, which keeps the statements that are done.
 """
@@ -36,6 +36,13 @@ def upgrade():
         sa.Column('begin', types.instant(), primary_key=True),
         sa.Column('end', types.instant(), nullable=False),
         sa.Column('reason', types.name(255), nullable=False), **OPTIONS)
+    op.create_table(
+        'scope_pauses',
+        sa.Column('state_id', sa.Integer,
+                  sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+                  primary_key=True, autoincrement=False),
+        sa.Column('begin', types.instant(), primary_key=True),
+        sa.Column('end', types.instant(), nullable=False), **OPTIONS)
 
 
 def _add(table, column):

@@ -353,3 +353,50 @@ def test_what_is_rated_in_spite_of_a_lag_is_noted(bench):
     assert {scope.mark for scope in bench.scopes().values()} == {at(29)}
     assert bench.notes('a') == [(24, 25, 'no data of cpu'), (27, 29, 'no data of cpu')]
     assert bench.notes('b') == [(24, 27, 'no data of cpu')]
+
+
+def switch(bench, is_active, hour, **more):
+    bench.now = at(hour)
+    scope_changes.update(bench.storage.database, 'a', now=bench.now, active=is_active, **more)
+
+
+def counts(bench, hours):
+    """Return how many points of scope a are stored in each of these hours."""
+    found = bench.storage.retrieve(at(0), at(99), {'project_id': 'a'}, paginate=False)
+    begins = [(frame.start - START) // HOUR for frame in found['dataframes']]
+    return [begins.count(hour) for hour in hours]
+
+
+@pytest.mark.parametrize('asked, expected', [
+    (None, [1, 1, 0, 0, 0, 1]), (False, [1, 1, 0, 0, 0, 1]), (True, [1] * 6)])
+def test_time_in_which_a_scope_was_off_is_rated_only_if_that_is_asked_for(bench, asked, expected):
+    """Periods that began before are rated, though the scope was switched off before they were due;
+    neither a reset nor rating again brings the others back."""
+    one = bench.worker()
+    switch(bench, False, 25.5)
+    one.turn()
+    assert bench.scopes()['a'].mark == at(23)
+    switch(bench, True, 28.5, bill_inactive_time=asked)
+    bench.now = at(30)
+
+    one.turn()
+
+    assert counts(bench, range(24, 30)) == expected
+    assert bench.scopes()['a'].mark == at(29)
+    bench.order_task(24, 29, 'a')
+    one.turn()
+    assert bench.is_over() == [True]
+    assert counts(bench, range(24, 30)) == expected
+    bench.order_reset(at(24), 'a')
+    one.turn()
+    assert counts(bench, range(24, 30)) == expected
+
+
+def test_a_scope_may_be_off_several_times_before_anything_is_due(bench):
+    for hour, is_active in ((24.2, False), (25.2, True), (26.2, False), (28, True)):
+        switch(bench, is_active, hour)
+    bench.now = at(31)
+
+    bench.worker().turn()
+
+    assert counts(bench, range(24, 31)) == [1, 0, 1, 0, 1, 1, 1]
