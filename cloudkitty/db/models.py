@@ -79,6 +79,19 @@ tasks = _table(
     sa.Column('failure_reason', types.text()),
     sa.Column('failed_at', types.instant()),
     sa.Column('retry_at', types.instant()),
+    # It only tells what would change.
+    sa.Column('dry_run', sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# What the periods of a dry run cost, and what they would.
+task_prices = _table(
+    'reprocessing_prices',
+    sa.Column('task_id', sa.ForeignKey('storage_scope_reprocessing_schedule.id',
+                                       ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('metric', types.name(255), primary_key=True),
+    sa.Column('old_price', types.Exact(), nullable=False),
+    sa.Column('new_price', types.Exact(), nullable=False),
 )
 
 modules = _table(

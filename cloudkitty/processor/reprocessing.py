@@ -11,6 +11,7 @@ from cloudkitty import db, errors, pipeline, schedule
 from cloudkitty.db import pauses, reprocess
 from cloudkitty.db.scopes import Scope
 from cloudkitty.locks import Locks
+from cloudkitty.processor import dryrun
 from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.settings import BUSY_S, Settings
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
@@ -37,6 +38,7 @@ class Reprocessing:
 
     :param pipeline: the one that rates what is due.
     :param replace: stores periods anew, as BaseStorage.replace does.
+    :param rated_prices: what dry runs compare with, see BaseStorage.rated_prices.
     :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there is something to do again; None: when there are new tasks.
@@ -44,11 +46,13 @@ class Reprocessing:
 
     def __init__(self, *, database: db.Database, pipeline: pipeline.Pipeline,
                  replace: Callable[[Sequence[Replacement]], Sequence[Replacement]],
-                 locks: Locks, settings: Settings, clock: Callable[[], datetime],
+                 rated_prices: dryrun.RatedPrices, locks: Locks, settings: Settings,
+                 clock: Callable[[], datetime],
                  freshness: Freshness | None = None):
         self._database = database
         self._pipeline = pipeline
         self._replace = replace
+        self._rated_prices = rated_prices
         self._locks = locks
         self._settings = settings
         self._clock = clock
@@ -80,8 +84,7 @@ class Reprocessing:
         batch, owners, locked = [], set(), {}
         for work in self._works(tasks):
             size = max(self._settings.batch_scopes >> _failures(work.task), 1)
-            if batch and (work.periods, _failures(work.task)) != (
-                    batch[0].periods, _failures(batch[0].task)):
+            if batch and _kind(work) != _kind(batch[0]):
                 continue
             if len(batch) >= size:
                 break
@@ -120,10 +123,11 @@ class Reprocessing:
         periods = batch[0].periods
         mark = periods[0].begin - self._settings.length
         by_scope = {work.scope.id: work.task for work in batch}
+        store = self._compare if batch[0].task.is_dry_run else self._replace
 
         def commit(parts: Sequence[ScopeBatch]) -> list[ScopeBatch]:
-            late = self._replace([self._replacement(by_scope[part.state_id], part, mark)
-                                  for part in parts])
+            late = store([self._replacement(by_scope[part.state_id], part, mark)
+                          for part in parts])
             return [one.batch for one in late]
 
         again = dataclasses.replace(self._pipeline, commit=commit, keeps_empty=True)
@@ -137,9 +141,14 @@ class Reprocessing:
         else:
             held = [(by_scope[scope.id], reason) for scope, reason in outcome.held]
             if outcome.stored:
-                LOG.info('Rated periods of %s scopes that begin %s to %s again',
-                         len(outcome.stored), periods[0].begin, periods[-1].begin)
+                LOG.info('Rated periods of %s scopes that begin %s to %s again%s',
+                         len(outcome.stored), periods[0].begin, periods[-1].begin,
+                         ', without storing them' if batch[0].task.is_dry_run else '')
         self._hold(held)
+
+    def _compare(self, replacements):
+        return dryrun.record(self._database, replacements, self._rated_prices,
+                             length=self._settings.length)
 
     def _check_source(self, needed):
         """Let nobody replace what is stored with what a source has that lags."""
@@ -173,6 +182,11 @@ class Reprocessing:
             if fresh:
                 LOG.warning('Rating periods of %s scopes again is held back (%.200s) and tried '
                             'later: %s', len(fresh), ', '.join(fresh[:5]), reason)
+
+
+def _kind(work):
+    """Return what works in a batch have in common."""
+    return work.periods, _failures(work.task), work.task.is_dry_run
 
 
 def _failures(task):

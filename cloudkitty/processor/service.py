@@ -75,7 +75,8 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
     settings = Settings.of(conf, number)
     database = db.Database(conf)
     source = collector.get_driver(conf)
-    gate = CommitGate(storage.get_driver(conf))
+    store = storage.get_driver(conf)
+    gate = CommitGate(store)
     mine = locks.Locks(conf.orchestrator.coordination_url)
     shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
     rating = pipeline.Pipeline(
@@ -87,7 +88,7 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
     chores = [Resets(reset=gate.reset, **shared)]
     if settings.reprocesses:
         chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
-                                   freshness=freshness, **shared))
+                                   rated_prices=store.rated_prices, freshness=freshness, **shared))
     worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
                     pipeline=rating, chores=chores, freshness=freshness, **shared)
     return Parts(worker, gate, mine)

@@ -1,5 +1,6 @@
 """Since when a scope has been failing, metrics that lag in the source, what was
-rated meanwhile, and when scopes were switched off.
+rated meanwhile, and when scopes were switched off;
+dry runs.
 
 Runs again after an interruption on MariaDB, which keeps the statements that are done.
 """
@@ -43,6 +44,16 @@ def upgrade():
                   primary_key=True, autoincrement=False),
         sa.Column('begin', types.instant(), primary_key=True),
         sa.Column('end', types.instant(), nullable=False), **OPTIONS)
+    _add('storage_scope_reprocessing_schedule',
+         sa.Column('dry_run', sa.Boolean, nullable=False, server_default=sa.false()))
+    op.create_table(
+        'reprocessing_prices',
+        sa.Column('task_id', sa.Integer,
+                  sa.ForeignKey('storage_scope_reprocessing_schedule.id', ondelete='CASCADE'),
+                  primary_key=True, autoincrement=False),
+        sa.Column('metric', types.name(255), primary_key=True),
+        sa.Column('old_price', types.Exact(), nullable=False),
+        sa.Column('new_price', types.Exact(), nullable=False), **OPTIONS)
 
 
 def _add(table, column):

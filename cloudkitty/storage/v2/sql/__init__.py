@@ -11,10 +11,11 @@ from cloudkitty import db, errors
 from cloudkitty.dataframe import DataFrame
 from cloudkitty.db import migration, scopes
 from cloudkitty.storage import orders, v2
-from cloudkitty.storage.v2.sql import query
+from cloudkitty.storage.v2.sql import query, rated
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
 from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
+from cloudkitty.timeframe import Period
 
 
 class SQLStorage(v2.BaseStorage):
@@ -113,6 +114,10 @@ class SQLStorage(v2.BaseStorage):
         writer, late = self.database.write(change)
         self._remember(writer)
         return late
+
+    def rated_prices(self, scope_id, begin, end):
+        with self.database.reader() as connection:
+            return rated.prices(connection, self.catalogue, scope_id, Period(begin, end))
 
     def _count_kept(self, connection, replacements):
         """Return how many stored periods each of *replacements* does not touch, by task."""

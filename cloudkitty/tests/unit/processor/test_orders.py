@@ -8,6 +8,7 @@ import pytest
 from oslo_db import exception as db_exception
 
 from cloudkitty import errors, locks, pipeline, skip
+from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import notes, reprocess, resets, scope_changes, scopes
 from cloudkitty.processor import discovery, freshness, reprocessing, settings, worker
 from cloudkitty.processor import resets as resetting
@@ -67,6 +68,7 @@ class Bench:
             **{name: part for name, part in parts.items() if name != 'locks'})
         chores = [resetting.Resets(reset=lambda order: self.reset(order), **parts),
                   reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace,
+                                            rated_prices=self.storage.rated_prices,
                                             freshness=source, **parts)]
         return worker.Worker(discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
                              pipeline=rating, chores=chores, freshness=source, **parts)
@@ -100,9 +102,10 @@ class Bench:
         self.storage.database.write(
             lambda connection: resets.order(connection, ids, mark, now=self.now))
 
-    def order_task(self, first, end, *scope_ids):
+    def order_task(self, first, end, *scope_ids, is_dry_run=False):
         self.storage.database.write(lambda connection: reprocess.create(
-            connection, scope_ids, window=Period(at(first), at(end)), reason='test'))
+            connection, scope_ids, window=Period(at(first), at(end)), reason='test',
+            is_dry_run=is_dry_run))
 
     def is_over(self):
         return [task.current == task.end for task in self.tasks()]
@@ -400,3 +403,26 @@ def test_a_scope_may_be_off_several_times_before_anything_is_due(bench):
     bench.worker().turn()
 
     assert counts(bench, range(24, 31)) == [1, 0, 1, 0, 1, 1, 1]
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(bench):
+    """Per metric; what the source has no more would keep its price, what was pushed is apart."""
+    bench.collector.usage = lambda metric, scope_id, begin: 2 if begin < at(8) else None
+    pushed = DataFrame(at(3), at(4), {'cpu': [
+        DataPoint('x', '1', '7', {'project_id': 'a'}, {})]})
+    bench.storage.push([pushed])
+    before = bench.hourly()
+    bench.order_task(2, 12, 'a', is_dry_run=True)
+    bench.order_task(2, 4, 'b')
+    bench.order_task(2, 12, 'b', is_dry_run=True)
+
+    bench.worker().turn()
+
+    assert bench.is_over() == [True, True, True]
+    assert bench.hourly() == before
+    assert bench.hourly('b') == [1] * 2 + [6] * 2 + [1] * 20
+    with bench.storage.database.reader() as connection:
+        prices = reprocess.list_prices(connection, [task.id for task in bench.tasks()])
+    assert prices[1] == {'cpu': (10, 40)}
+    assert sum(pair.new for pair in prices[3].values()) == 40
+    assert 2 not in prices
