@@ -9,6 +9,7 @@ ServiceError
 │       └── SchemaMismatch      the schema is not the one this version needs
 ├── SourceError                 a source outside did not answer as it should
 │   ├── FetcherError            listing scopes failed
+│   ├── SourceLags              the source has not all the data yet
 │   └── CollectError            collecting a metric failed
 │       └── SourceUnreachable   nothing was said by the source itself
 ├── NoDataCollected             the source answered, and has nothing
@@ -67,6 +68,10 @@ class SourceError(ServiceError):
 
 class FetcherError(SourceError):
     text = 'Fetcher {fetcher!r}: {reason}'
+
+
+class SourceLags(SourceError):
+    pass
 
 
 class CollectError(SourceError):

@@ -36,10 +36,12 @@ class Batch(NamedTuple):
 
     :ivar scopes: scopes with equal marks.
     :ivar periods: consecutive periods, the first of them follows the mark.
+    :ivar note: what is missing in the source, kept with what is stored; '': nothing.
     """
 
     scopes: Sequence[Scope]
     periods: Sequence[Period]
+    note: str = ''
 
 
 class Held(NamedTuple):
@@ -100,7 +102,7 @@ class Pipeline:
             periods = progress.periods_of(scope)
             if periods:
                 ready.append(ScopeBatch(scope.id, scope.scope_id, scope.mark, periods[-1].begin,
-                                        frames))
+                                        frames, batch.note))
         stored, moved = self._store(ready, progress)
         held = [Held(scope, progress.reasons[scope.scope_id]) for scope in batch.scopes
                 if scope.scope_id in progress.reasons]

@@ -104,6 +104,23 @@ class BaseCollector(abc.ABC):
                 if points:
                     yield scope_id, period, points
 
+    def newest(self, metric_names: Sequence[str], *, since: datetime,
+               now: datetime) -> Mapping[str, datetime | None]:
+        """Return up to when the source has data of each metric, of whatever scope.
+
+        Periods that end later wait for it, see [collect]lag_max. It is asked about once a period by
+        each worker, so it must cost little, and no more for many scopes than for few. Override it
+        where the source can tell; a metric that is left out is never waited for.
+
+        :param metric_names: internal keys, see metrics.Metric.key.
+        :param since: how far back to look, aware UTC.
+        :param now: no later than this, aware UTC.
+        :returns: by internal key, aware UTC: the time of the newest measure, or the end of the span
+            it stands for; None: there is none at or after *since*.
+        :raises CollectError: the source failed.
+        """
+        return {}
+
 
 def get_definitions(conf: cfg.ConfigOpts) -> dict[str, metrics.Metric]:
     """Return the metric definitions by internal key, as the collector sees them.

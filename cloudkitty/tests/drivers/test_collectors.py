@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.collector import BaseCollector
 from cloudkitty.collector.ceilometer import CeilometerCollector
 from cloudkitty.collector.monasca import MonascaCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
@@ -26,6 +27,7 @@ METRICS = {'metrics': {
     'test_odd_scopes': {'unit': 'x'},
     'test_nothing': {'unit': 'x'},
 }}
+HOUR = timedelta(hours=1)
 VCPUS = 'test_vcpus@#vcpus'
 SCOPE_IDS = ('alpha', 'beta', 'nobody', *history.ODD_SCOPES)
 
@@ -200,6 +202,23 @@ def test_what_is_retrieved_has_its_published_name(driver):
 
     assert name == 'vcpus'
     assert len(points) == 2
+
+
+def test_the_newest_data_of_each_metric(driver):
+    """Of whatever scope, and none where there is none; a driver that cannot tell says nothing."""
+    names = [VCPUS, 'test_volume_gib', 'test_nothing']
+    last = history.PERIODS[-1].end
+    cases = [(last - 60 * HOUR, last + 3 * HOUR, last), (last - HOUR, last, last),
+             (last - 3 * HOUR, last - 2 * HOUR, last - 2 * HOUR),
+             (last + HOUR / 2, last + 5 * HOUR, None), (last - 90 * HOUR, last - 80 * HOUR, None)]
+
+    found = [driver.newest(names, since=since, now=now) for since, now, _ in cases]
+
+    if type(driver).newest is BaseCollector.newest:
+        assert found == [{}] * len(cases)
+    else:
+        assert found == [{VCPUS: newest, 'test_volume_gib': newest, 'test_nothing': None}
+                         for _, _, newest in cases]
 
 
 def test_a_period_before_the_history_has_no_points(driver):

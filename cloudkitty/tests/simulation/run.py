@@ -149,7 +149,8 @@ class Simulation:
         one = worker.Worker(
             discovery=discovery.Discovery(fetcher=worlds.Fetcher(world, process), **shared),
             pipeline=rating, chores=[Resets(reset=store.reset, **shared), reprocessing.Reprocessing(
-                pipeline=rating, replace=store.replace, **shared)], **shared)
+                pipeline=rating, replace=store.replace, rated_prices=store.rated_prices,
+                **shared)], **shared)
         one._stopping = worlds.Sleep(world, process)
         one.run()
 
