@@ -37,6 +37,12 @@ class ServiceError(Exception):
         self.facts = facts
 
 
+def describe(exc: Exception) -> str:
+    """Return *exc* in one line; those not raised on purpose with their type."""
+    text = str(exc).strip().partition('\n')[0]
+    return text if isinstance(exc, ServiceError) else f'{type(exc).__name__}: {text}'
+
+
 class ConfigurationError(ServiceError):
     text = '{reason}'
 

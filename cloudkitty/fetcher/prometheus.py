@@ -27,8 +27,8 @@ class PrometheusFetcher(fetcher.BaseFetcher):
         *prometheus.OPTS,
     ]
 
-    def __init__(self, conf):
-        super().__init__(conf)
+    def __init__(self, conf, **arguments):
+        super().__init__(conf, **arguments)
         self.query = self._build_query()
         self.client = prometheus.Client(self.group, self.options)
 

@@ -31,6 +31,9 @@ class FakeCollector:
         self.calls = []
         self._lock = threading.Lock()
 
+    def refresh(self):
+        """Nothing changes."""
+
     def collect(self, metric_name, periods, scope_ids):
         with self._lock:
             self.calls.append((metric_name, tuple(scope_ids), len(periods)))

@@ -9,7 +9,9 @@ from datetime import timedelta
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.collector.meta import MetaCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
+from cloudkitty.plugins import DRIVER_OPT
 from cloudkitty.tests import history
 from cloudkitty.tests.fake_sources import FakeCollector
 from cloudkitty.timeframe import Period
@@ -37,7 +39,19 @@ def build_fake(conf, request, definitions):
     return FakeCollector(period=3600, conf=definitions, service_conf=conf)
 
 
-DRIVERS = {'prometheus': build_prometheus, 'fake': build_fake}
+def build_meta(conf, request, definitions):
+    server = request.getfixturevalue('prometheus')
+    conf.register_opts(MetaCollector.OPTS, MetaCollector.GROUP)
+    conf.set_override('collectors', ['one', 'prometheus'], MetaCollector.GROUP)
+    conf.register_opts([DRIVER_OPT, *PrometheusCollector.OPTS], 'collector_one')
+    conf.set_override('driver', 'prometheus', 'collector_one')
+    for group in 'collector_one', PrometheusCollector.GROUP:
+        conf.register_opts(PrometheusCollector.OPTS, group)
+        conf.set_override('prometheus_url', server.url, group)
+    return MetaCollector(period=3600, conf=definitions, service_conf=conf)
+
+
+DRIVERS = {'prometheus': build_prometheus, 'meta': build_meta, 'fake': build_fake}
 
 
 @pytest.fixture(params=DRIVERS)

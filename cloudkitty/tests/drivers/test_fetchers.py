@@ -3,6 +3,7 @@
 import pytest
 
 from cloudkitty import errors, fetcher
+from cloudkitty.fetcher.meta import MetaFetcher
 from cloudkitty.fetcher.prometheus import PrometheusFetcher
 from cloudkitty.fetcher.source import SourceFetcher
 from cloudkitty.tests import faults, history, services
@@ -51,7 +52,16 @@ def build_fake(conf, request):
     return FakeFetcher(conf, SCOPE_IDS)
 
 
-DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'fake': build_fake}
+def build_meta(conf, request):
+    configure(conf, request.getfixturevalue('live').url)
+    build_source(conf, request)
+    conf.register_opts(MetaFetcher.OPTS, MetaFetcher.GROUP)
+    conf.set_override('fetchers', ['source', 'prometheus'], MetaFetcher.GROUP)
+    return MetaFetcher(conf)
+
+
+DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'meta': build_meta,
+           'fake': build_fake}
 
 
 @pytest.mark.parametrize('name', DRIVERS)
