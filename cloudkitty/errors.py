@@ -8,6 +8,7 @@ ServiceError
 │   └── DatabaseUnavailable     the database cannot be used
 │       └── SchemaMismatch      the schema is not the one this version needs
 ├── SourceError                 a source outside did not answer as it should
+│   ├── BadLines                a file can be read, and lines of it make no sense
 │   ├── FetcherError            listing scopes failed
 │   └── CollectError            collecting a metric failed
 │       └── SourceUnreachable   nothing was said by the source itself
@@ -69,6 +70,10 @@ class SchemaMismatch(DatabaseUnavailable):
 
 class SourceError(ServiceError):
     text = '{reason}'
+
+
+class BadLines(SourceError):
+    pass
 
 
 class FetcherError(SourceError):

@@ -71,3 +71,13 @@ FAMILIES = [
         for number, scope_id in enumerate(ODD_SCOPES, 1)
     ]),
 ]
+
+
+def usage():
+    """Yield each finite sample as a line of a file with usage has it, a dict."""
+    for family in FAMILIES:
+        for labels, samples in family.series:
+            for instant, value in samples:
+                if not isinstance(value, str):
+                    yield {'timestamp': datetime.fromtimestamp(instant, UTC).isoformat(),
+                           'metric': family.name, 'quantity': value, **labels}

@@ -3,12 +3,16 @@
 A driver gets a history it can read, tests/history.py, and definitions that read it.
 """
 
+import csv
+import gzip
+import json
 import random
 from datetime import timedelta
 
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.collector.file import FileCollector
 from cloudkitty.collector.meta import MetaCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
 from cloudkitty.plugins import DRIVER_OPT
@@ -51,7 +55,38 @@ def build_meta(conf, request, definitions):
     return MetaCollector(period=3600, conf=definitions, service_conf=conf)
 
 
-DRIVERS = {'prometheus': build_prometheus, 'meta': build_meta, 'fake': build_fake}
+@pytest.fixture(scope='module')
+def usage_folder(tmp_path_factory):
+    """The history as files: CSV, and what is beside it as packed JSON lines."""
+    folder = tmp_path_factory.mktemp('usage')
+    columns = ('timestamp', 'metric', 'quantity', 'project_id', 'resource', 'flavor',
+               'volume_type')
+    with (open(folder / 'one.csv', 'w', newline='') as one,
+          gzip.open(folder / 'two.jsonl.gz', 'wt') as two):
+        rows = csv.DictWriter(one, columns)
+        rows.writeheader()
+        for row in history.usage():
+            if row['resource'] in ('web', 'one'):
+                rows.writerow(row)
+            else:
+                two.write(json.dumps(row) + '\n')
+    return folder
+
+
+def build_file(conf, request, definitions):
+    conf.register_opts(FileCollector.OPTS, FileCollector.GROUP)
+    conf.set_override('files', [str(request.getfixturevalue('usage_folder'))],
+                      FileCollector.GROUP)
+    if definitions is METRICS:
+        # The history has the largest of many samples in mind.
+        definitions = {'metrics': {
+            name: {**definition, 'extra_args': {'aggregation_method': 'max'}}
+            for name, definition in METRICS['metrics'].items()}}
+    return FileCollector(period=3600, conf=definitions, service_conf=conf)
+
+
+DRIVERS = {'prometheus': build_prometheus, 'meta': build_meta, 'file': build_file,
+           'fake': build_fake}
 
 
 @pytest.fixture(params=DRIVERS)
@@ -176,7 +211,8 @@ def test_wrong_definitions_are_refused(build, definitions):
 
 
 @pytest.mark.parametrize('arguments', [{}, {'period': 60}, {'conf': METRICS}])
-@pytest.mark.parametrize('driver_class', [PrometheusCollector, FakeCollector])
+@pytest.mark.parametrize('driver_class', [PrometheusCollector, FileCollector, MetaCollector,
+                                          FakeCollector])
 def test_period_and_definitions_are_needed(driver_class, arguments):
     with pytest.raises(ValueError, match='needs period and conf'):
         driver_class(**arguments)

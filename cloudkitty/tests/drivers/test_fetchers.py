@@ -1,8 +1,11 @@
 """What every fetcher does; run for each driver and for the fake."""
 
+import json
+
 import pytest
 
 from cloudkitty import errors, fetcher
+from cloudkitty.fetcher.file import FileFetcher
 from cloudkitty.fetcher.meta import MetaFetcher
 from cloudkitty.fetcher.prometheus import PrometheusFetcher
 from cloudkitty.fetcher.source import SourceFetcher
@@ -60,8 +63,17 @@ def build_meta(conf, request):
     return MetaFetcher(conf)
 
 
-DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'meta': build_meta,
-           'fake': build_fake}
+def build_file(conf, request):
+    path = request.getfixturevalue('tmp_path') / 'scopes.jsonl'
+    path.write_text(''.join(json.dumps({'project_id': scope_id}) + '\n'
+                            for scope_id in (*SCOPE_IDS, *SCOPE_IDS)))
+    conf.register_opts(FileFetcher.OPTS, FileFetcher.GROUP)
+    conf.set_override('files', [str(path)], FileFetcher.GROUP)
+    return FileFetcher(conf)
+
+
+DRIVERS = {'file': build_file, 'prometheus': build_prometheus, 'source': build_source,
+           'meta': build_meta, 'fake': build_fake}
 
 
 @pytest.mark.parametrize('name', DRIVERS)
