@@ -149,6 +149,7 @@ class UsageIndex:
             'quantity TEXT, attributes BLOB, line INTEGER)')
         bad: list[_Bad] = []
         try:
+            self._store.execute('BEGIN')
             rows = self._parsed(version, bad)
             while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
                 self._store.executemany(
@@ -157,6 +158,8 @@ class UsageIndex:
         except BaseException:
             self._drop(name)
             raise
+        finally:
+            self._store.execute('COMMIT')
         begin, end = self._store.execute(
             f'SELECT min(begin), max(end) FROM {name}').fetchone()
         return _Table(version, name, begin, end, bad)
