@@ -161,7 +161,7 @@ def read(conf: Any, *, scope_key: str,
     found: dict[tuple, Metric] = {}
     keys: set[str] = set()
     owners: dict[str, str] = {}
-    for path, definition in _definitions(conf, problems):
+    for path, definition in definitions(conf, problems):
         metric = _build(path, definition, checks, scope_key, problems)
         if metric is None:
             continue
@@ -194,8 +194,8 @@ def _problem(path, text, *below):
     return Problem((*path, *below), f'{describe_place(path)}: {text}')
 
 
-def _definitions(conf, problems):
-    """Yield (path, unchecked definition)."""
+def definitions(conf: Any, problems: list[Problem]) -> Iterator[tuple[tuple, Any]]:
+    """Yield (path, unchecked definition); what is wrong above them goes to *problems*."""
     for name, value in _checked_top(conf, problems).items():
         path = ('metrics', name)
         try:

@@ -153,6 +153,7 @@ class Client:
             method, arguments = 'POST', {'data': parameters}
         else:
             method, arguments = 'GET', {'params': parameters}
+        LOG.debug('%s %s/%s %s', method, self.safe_url, path, parameters)
         try:
             # verify is given here: in the session, REQUESTS_CA_BUNDLE would win over it.
             with self._session.request(

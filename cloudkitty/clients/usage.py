@@ -92,6 +92,8 @@ class UsageIndex:
         :raises SourceError: the files cannot be read, or there is a bad line whose time is unknown.
         """
         begin_us, end_us = to_us(begin), to_us(end)
+        LOG.debug('Lines of metric %s that begin in [%s, %s) in %s', metric, begin, end,
+                  ', '.join(self._patterns))
         with self._lock:
             self._synchronise()
             self._check(begin_us, end_us)

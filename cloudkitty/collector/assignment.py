@@ -1,5 +1,6 @@
 """Which collectors can serve which metric definition."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,15 +39,43 @@ def assign(content: Any, instances: Sequence[Instance],
 def find_problems(content: Any, instances: Sequence[Instance],
                   scope_key: str) -> list[metrics.Problem]:
     """Return all that is wrong with a parsed file, skip expressions included."""
-    found, problems = _read(content, instances, scope_key)
+    _, problems = _read(content, instances, scope_key)
     good, _ = metrics.read(content, scope_key=scope_key)
-    for path, metric in good.items():
-        try:
-            skip.Expression(metric.skip_expression or 'False')
-        except errors.InvalidInput as exc:
-            problems.append(metrics.Problem((*path, 'skip_datapoints_expression'),
-                                            f'{metrics.describe_place(path)}: {exc}'))
+    for path, raw in metrics.definitions(content, []):
+        if isinstance(raw, Mapping):
+            problems.extend(_skip_problems(path, raw))
+            # The parameters of the others were looked at.
+            if path not in good:
+                problems.extend(_parameter_problems(path, raw, instances))
     return problems
+
+
+def _skip_problems(path, raw):
+    text = raw.get('skip_datapoints_expression')
+    if not isinstance(text, str) or not text:
+        return
+    try:
+        skip.Expression(text)
+    except errors.InvalidInput as exc:
+        yield metrics.Problem((*path, 'skip_datapoints_expression'),
+                              f'{metrics.describe_place(path)}: {exc}')
+
+
+def _parameter_problems(path, raw, instances):
+    """Return what is wrong with the parameters of a definition that is wrong anyway."""
+    found = []
+    for instance in instances:
+        if raw.get('collector') not in (None, instance.name):
+            continue
+        try:
+            _check_parameters(instance.driver, raw)
+        except errors.InvalidInput as exc:
+            found.append(_refusals(path, exc, instance if len(instances) > 1 else None))
+        else:
+            return []
+    # What is no mapping at all was told with the rest.
+    is_mapping = isinstance(raw.get('extra_args', {}), Mapping)
+    return list(itertools.chain(*found)) if is_mapping else []
 
 
 def _read(content, instances, scope_key):
@@ -82,14 +111,18 @@ def _as_seen(driver, metric, raw, scope_key):
 
     :raises InvalidInput: it does not accept it.
     """
+    _check_parameters(driver, raw)
+    (seen,) = driver.check_configuration({'metrics': {metric.name: raw}}, scope_key).values()
+    return seen
+
+
+def _check_parameters(driver, raw):
     try:
         driver.check_extra_args(metrics.mapping(raw.get('extra_args', {})))
     except errors.InvalidInput as exc:
         parts = [(('extra_args', *below), f'extra_args {text}.')
                  for below, text in metrics.problem_parts(exc)]
         raise errors.InvalidInput(reason=exc, parts=parts) from exc
-    (seen,) = driver.check_configuration({'metrics': {metric.name: raw}}, scope_key).values()
-    return seen
 
 
 def _refusals(path, exc, instance) -> Iterable[metrics.Problem]:
