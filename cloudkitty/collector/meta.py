@@ -89,13 +89,21 @@ class MetaCollector(collector.BaseCollector):
         return iter(self._ask(metric_name, lambda driver: list(
             driver.collect(metric_name, periods, scope_ids))))
 
-    def _ask(self, metric_name, question: Callable) -> list:
+    def newest(self, metric_names, *, since, now):
+        found = {}
+        for name in metric_names:
+            found.update(self._ask(name, lambda driver, name=name: driver.newest(
+                [name], since=since, now=now)))
+        return found
+
+    def _ask(self, metric_name, question: Callable):
         failures: dict[str, Exception] = {}
         for name in self._order(metric_name):
             try:
                 found = question(self._drivers[name])
             except errors.NoDataCollected:
-                found = []
+                self._troubles.note(metric_name, failures, name)
+                raise
             # A foreign driver may raise anything.
             except Exception as exc:
                 failures[name] = exc

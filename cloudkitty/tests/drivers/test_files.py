@@ -12,6 +12,7 @@ from cloudkitty import errors
 from cloudkitty.collector.file import FileCollector
 from cloudkitty.collector.meta import MetaCollector
 from cloudkitty.fetcher.file import FileFetcher
+from cloudkitty.tests import ini
 from cloudkitty.timeframe import Period
 
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
@@ -304,3 +305,22 @@ def test_scopes_of_a_file_are_all_or_none(conf, folder, content, reason):
     with pytest.raises(errors.FetcherError) as caught:
         driver.get_tenants()
     assert str(caught.value).startswith(f"Fetcher 'file': {folder}/scopes.csv{reason}")
+
+
+def test_several_collectors_of_files(conf, tmp_path):
+    """How far the source goes is what the collector of each metric says."""
+    for name, hour in (('one', 0), ('two', 4)):
+        write(tmp_path / f'{name}.csv', line(hour, 1, metric=name))
+    loaded = ini.load(tmp_path / 'conf', {
+        'database': {'connection': conf.database.connection},
+        'collector_meta': {'collectors': 'first, second'},
+        'collector_first': {'driver': 'file', 'files': tmp_path / 'one.csv'},
+        'collector_second': {'driver': 'file', 'files': tmp_path / 'two.csv'}})
+    driver = MetaCollector(period=3600, service_conf=loaded, conf={'metrics': {
+        'one': {'unit': 'x', 'collector': 'first'}, 'two': {'unit': 'x', 'collector': 'second'}}})
+
+    assert driver.newest(['one', 'two'], since=BEGIN, now=BEGIN + timedelta(days=1)) == {
+        'one': BEGIN + timedelta(hours=1), 'two': BEGIN + timedelta(hours=5)}
+    os.remove(tmp_path / 'two.csv')
+    with pytest.raises(errors.SourceUnreachable, match="Collector 'second': .*two.csv: there is"):
+        list(driver.collect('two', HOURS, ['alpha']))
