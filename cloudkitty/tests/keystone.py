@@ -147,13 +147,17 @@ class Keystone(peers.WsgiPeer):
             where = f'domains/{domain}'
         self._ask('PUT', f'{where}/users/{self.user_id(user)}/roles/{self.role_id(role)}')
 
-    def announce(self, url: str) -> None:
-        """Put the rating service into the catalog, reachable at *url*."""
-        service_id = self._ensure('service', 'cloudkitty', type='rating')
+    def announce(self, url: str, *, name: str = 'cloudkitty', kind: str = 'rating',
+                 region: str = REGION) -> None:
+        """Put a service into the catalog, only there in *region*; as a rule ours."""
+        service_id = self._ensure('service', name, type=kind)
+        self._ask('PUT', f'regions/{region}', json={'region': {}}, ignored_status=409)
+        facts = {'service_id': service_id, 'region_id': region}
+        for old in self._ask('GET', 'endpoints', params=facts)['endpoints']:
+            self._ask('DELETE', f'endpoints/{old["id"]}')
         for interface in ('public', 'internal', 'admin'):
-            self._ask('POST', 'endpoints', json={'endpoint': {
-                'service_id': service_id, 'interface': interface, 'region_id': REGION,
-                'url': url}})
+            self._ask('POST', 'endpoints',
+                      json={'endpoint': {**facts, 'interface': interface, 'url': url}})
 
     def _ensure(self, kind, name, **facts):
         """Return the id of the thing of that name; it is made when it is missing."""
@@ -164,10 +168,11 @@ class Keystone(peers.WsgiPeer):
             self._ids[kind, name] = found[0]['id']
         return self._ids[kind, name]
 
-    def _ask(self, method, path, headers=None, **arguments):
+    def _ask(self, method, path, headers=None, ignored_status=None, **arguments):
         answer = requests.request(method, f'{self.url}/v3/{path}', timeout=30, headers={
             'X-Auth-Token': self._admin_token, **(headers or {})}, **arguments)
-        answer.raise_for_status()
+        if answer.status_code != ignored_status:
+            answer.raise_for_status()
         return answer.json() if answer.content else None
 
 

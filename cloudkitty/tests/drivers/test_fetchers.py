@@ -133,7 +133,8 @@ def test_the_query(conf):
             conf, server.url, scope_attribute='tenant', filters={'a': 'x', 'b': 'y'}))
 
         assert driver.get_tenants() == ['a']
-        assert server.requests[0].parameters == {'query': 'max(scopes{a="x", b="y"}) by (tenant)'}
+        assert server.requests[0].parameters == {
+            'query': 'max(scopes{a="x", b="y"}) by (tenant)', 'nocache': '1'}
 
 
 @pytest.mark.parametrize('options, text', [
