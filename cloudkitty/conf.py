@@ -38,7 +38,8 @@ API_OPTS = [
                     'too big for the memory of the API.'),
 ]
 COLLECT_OPTS = [
-    cfg.StrOpt('collector', default='gnocchi', help='Driver that collects usage.'),
+    cfg.StrOpt('collector', default='gnocchi',
+               help='Driver that collects usage, or the name of a section [collector_NAME].'),
     cfg.IntOpt('period', default=3600, min=1,
                help='Length of a rating period, seconds. Do not change it once data is stored.'),
     cfg.IntOpt('wait_periods', default=2, min=0,
@@ -59,7 +60,9 @@ COLLECT_OPTS = [
                help='Attribute or label that names the scope in the source of usage.'),
 ]
 FETCHER_OPTS = [
-    cfg.StrOpt('backend', default='keystone', help='Driver that lists the scopes to rate.'),
+    cfg.StrOpt('backend', default='keystone',
+               help='Driver that lists the scopes to rate, or the name of a section '
+                    '[fetcher_NAME].'),
 ]
 ORCHESTRATOR_OPTS = [
     cfg.StrOpt('coordination_url', default='file:///var/lib/cloudkitty/locks', secret=True,

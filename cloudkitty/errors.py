@@ -8,6 +8,7 @@ ServiceError
 │   └── DatabaseUnavailable     the database cannot be used
 │       └── SchemaMismatch      the schema is not the one this version needs
 ├── SourceError                 a source outside did not answer as it should
+│   ├── BadLines                a file can be read, and lines of it make no sense
 │   ├── FetcherError            listing scopes failed
 │   ├── SourceLags              the source has not all the data yet
 │   └── CollectError            collecting a metric failed
@@ -38,6 +39,12 @@ class ServiceError(Exception):
         self.facts = facts
 
 
+def describe(exc: Exception) -> str:
+    """Return *exc* in one line; those not raised on purpose with their type."""
+    text = str(exc).strip().partition('\n')[0]
+    return text if isinstance(exc, ServiceError) else f'{type(exc).__name__}: {text}'
+
+
 class ConfigurationError(ServiceError):
     text = '{reason}'
 
@@ -64,6 +71,10 @@ class SchemaMismatch(DatabaseUnavailable):
 
 class SourceError(ServiceError):
     text = '{reason}'
+
+
+class BadLines(SourceError):
+    pass
 
 
 class FetcherError(SourceError):

@@ -94,6 +94,7 @@ class Pipeline:
         :raises Exception: the database cannot be used; each scope is stored or is not.
         """
         self.modules.refresh()
+        self.collector.refresh()
         progress = _Progress(batch)
         usage = self._collect(batch, progress)
         ready = []
@@ -156,7 +157,7 @@ class Pipeline:
             # A foreign module may raise anything; nothing is ever stored unrated.
             except Exception as exc:
                 LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=True)
-                progress.stop([scope.scope_id], period.begin, f'rating: {describe(exc)}')
+                progress.stop([scope.scope_id], period.begin, f'rating: {errors.describe(exc)}')
                 break
             if frame.usage or self.keeps_empty:
                 frames.append(frame)
@@ -183,7 +184,7 @@ class Pipeline:
                 halves = _halves(part, progress.length) if failures < FAILURES_MAX else ()
                 parts.extend(reversed(halves))
                 if not halves:
-                    progress.refuse(part, f'storing: {describe(exc)}')
+                    progress.refuse(part, f'storing: {errors.describe(exc)}')
                 continue
             moved.extend(late)
             stored.extend(one for one in part if one not in late)
@@ -249,7 +250,7 @@ class _Question:
         # A foreign driver may raise anything.
         except Exception as exc:
             LOG.debug('Metric %s cannot be collected', self.metric, exc_info=True)
-            reason = describe(exc)
+            reason = errors.describe(exc)
         self.failures += 1
         if self.failures >= FAILURES_MAX or len(scope_ids) == len(periods) == 1:
             self.gaps.append((scope_ids, periods[0].begin, reason))
@@ -267,12 +268,6 @@ class _Question:
                     collector=self.collector.collector_name,
                     reason=f'answered for {scope_id!r} at {period}, which was not asked')
         return found
-
-
-def describe(exc: Exception) -> str:
-    """Return *exc* in one line; those not raised on purpose with their type."""
-    text = str(exc).strip().partition('\n')[0]
-    return text if isinstance(exc, errors.ServiceError) else f'{type(exc).__name__}: {text}'
 
 
 def _cut(items):

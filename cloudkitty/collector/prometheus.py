@@ -72,11 +72,12 @@ class PrometheusCollector(collector.BaseCollector):
     def check_configuration(cls, conf, scope_key):
         found = super().check_configuration(conf, scope_key)
         for metric in found.values():
-            names = [name for name in (*metric.groupby, *metric.metadata)
+            wrong = [((key,), f'{name!r} in groupby or metadata is no name of a Prometheus label.')
+                     for key in ('groupby', 'metadata') for name in metric[key]
                      if not prometheus.is_label(name)]
-            if names:
-                raise errors.InvalidInput(reason=f'metric {metric.name!r}: {names[0]!r} in groupby '
-                                                 'or metadata is no name of a Prometheus label.')
+            if wrong:
+                raise errors.InvalidInput(reason=f'metric {metric.name!r}: {wrong[0][1]}',
+                                          parts=wrong)
             if not prometheus.is_metric(metric.name):
                 raise errors.InvalidInput(reason=f'metric {metric.name!r}: this is no name of a '
                                                  'Prometheus metric.')

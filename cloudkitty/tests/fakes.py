@@ -35,6 +35,9 @@ class FakeCollector:
         self.asked = 0
         self._lock = threading.Lock()
 
+    def refresh(self):
+        """Nothing changes."""
+
     def collect(self, metric_name, periods, scope_ids):
         with self._lock:
             self.calls.append((metric_name, tuple(scope_ids), len(periods)))
