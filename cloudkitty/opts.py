@@ -1,9 +1,9 @@
 """Every option, for oslo.config's generator of the sample file and of the documentation."""
 
 from cloudkitty import collector, conf, fetcher, plugins, rating
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v1, v2
 
-FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
+FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, v1.NAMESPACE, v2.NAMESPACE)
 OURS = 'cloudkitty.'
 
 
