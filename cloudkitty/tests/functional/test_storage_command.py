@@ -238,7 +238,8 @@ def test_a_part_is_exported_to_a_file(database, conf, command, other, tmp_path):
 
 
 @pytest.mark.parametrize('form, spoiled, text', [
-    ('jsonl', lambda data: data[:-20], b'before its last line'),
+    ('jsonl', lambda data: data[:data.rindex(b'{"end"')], b'before its last line'),
+    ('jsonl', lambda data: data[:-20], b'unexpected end of data'),
     ('jsonl', lambda data: data.replace(b'"qty":"1"', b'"qty":"one"', 1), b'line 2: '),
     ('jsonl', lambda data: data.replace(b'project_id', b'tenant'), b'[collect]scope_key'),
     ('jsonl', lambda data: b'[]', b'no head of rated data'),

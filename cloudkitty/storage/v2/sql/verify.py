@@ -163,7 +163,7 @@ def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterato
         .where(SERIES.c.owner_id == scope.id, *within(DAYS, month)))
     found = {(row.series_id, row.day): _sums(row) for row in stored}
     yield from _compare(DAYS, ('series_id', 'day'), found, days)
-    wanted = {day for _, day in days}
+    wanted = {day for _, day in days} | ({month.first} if days else set())
     known = {row.day: dict(row._mapping) for row in connection.execute(
         sa.select(CALENDAR).where(CALENDAR.c.day.in_(wanted)))}
     for day in sorted(wanted):

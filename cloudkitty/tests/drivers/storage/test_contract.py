@@ -1,6 +1,8 @@
 """The default driver keeps the contract on every database, and what only it promises."""
 
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
@@ -43,6 +45,13 @@ class TestSQLStorage(conformance.StorageContract):
         assert storage.retrieve(MAY, JUNE)['total'] == 0
         assert storage.commit(batch[:1]) == []
         assert storage.retrieve(MAY, JUNE)['total'] == 1
+
+
+def test_a_month_whose_first_day_is_empty_has_a_sum(storage):
+    """Days that hold nothing are no days without a month."""
+    storage.push([frame(MAY + timedelta(days=9), {'cpu': [point('a', 1, 2)]})], 'a')
+
+    assert totals(storage, ['time-m', 'time-y']) == [('5', '2024', 1, 2)]
 
 
 def test_a_point_that_names_another_scope_is_that_scopes(storage):
