@@ -1,6 +1,5 @@
 """The default driver keeps the contract on every database, and what only it promises."""
 
-
 from datetime import timedelta
 
 import pytest
