@@ -4,44 +4,28 @@ Source: https://prometheus.io/docs/prometheus/2.42/querying/api/
 """
 
 import logging
-import os
 import re
 import time
-from datetime import datetime
-from urllib import parse
+from datetime import datetime, timedelta
 
 import orjson
-import requests
-import urllib3
-from oslo_config import cfg
-from requests import adapters
 
 from cloudkitty import errors, timeframe
+from cloudkitty.clients.prometheus_access import AccessFailed, Direct, Proxied
 
 LOG = logging.getLogger(__name__)
 
-OPTS = [
-    cfg.StrOpt('prometheus_url', default='',
-               help='Base URL of the Prometheus API, up to and with /api/v1.'),
-    cfg.StrOpt('prometheus_user',
-               help='User for basic authentication; used only together with the password.'),
-    cfg.StrOpt('prometheus_password', secret=True, help='Password for basic authentication.'),
-    cfg.StrOpt('cafile', help='File of CA certificates to check the certificate of the server '
-                              'with, instead of those of the system.'),
-    cfg.BoolOpt('insecure', default=False,
-                help='Whether to accept any certificate of the server; cafile wins.'),
-    cfg.FloatOpt('timeout', default=60, min=0,
-                 help='Seconds to wait for a connection, for the begin of an answer, and for the '
-                      'rest of it; 0 waits for ever.'),
-]
-
 # More than this goes into the body of a POST: some proxies refuse URLs of 8 KiB.
-QUERY_LENGTH_MAX = 4000
+URL_QUERY_LENGTH_MAX = 4000
+# The common servers of Python applications take 4 KiB of URL and headers.
+URL_SCOPES_LENGTH_MAX = 2500
 ANSWER_SIZE_MAX_BYTES = 512 * 2**20
 CHUNK_SIZE_BYTES = 256 * 2**10
-RETRIES_MAX = 2
-BACKOFF_S = 0.2
 WARNINGS_MAX = 100
+# Neighbours, or a fast network: packing costs more time than it saves.
+HEADERS = {'Accept': 'application/json', 'Accept-Encoding': 'identity'}
+# Statuses that say that something is wrong with the question, not with the server.
+REFUSALS = (400, 413, 414, 422)
 # Errors of an answering server that have nothing to do with the question.
 SERVER_TROUBLES = ('internal', 'unavailable')
 
@@ -74,34 +58,22 @@ def quote_regex(text: str) -> str:
 class Client:
     """One server. Threads may share it.
 
-    :param group: section of the configuration that holds OPTS, for messages.
-    :param options: that section.
-    :param pool_size: connections that are kept open.
-    :raises ConfigurationError: an option is missing or makes no sense.
+    :param access: the way to it, see prometheus_access.
+    :param owner: name of the collector, for errors.
     """
 
-    def __init__(self, group: str, options: cfg.ConfigOpts.GroupAttr, *, pool_size: int = 1,
+    def __init__(self, access: Direct | Proxied, *, owner: str = 'prometheus',
                  answer_size_max: int = ANSWER_SIZE_MAX_BYTES):
-        self.group = group
-        self.url = _checked_url(group, options.prometheus_url)
-        self.safe_url = _without_login(self.url)
-        self.timeout_s = options.timeout or None
+        self._access = access
+        self._owner = owner
+        self.safe_url = access.name
         self.answer_size_max = answer_size_max
-        self._verify = _checked_verify(group, options)
-        self._session = requests.Session()
-        # Neighbours, or a fast network: packing costs more time than it saves.
-        self._session.headers['Accept-Encoding'] = 'identity'
-        if options.prometheus_user and options.prometheus_password:
-            self._session.auth = (options.prometheus_user.encode(),
-                                  options.prometheus_password.encode())
-        retry = urllib3.Retry(
-            total=RETRIES_MAX, read=1, redirect=False, allowed_methods=None,
-            status_forcelist=(429, *range(500, 600)), raise_on_status=False,
-            backoff_factor=BACKOFF_S, respect_retry_after_header=False)
-        for scheme in ('http://', 'https://'):
-            self._session.mount(scheme, adapters.HTTPAdapter(
-                pool_connections=1, pool_maxsize=pool_size, max_retries=retry))
         self._warnings_seen: set[str] = set()
+
+    @property
+    def scopes_length_max(self) -> int | None:
+        """How long the scope ids in a query may be together, encoded for a URL; None: any."""
+        return None if self._access.takes_bodies else URL_SCOPES_LENGTH_MAX
 
     def query(self, promql: str, at: datetime | None = None) -> list[dict]:
         """Return the series of an instant query, `{'metric': labels, 'value': [time, text]}`.
@@ -122,23 +94,45 @@ class Client:
         :param begin, end: first and last instant to evaluate *promql* at, aware.
         :raises SourceUnreachable, CollectError: see query().
         """
+        if not self._access.takes_ranges:
+            return self._query_steps(promql, begin, end, step_s)
         return self._ask('query_range', {
             'query': promql, 'start': timeframe.render(begin), 'end': timeframe.render(end),
             'step': str(step_s)}, 'matrix')
+
+    def _query_steps(self, promql, begin, end, step_s):
+        """Answer as query_range() does with instant queries, with one where that is possible."""
+        if int(end.timestamp()) % step_s == 0:
+            # A subquery is evaluated at the multiples of its step. Its range includes the begin up
+            # to Prometheus 2 only: with a second more, the first instant is in it always.
+            range_s = int((end - begin).total_seconds()) + 1
+            return self._ask('query', {'query': f'({promql})[{range_s}s:{step_s}s]',
+                                       'time': timeframe.render(end)}, 'matrix')
+        found, step = [], timedelta(seconds=step_s)
+        for number in range((end - begin) // step + 1):
+            found += [{'metric': series['metric'], 'values': [series['value']]}
+                      for series in self.query(promql, begin + number * step)]
+        return found
 
     def _ask(self, path, parameters, result_type):
         status, body = self._exchange(path, parameters)
         try:
             answer = orjson.loads(body)
         except orjson.JSONDecodeError as exc:
-            reason = 'the answer is no JSON' if status < 300 else _status_text(status)
+            reason = 'the answer is no JSON' if status < 300 else self._status_text(status)
             raise self._unreachable(reason) from exc
         if not isinstance(answer, dict):
             answer = {}
         if answer.get('status') == 'error':
             raise self._refused(status, answer)
+        if status in REFUSALS:
+            # A proxy's own words.
+            fault = answer.get('error_message')
+            text = fault.get('faultstring') if isinstance(fault, dict) else answer.get('message')
+            raise self._error(errors.CollectError,
+                              f'query refused, HTTP status {status}: {str(text)[:300]}')
         if status >= 300:
-            raise self._unreachable(_status_text(status))
+            raise self._unreachable(self._status_text(status))
         data = answer.get('data')
         if (answer.get('status') != 'success' or not isinstance(data, dict)
                 or data.get('resultType') != result_type
@@ -149,22 +143,21 @@ class Client:
 
     def _exchange(self, path, parameters):
         """Return status and body."""
-        if len(parameters['query']) > QUERY_LENGTH_MAX:
+        parameters = {**parameters, **self._access.extra_parameters}
+        if self._access.takes_bodies and len(parameters['query']) > URL_QUERY_LENGTH_MAX:
             method, arguments = 'POST', {'data': parameters}
         else:
             method, arguments = 'GET', {'params': parameters}
         try:
-            # verify is given here: in the session, REQUESTS_CA_BUNDLE would win over it.
-            with self._session.request(
-                    method, f'{self.url}/{path}', stream=True, verify=self._verify,
-                    timeout=self.timeout_s, **arguments) as response:
+            with self._access.open(method, path, headers=dict(HEADERS), **arguments) as response:
                 return response.status_code, self._read(response)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
-            raise self._unreachable(_cause(exc)) from exc
+        except AccessFailed as exc:
+            raise self._unreachable(str(exc)) from exc
 
     def _read(self, response):
         body = bytearray()
-        deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
+        limit_s = self._access.timeout_s
+        deadline = time.monotonic() + limit_s if limit_s else None
         # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
         while chunk := response.raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
             body += chunk
@@ -172,21 +165,25 @@ class Client:
                 raise self._error(errors.CollectError,
                                   f'the answer has more than {self.answer_size_max} bytes')
             if deadline and time.monotonic() > deadline:
-                raise self._unreachable(f'the answer took more than {self.timeout_s} s')
+                raise self._unreachable(f'the answer took more than {limit_s} s')
         return bytes(body)
 
     def _refused(self, status, answer):
         kind = str(answer.get('errorType'))
         reason = f'{kind}: {str(answer.get("error"))[:500]}'
         if kind in SERVER_TROUBLES:
-            return self._unreachable(f'{_status_text(status)}, {reason}')
+            return self._unreachable(f'{self._status_text(status)}, {reason}')
         return self._error(errors.CollectError, f'query refused, {reason}')
+
+    def _status_text(self, status):
+        hint = f' ({self._access.login_hint})' if status in (401, 403) else ''
+        return f'HTTP status {status}{hint}'
 
     def _unreachable(self, reason):
         return self._error(errors.SourceUnreachable, reason)
 
     def _error(self, kind, reason):
-        return kind(collector='prometheus', reason=f'{self.safe_url}: {reason}')
+        return kind(collector=self._owner, reason=f'{self.safe_url}: {reason}')
 
     def _warn(self, warnings):
         for warning in warnings if isinstance(warnings, list) else ():
@@ -195,48 +192,3 @@ class Client:
             if text not in self._warnings_seen and len(self._warnings_seen) < WARNINGS_MAX:
                 self._warnings_seen.add(text)
                 LOG.warning('%s warns, shown once: %s', self.safe_url, text)
-
-
-def _checked_url(group, url):
-    try:
-        parts = parse.urlsplit(url or '')
-        usable = (parts.scheme in ('http', 'https') and parts.hostname and parts.port != 0
-                  and parts.path.rstrip('/').endswith('/api/v1')
-                  and not parts.query and not parts.fragment)
-    except ValueError:
-        usable = False
-    if not usable:
-        shown = repr(_without_login(url)) if url else 'not set'
-        raise errors.ConfigurationError(
-            reason=f'[{group}]prometheus_url is {shown}; allowed: a URL up to and with /api/v1, '
-                   'such as http://127.0.0.1:9090/api/v1')
-    return url.rstrip('/')
-
-
-def _checked_verify(group, options):
-    if options.cafile and not os.path.exists(options.cafile):
-        raise errors.ConfigurationError(
-            reason=f'[{group}]cafile: there is no file {options.cafile}')
-    if options.insecure and not options.cafile:
-        # Said once, here, in place of once a request.
-        LOG.warning('[%s]insecure: the certificate of the server is not checked.', group)
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return options.cafile or not options.insecure
-
-
-def _without_login(url):
-    return re.sub(r'//[^/]*@', '//', url)
-
-
-def _status_text(status):
-    hint = ' (check prometheus_user and prometheus_password)' if status == 401 else ''
-    return f'HTTP status {status}{hint}'
-
-
-def _cause(exc):
-    """Return one short line: the inner error has the reason, the outer ones repeat the URL."""
-    if isinstance(exc, requests.Timeout):
-        return 'no answer in time'
-    inner = exc.args[0] if exc.args else exc
-    inner = getattr(inner, 'reason', None) or inner
-    return f'{type(exc).__name__}: {" ".join(str(inner).split())[:300]}'

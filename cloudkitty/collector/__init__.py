@@ -20,8 +20,9 @@ class BaseCollector(abc.ABC):
     """A driver that collects usage.
 
     :cvar collector_name: name of the entry point; also stored with each scope.
-    :cvar GROUP: section of the driver's options.
+    :cvar GROUP: section of the driver's options, unless the driver is made with another.
     :cvar OPTS: the driver's options; self.options reads them.
+    :ivar group: section that this driver's options are in.
     :ivar conf: metric definitions by internal key, see metrics.Metric.
     :ivar period: length of a period, seconds.
     """
@@ -31,7 +32,7 @@ class BaseCollector(abc.ABC):
     OPTS: list[cfg.Opt] = []
 
     def __init__(self, *, period: int | None = None, conf: Mapping | None = None,
-                 service_conf: cfg.ConfigOpts = cfg.CONF):
+                 service_conf: cfg.ConfigOpts = cfg.CONF, group: str | None = None):
         """Check *conf* and keep it.
 
         :param conf: the parsed metric definition file.
@@ -42,8 +43,9 @@ class BaseCollector(abc.ABC):
             raise ValueError('a collector needs period and conf')
         self.period = period
         self.service_conf = service_conf
-        if self.GROUP:
-            self.options = configuration.register_driver(service_conf, self.GROUP, self.OPTS)
+        self.group = group or self.GROUP
+        if self.group:
+            self.options = configuration.register_driver(service_conf, self.group, self.OPTS)
         self.scope_key = service_conf.collect.scope_key
         self.conf = self.check_configuration(conf, self.scope_key)
 

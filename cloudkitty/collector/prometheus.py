@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from urllib import parse
 
 from cloudkitty import collector, errors, metrics, timeframe
-from cloudkitty.clients import prometheus
+from cloudkitty.clients import prometheus, prometheus_access
 from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict, Series
 from cloudkitty.timeframe import Period
 
@@ -48,12 +49,19 @@ class PrometheusCollector(collector.BaseCollector):
 
     collector_name = 'prometheus'
     GROUP = 'collector_prometheus'
-    OPTS = prometheus.OPTS
+    OPTS = prometheus_access.OPTS
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
         self._series: dict[Series, Series] = {}
-        self.client = prometheus.Client(self.GROUP, self.options,
+        self.client = prometheus.Client(self.build_access(), owner=self.collector_name)
+
+    def build_access(self) -> prometheus_access.Direct | prometheus_access.Proxied:
+        """Return the way to the server; no I/O.
+
+        :raises ConfigurationError: an option is missing or makes no sense.
+        """
+        return prometheus_access.Direct(self.group, self.options,
                                         pool_size=self.service_conf.orchestrator.max_threads)
 
     @classmethod
@@ -85,7 +93,8 @@ class PrometheusCollector(collector.BaseCollector):
         metric = self.conf[metric_name]
         groups = [[scope_id] for scope_id in scope_ids]
         if scope_ids and can_ask_for_many(metric):
-            groups = [scope_ids]
+            limit = self.client.scopes_length_max
+            groups = [scope_ids] if limit is None else list(chunks(scope_ids, limit))
         for run in runs(periods, steps_max(metric)):
             for group in groups:
                 yield from self._collect_run(metric, run, group)
@@ -162,6 +171,24 @@ def runs(periods: Sequence[Period], length_max: int = STEPS_MAX) -> Iterator[lis
         run.append(period)
     if run:
         yield run
+
+
+def chunks(scope_ids: Sequence[str], length_max: int) -> Iterator[list[str]]:
+    """Yield parts of *scope_ids* that fit into a URL together.
+
+    :param length_max: of the ids of one part, encoded.
+    """
+    chunk: list[str] = []
+    length = 0
+    for scope_id in scope_ids:
+        size = len(parse.quote(f'|{prometheus.quote_regex(scope_id)}'))
+        if chunk and length + size > length_max:
+            yield chunk
+            chunk, length = [], 0
+        chunk.append(scope_id)
+        length += size
+    if chunk:
+        yield chunk
 
 
 def steps_max(metric: metrics.Metric) -> int:

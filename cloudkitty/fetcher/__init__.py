@@ -14,18 +14,20 @@ class BaseFetcher(abc.ABC):
     """A driver that lists scopes.
 
     :cvar name: name of the entry point; also stored with each scope.
-    :cvar GROUP: section of the driver's options.
+    :cvar GROUP: section of the driver's options, unless the driver is made with another.
     :cvar OPTS: the driver's options; self.options reads them.
+    :ivar group: section that this driver's options are in.
     """
 
     name: str = ''
     GROUP: str = ''
     OPTS: list[cfg.Opt] = []
 
-    def __init__(self, conf: cfg.ConfigOpts):
+    def __init__(self, conf: cfg.ConfigOpts, *, group: str | None = None):
         self.conf = conf
-        if self.GROUP:
-            self.options = configuration.register_driver(conf, self.GROUP, self.OPTS)
+        self.group = group or self.GROUP
+        if self.group:
+            self.options = configuration.register_driver(conf, self.group, self.OPTS)
 
     @abc.abstractmethod
     def get_tenants(self) -> list[str]:

@@ -5,7 +5,7 @@ import logging
 from oslo_config import cfg
 
 from cloudkitty import errors, fetcher
-from cloudkitty.clients import prometheus
+from cloudkitty.clients import prometheus, prometheus_access
 
 LOG = logging.getLogger(__name__)
 
@@ -24,13 +24,14 @@ class PrometheusFetcher(fetcher.BaseFetcher):
                    help='Label that holds the id of a scope.'),
         cfg.DictOpt('filters', default={},
                     help='Labels that a series must have to count, `label:value,...`.'),
-        *prometheus.OPTS,
+        *prometheus_access.OPTS,
     ]
 
-    def __init__(self, conf):
-        super().__init__(conf)
+    def __init__(self, conf, **arguments):
+        super().__init__(conf, **arguments)
         self.query = self._build_query()
-        self.client = prometheus.Client(self.GROUP, self.options)
+        self.client = prometheus.Client(
+            prometheus_access.Direct(self.group, self.options))
 
     def _build_query(self):
         if not self.options.metric:
@@ -45,7 +46,7 @@ class PrometheusFetcher(fetcher.BaseFetcher):
         return f'max({selector}) by ({self.options.scope_attribute})'
 
     def _refuse(self, option, reason):
-        raise errors.ConfigurationError(reason=f'[{self.GROUP}]{option} {reason}')
+        raise errors.ConfigurationError(reason=f'[{self.group}]{option} {reason}')
 
     def get_tenants(self):
         try:

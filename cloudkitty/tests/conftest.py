@@ -11,7 +11,9 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.db import migration
-from cloudkitty.tests import history, services
+from cloudkitty.tests import history, metric_stores, services
+from cloudkitty.tests.aetos import Aetos
+from cloudkitty.tests.keystone import Keystone
 
 SERVERS = {
     'postgresql': os.environ.get('CLOUDKITTY_TEST_POSTGRESQL',
@@ -96,4 +98,28 @@ def prometheus(tmp_path_factory):
     """A real Prometheus that has the samples of tests/history.py; not to be stopped."""
     with services.Prometheus(tmp_path_factory.mktemp('prometheus'),
                              history=history.FAMILIES) as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def victoria_metrics(tmp_path_factory):
+    """A real VictoriaMetrics that has the samples of tests/history.py; not to be stopped."""
+    with metric_stores.VictoriaMetrics(tmp_path_factory.mktemp('victoria-metrics'),
+                                       history=history.FAMILIES) as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def keystone(tmp_path_factory):
+    """A real Keystone; not to be stopped. Its tests are of the group `keystone`: one start."""
+    with Keystone(tmp_path_factory.mktemp('keystone')) as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def aetos(tmp_path_factory, keystone, prometheus):
+    """A real Aetos in front of the Prometheus above, in the catalog of the Keystone above."""
+    with Aetos(tmp_path_factory.mktemp('aetos'), keystone=keystone,
+               prometheus_port=prometheus.port) as server:
+        keystone.announce(server.url, name='aetos', kind='metric-storage')
         yield server

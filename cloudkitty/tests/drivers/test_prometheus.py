@@ -1,10 +1,12 @@
-"""The Prometheus drivers and a real server, which may go away."""
+"""The Prometheus drivers and a real server, which may go away or want credentials."""
 
 import pytest
+import trustme
 
 from cloudkitty import errors
 from cloudkitty.collector.prometheus import PrometheusCollector
-from cloudkitty.tests import history, services
+from cloudkitty.fetcher.prometheus import PrometheusFetcher
+from cloudkitty.tests import history, metric_stores, services
 
 NAMES = ('alpha', 'beta', 'nobody')
 
@@ -119,4 +121,97 @@ def test_collecting_goes_on_when_the_server_is_back(conf, tmp_path):
         with pytest.raises(errors.SourceUnreachable):
             list(driver.collect('test_vcpus', history.PERIODS, NAMES))
         server.resume()
+        assert list(driver.collect('test_vcpus', history.PERIODS, NAMES)) == whole
+
+
+# The hash of `rating`, bcrypt with the lowest cost: a login is checked with each request.
+LOGINS = {'rating': '$2b$04$M7b8syC9BkVhx7ZdxCJF9e8kOYDrp54bxgD4IIryf1lDeT3Npvbie'}
+
+
+@pytest.fixture(scope='module')
+def authority():
+    return trustme.CA(key_type=trustme.KeyType.ECDSA)
+
+
+@pytest.fixture(scope='module')
+def secure(tmp_path_factory, authority):
+    """A real Prometheus behind TLS, client certificates and basic authentication."""
+    with metric_stores.SecurePrometheus(
+            tmp_path_factory.mktemp('secure'), authority=authority, logins=LOGINS,
+            history=history.FAMILIES) as server:
+        yield server
+
+
+def configured(conf, server, driver_class, **options):
+    """Return *conf* with all that *server* asks for in the driver's section, then *options*."""
+    conf.register_opts(driver_class.OPTS, driver_class.GROUP)
+    given = {'prometheus_url': server.url, 'prometheus_user': 'rating', 'timeout': 10,
+             'prometheus_password': 'rating', 'cafile': str(server.ca_path),
+             'certfile': str(server.client_path), **options}
+    for name, value in given.items():
+        conf.set_override(name, value, driver_class.GROUP)
+    return conf
+
+
+def collect_securely(conf, server, **options):
+    driver = PrometheusCollector(
+        period=3600, conf={'metrics': {'test_vcpus': {'unit': 'x'}}},
+        service_conf=configured(conf, server, PrometheusCollector, **options))
+    return list(driver.collect('test_vcpus', history.PERIODS, NAMES))
+
+
+def test_a_server_gets_login_and_client_certificate(conf, secure, prometheus):
+    found = collect_securely(conf, secure)
+
+    assert found
+    assert found == list(build(conf, prometheus, groupby=[]).collect(
+        'test_vcpus', history.PERIODS, NAMES))
+
+
+def test_a_certificate_and_its_key_may_be_in_two_files(conf, secure, authority, tmp_path):
+    issued = authority.issue_cert('rating@example.org')
+    issued.cert_chain_pems[0].write_to_path(tmp_path / 'cert.pem')
+    issued.private_key_pem.write_to_path(tmp_path / 'key.pem')
+
+    assert collect_securely(conf, secure, certfile=str(tmp_path / 'cert.pem'),
+                            keyfile=str(tmp_path / 'key.pem'))
+
+
+@pytest.mark.parametrize('options, told', [
+    ({'cafile': None}, 'certificate verify failed'),
+    ({'certfile': None}, 'certificate|Connection'),
+    ({'prometheus_password': 'wrong'}, 'HTTP status 401 .check prometheus_user'),
+    ({'prometheus_user': None}, 'HTTP status 401'),
+])
+def test_a_credential_that_is_missing_or_wrong_is_told(conf, secure, options, told):
+    with pytest.raises(errors.SourceUnreachable, match=told):
+        collect_securely(conf, secure, **options)
+
+
+def test_any_certificate_is_taken_when_told_so(conf, secure):
+    assert collect_securely(conf, secure, cafile=None, insecure=True)
+
+
+def test_the_fetcher_has_the_same_credentials(conf, secure):
+    driver = PrometheusFetcher(configured(conf, secure, PrometheusFetcher, metric='up'))
+
+    assert driver.get_tenants() == []
+
+
+def test_a_proxy_gets_its_bearer_token(conf, prometheus, tmp_path):
+    file = tmp_path / 'token'
+    with metric_stores.VmAuth(tmp_path, token='right',
+                              target=f'http://{prometheus.address}') as proxy:
+        conf.register_opts(PrometheusCollector.OPTS, PrometheusCollector.GROUP)
+        conf.set_override('prometheus_token_file', str(file), PrometheusCollector.GROUP)
+        driver = build(conf, proxy)
+        file.write_text('right')
+        whole = list(driver.collect('test_vcpus', history.PERIODS, NAMES))
+        file.write_text('expired')
+
+        with pytest.raises(errors.SourceUnreachable, match='HTTP status 40[01]'):
+            list(driver.collect('test_vcpus', history.PERIODS, NAMES))
+        file.write_text('right')
+
+        assert whole
         assert list(driver.collect('test_vcpus', history.PERIODS, NAMES)) == whole

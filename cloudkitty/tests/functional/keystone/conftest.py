@@ -67,9 +67,8 @@ def _fill(storage, *projects):
 
 
 @pytest.fixture(scope='session')
-def cloud(tmp_path_factory):
+def cloud(tmp_path_factory, keystone):
     """The services, see Cloud; users are those of tests/keystone.py."""
-    with Keystone(tmp_path_factory.mktemp('keystone')) as keystone, \
-            RatingApi(tmp_path_factory.mktemp('api'), keystone=keystone, metrics=METRICS) as api:
+    with RatingApi(tmp_path_factory.mktemp('api'), keystone=keystone, metrics=METRICS) as api:
         _fill(api.open_storage(), *map(keystone.project_id, ('alpha', 'beta')))
         yield Cloud(keystone, api)

@@ -9,7 +9,7 @@ import pytest
 
 from cloudkitty import conf as configuration
 from cloudkitty import errors
-from cloudkitty.clients import prometheus
+from cloudkitty.clients import prometheus, prometheus_access
 from cloudkitty.tests import faults, services
 
 GROUP = 'collector_prometheus'
@@ -20,11 +20,12 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 def build(conf):
     """Return what builds a client with options."""
     def build_client(url, *, answer_size_max=2**20, **options):
-        section = configuration.register_driver(conf, GROUP, prometheus.OPTS)
+        section = configuration.register_driver(conf, GROUP, prometheus_access.OPTS)
         conf.set_override('prometheus_url', url, GROUP)
         for name, value in options.items():
             conf.set_override(name, value, GROUP)
-        return prometheus.Client(GROUP, section, answer_size_max=answer_size_max)
+        return prometheus.Client(prometheus_access.Direct(GROUP, section),
+                                 answer_size_max=answer_size_max)
     return build_client
 
 
@@ -42,7 +43,8 @@ def test_an_instant_query_names_time_in_utc(build, server):
     assert found == [{'metric': {'a': 'b'}, 'value': [int(NOON.timestamp()), '1.5']}]
     (request,) = server.requests
     assert (request.method, request.path) == ('GET', '/api/v1/query')
-    assert request.parameters == {'query': 'up{a="b"}', 'time': '2024-05-01T12:00:00+00:00'}
+    assert request.parameters == {'query': 'up{a="b"}', 'time': '2024-05-01T12:00:00+00:00',
+                                  'nocache': '1'}
     assert 'Authorization' not in request.headers
 
 
@@ -66,6 +68,51 @@ def test_login_needs_user_and_password(build, server, options, expected):
 
     header = server.requests[0].headers.get('Authorization')
     assert header == (expected and f'Basic {base64.b64encode(expected.encode()).decode()}')
+
+
+def test_a_bearer_token_is_sent(build, server):
+    build(server.url, prometheus_token='abc.def').query('up')
+
+    assert server.requests[0].headers['Authorization'] == 'Bearer abc.def'
+
+
+def test_a_token_file_is_read_for_each_request(build, server, tmp_path):
+    file = tmp_path / 'token'
+    client = build(server.url, prometheus_token_file=str(file))
+    for token in ('first', 'second'):
+        file.write_text(f'{token}\n')
+        client.query('up')
+
+    assert [request.headers['Authorization'] for request in server.requests] == [
+        'Bearer first', 'Bearer second']
+
+
+@pytest.mark.parametrize('content, told', [
+    (None, 'No such file'), ('', 'holds no token'), ('se\ncret', 'holds no token'),
+    ('schlüssel', 'holds no token')])
+def test_a_token_file_without_a_token_is_named(build, server, tmp_path, content, told):
+    file = tmp_path / 'token'
+    if content is not None:
+        file.write_text(content)
+
+    with pytest.raises(errors.SourceUnreachable, match=told) as caught:
+        build(server.url, prometheus_token_file=str(file)).query('up')
+
+    assert str(file) in str(caught.value)
+    assert 'cret' not in str(caught.value)
+    assert not server.requests
+
+
+@pytest.mark.parametrize('options, told', [
+    ({'prometheus_token': 'a', 'prometheus_token_file': 'b'}, 'only one of'),
+    ({'prometheus_token': 'a', 'prometheus_user': 'b', 'prometheus_password': 'c'}, 'only one of'),
+    ({'keyfile': '/etc/passwd'}, 'keyfile is set, but certfile is not'),
+    ({'certfile': '/nonexistent'}, 'certfile: there is no file /nonexistent'),
+    ({'certfile': '/etc/passwd', 'keyfile': '/nonexistent'}, 'keyfile: there is no file'),
+])
+def test_options_that_contradict_each_other_are_refused(build, options, told):
+    with pytest.raises(errors.ConfigurationError, match=told):
+        build('https://host/api/v1', **options)
 
 
 GARBAGE = [
@@ -156,7 +203,7 @@ def test_tries_are_bounded(build, server):
     with pytest.raises(errors.SourceUnreachable, match='HTTP status 503'):
         build(server.url).query('up')
 
-    assert len(server.requests) == 1 + prometheus.RETRIES_MAX
+    assert len(server.requests) == 1 + prometheus_access.RETRIES_MAX
 
 
 def test_no_error_and_no_log_shows_a_secret(build, server, caplog):

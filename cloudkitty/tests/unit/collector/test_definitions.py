@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudkitty import collector, errors
+from cloudkitty import collector, errors, plugins
 
 
 @pytest.fixture
@@ -118,4 +118,4 @@ def test_an_unknown_collector_names_those_there_are(conf):
     conf.set_override('collector', 'crystal-ball', 'collect')
 
     assert refusal(conf) == ("[collect]collector: no driver is named 'crystal-ball'; allowed: "
-                             'prometheus.')
+                             f'{", ".join(plugins.names(collector.NAMESPACE))}.')

@@ -113,7 +113,8 @@ def test_a_batch_is_one_request(build, server):
     assert request.path == '/api/v1/query_range'
     assert request.parameters == {
         'query': 'max(max_over_time(NAME{project_id=~"a|b"}[3600s])) by (id, project_id)',
-        'start': '2024-05-01T01:00:00+00:00', 'end': '2024-05-01T03:00:00+00:00', 'step': '3600'}
+        'start': '2024-05-01T01:00:00+00:00', 'end': '2024-05-01T03:00:00+00:00', 'step': '3600',
+        'nocache': '1'}
 
 
 @pytest.mark.parametrize('periods, scope_ids', [([], ['a']), ([HOUR], []), ([], [])])
@@ -127,7 +128,7 @@ def test_a_query_asks_for_the_end_of_the_period_in_utc(build, server):
 
     assert server.requests[0].parameters == {
         'query': 'max(max_over_time(NAME{project_id="a"}[3600s])) by (id, project_id)',
-        'time': '2024-05-01T01:00:00+00:00'}
+        'time': '2024-05-01T01:00:00+00:00', 'nocache': '1'}
 
 
 def test_the_scope_is_the_one_asked_for(build, server):

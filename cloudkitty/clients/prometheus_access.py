@@ -1,0 +1,237 @@
+"""Ways to the HTTP API of a Prometheus: straight, or behind a proxy that wants a Keystone token."""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+from urllib import parse
+
+import requests
+import urllib3
+from keystoneauth1 import exceptions, session
+from oslo_config import cfg
+from requests import adapters
+
+from cloudkitty import errors
+
+LOG = logging.getLogger(__name__)
+
+OPTS = [
+    cfg.StrOpt('prometheus_url', default='',
+               help='Base URL of the Prometheus API, up to and with /api/v1.'),
+    cfg.StrOpt('prometheus_user',
+               help='User for basic authentication; used only together with the password.'),
+    cfg.StrOpt('prometheus_password', secret=True, help='Password for basic authentication.'),
+    cfg.StrOpt('prometheus_token', secret=True,
+               help='Bearer token to send in place of user and password.'),
+    cfg.StrOpt('prometheus_token_file',
+               help='File that holds the bearer token; read again for each request, so that a '
+                    'token that is renewed, as in Kubernetes, stays valid.'),
+    cfg.StrOpt('cafile', help='File of CA certificates to check the certificate of the server '
+                              'with, instead of those of the system.'),
+    cfg.StrOpt('certfile', help='File of the certificate, PEM, that a server which asks for one '
+                                'is shown; it may hold the key too.'),
+    cfg.StrOpt('keyfile', help='File of the key, PEM without a password, of certfile.'),
+    cfg.BoolOpt('insecure', default=False,
+                help='Whether to accept any certificate of the server; cafile wins.'),
+    cfg.FloatOpt('timeout', default=60, min=0,
+                 help='Seconds to wait for a connection, for the begin of an answer, and for the '
+                      'rest of it; 0 waits for ever.'),
+]
+
+RETRIES_MAX = 2
+BACKOFF_S = 0.2
+RETRIED_STATUSES = (429, *range(500, 600))
+
+
+class AccessFailed(Exception):
+    """Nothing came through; the text is one short line without a secret."""
+
+
+class Direct:
+    """The server itself, or a proxy that knows a login, a bearer token or a client certificate.
+
+    :cvar login_hint: what to do when it refuses whoever asks.
+    :cvar takes_ranges: whether it answers range queries.
+    :cvar takes_bodies: whether it takes queries in the body of a request.
+    :cvar extra_parameters: what each request has besides the question.
+    :param group: section of the configuration that holds OPTS, for messages.
+    :param options: that section.
+    :param pool_size: connections that are kept open.
+    :raises ConfigurationError: an option is missing or makes no sense.
+    """
+
+    login_hint = 'check prometheus_user, prometheus_password and prometheus_token'
+    takes_ranges = True
+    takes_bodies = True
+    # VictoriaMetrics moves the bounds of a range, and remembers answers, unless told not to;
+    # others do not look at it.
+    extra_parameters: ClassVar = {'nocache': '1'}
+
+    def __init__(self, group: str, options: cfg.ConfigOpts.GroupAttr, *, pool_size: int = 1):
+        self._url = _checked_url(group, options.prometheus_url)
+        self.name = _without_login(self._url)
+        self.timeout_s = options.timeout or None
+        self._verify = _checked_verify(group, options)
+        self._token_file = None
+        self._session = requests.Session()
+        self._session.cert = _checked_certificate(group, options)
+        self._log_in(group, options)
+        retry = urllib3.Retry(
+            total=RETRIES_MAX, read=1, redirect=False, allowed_methods=None,
+            status_forcelist=RETRIED_STATUSES, raise_on_status=False,
+            backoff_factor=BACKOFF_S, respect_retry_after_header=False)
+        for scheme in ('http://', 'https://'):
+            self._session.mount(scheme, adapters.HTTPAdapter(
+                pool_connections=1, pool_maxsize=pool_size, max_retries=retry))
+
+    def _log_in(self, group, options):
+        token, token_file = options.prometheus_token, options.prometheus_token_file
+        login = bool(options.prometheus_user and options.prometheus_password)
+        if sum(map(bool, (login, token, token_file))) > 1:
+            raise errors.ConfigurationError(
+                reason=f'[{group}]: only one of prometheus_user with prometheus_password, '
+                       'prometheus_token and prometheus_token_file can be used')
+        # Any of them given here also keeps requests from sending what ~/.netrc has.
+        if login:
+            self._session.auth = (options.prometheus_user.encode(),
+                                  options.prometheus_password.encode())
+        elif token:
+            self._session.auth = _Bearer(lambda: _checked_token(token, 'prometheus_token'))
+        elif token_file:
+            self._session.auth = _Bearer(lambda: _read_token(token_file))
+
+    @contextlib.contextmanager
+    def open(self, method: str, path: str, **arguments) -> Iterator[requests.Response]:
+        """Yield the answer to a request, its body not yet read.
+
+        :param path: below /api/v1.
+        :param arguments: as of requests.request.
+        :raises AccessFailed: there is none.
+        """
+        try:
+            # verify is given here: in the session, REQUESTS_CA_BUNDLE would win over it.
+            with self._session.request(method, f'{self._url}/{path}', stream=True,
+                                       verify=self._verify, timeout=self.timeout_s,
+                                       **arguments) as response:
+                yield response
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
+            raise AccessFailed(_cause(exc)) from exc
+        except OSError as exc:
+            # The file of the token or of a certificate is gone.
+            reason = f'{exc.filename}: {exc.strerror}' if exc.filename else _cause(exc)
+            raise AccessFailed(reason) from exc
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sends the bearer token that *get* returns."""
+
+    def __init__(self, get):
+        self._get = get
+
+    def __call__(self, request):
+        request.headers['Authorization'] = f'Bearer {self._get()}'
+        return request
+
+
+class Proxied:
+    """A proxy that wants a Keystone token and stands in the catalog.
+
+    :param keystone: a session with credentials, see clients.keystone.
+    :param endpoint: which endpoint: service_type, interface, region_name.
+    """
+
+    login_hint = "check the user's roles"
+    # Aetos has no address but `query`, which takes nothing it does not know, and no body.
+    takes_ranges = False
+    takes_bodies = False
+    extra_parameters: ClassVar = {}
+
+    def __init__(self, keystone: session.Session, endpoint: dict[str, str | None]):
+        self.name = endpoint['service_type']
+        self.timeout_s = keystone.timeout
+        self._session = keystone
+        self._endpoint = endpoint
+
+    @contextlib.contextmanager
+    def open(self, method: str, path: str, **arguments) -> Iterator[requests.Response]:
+        """Yield the answer to a request, its body not yet read; see Direct."""
+        try:
+            with self._session.request(
+                    f'/api/v1/{path}', method, endpoint_filter=self._endpoint, raise_exc=False,
+                    stream=True, connect_retries=RETRIES_MAX, status_code_retries=RETRIES_MAX,
+                    connect_retry_delay=BACKOFF_S, status_code_retry_delay=BACKOFF_S,
+                    retriable_status_codes=RETRIED_STATUSES, **arguments) as response:
+                yield response
+        except (exceptions.ClientException, requests.RequestException,
+                urllib3.exceptions.HTTPError) as exc:
+            raise AccessFailed(_cause(exc)) from exc
+
+
+def _checked_url(group, url):
+    try:
+        parts = parse.urlsplit(url or '')
+        usable = (parts.scheme in ('http', 'https') and parts.hostname and parts.port != 0
+                  and parts.path.rstrip('/').endswith('/api/v1')
+                  and not parts.query and not parts.fragment)
+    except ValueError:
+        usable = False
+    if not usable:
+        shown = repr(_without_login(url)) if url else 'not set'
+        raise errors.ConfigurationError(
+            reason=f'[{group}]prometheus_url is {shown}; allowed: a URL up to and with /api/v1, '
+                   'such as http://127.0.0.1:9090/api/v1')
+    return url.rstrip('/')
+
+
+def _checked_verify(group, options):
+    _check_file(group, options, 'cafile')
+    if options.insecure and not options.cafile:
+        # Said once, here, in place of once a request.
+        LOG.warning('[%s]insecure: the certificate of the server is not checked.', group)
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return options.cafile or not options.insecure
+
+
+def _checked_certificate(group, options):
+    """Return what requests wants: the path, or the paths of certificate and key, or None."""
+    if options.keyfile and not options.certfile:
+        raise errors.ConfigurationError(reason=f'[{group}]keyfile is set, but certfile is not')
+    for name in ('certfile', 'keyfile'):
+        _check_file(group, options, name)
+    return (options.certfile, options.keyfile) if options.keyfile else options.certfile
+
+
+def _check_file(group, options, name):
+    if options[name] and not os.path.exists(options[name]):
+        raise errors.ConfigurationError(
+            reason=f'[{group}]{name}: there is no file {options[name]}')
+
+
+def _read_token(path):
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return _checked_token(file.read().strip(), path)
+
+
+def _checked_token(token, where):
+    # A line break would end the header, and the error about it would show the token.
+    if not token.isascii() or not token.isprintable() or not token:
+        raise AccessFailed(f'{where} holds no token')
+    return token
+
+
+def _without_login(url):
+    return re.sub(r'//[^/]*@', '//', url)
+
+
+def _cause(exc):
+    """Return one short line: the inner error has the reason, the outer ones repeat the URL."""
+    if isinstance(exc, exceptions.ConnectionError) and exc.__cause__ is None:
+        exc = exc.__context__ or exc
+    if isinstance(exc, (requests.Timeout, exceptions.ConnectTimeout)):
+        return 'no answer in time'
+    inner = exc.args[0] if exc.args else exc
+    inner = getattr(inner, 'reason', None) or inner
+    return f'{type(exc).__name__}: {" ".join(str(inner).split())[:300]}'
