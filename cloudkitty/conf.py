@@ -90,7 +90,10 @@ ORCHESTRATOR_OPTS = [
 ]
 STORAGE_OPTS = [
     cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
-    cfg.IntOpt('version', default=2, min=2, max=2, help='Version of the storage interface.'),
+    cfg.IntOpt('version', default=2, min=1, max=2,
+               help='Version of the interface of the driver that backend names. 1: drivers that '
+                    'can only add to what is stored, and backend = sqlalchemy, which uses the '
+                    'table of rated points of earlier releases.'),
 ]
 # About 10,000 points in one POST /v2/dataframes.
 BODY_SIZE_MAX = 4 * 2 ** 20

@@ -21,6 +21,7 @@ ServiceError
 │   └── NaiveTime               a datetime has no zone
 ├── Forbidden                   the policy says no (403)
 ├── NotFound                    nothing has this name (404)
+│   └── NoTimeFrame             a storage of interface 1 has no points in the window
 ├── MethodNotAllowed            the address is right, the method is not (405)
 │   └── NoMetrics               there are no metrics to be told of
 ├── Conflict                    the change collides with what is there (409)
@@ -126,6 +127,10 @@ class Forbidden(ServiceError):
 class NotFound(ServiceError):
     code = 404
     text = '{reason}'
+
+
+class NoTimeFrame(NotFound):
+    text = 'There are no points in the window.'
 
 
 class MethodNotAllowed(ServiceError):

@@ -2,11 +2,11 @@
 
 from cloudkitty import collector, conf, fetcher, plugins, rating
 from cloudkitty.clients import keystone
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v1, v2
 
 # Sections of instances, which operators name.
 INSTANCES = {f'{family}_NAME': [plugins.DRIVER_OPT] for family in ('collector', 'fetcher')}
-FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
+FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, v1.NAMESPACE, v2.NAMESPACE)
 OURS = 'cloudkitty.'
 
 

@@ -5,10 +5,9 @@ import sys
 import prettytable
 from oslo_config import cfg
 
-from cloudkitty import completeness, db, timeframe
+from cloudkitty import completeness, db, storage, timeframe
 from cloudkitty import conf as configuration
 from cloudkitty.db import migration
-from cloudkitty.storage import v2 as storage
 
 FINAL = 0
 NOT_FINAL = 1

@@ -350,7 +350,7 @@ rated_months = _rollup(
     sa.Column('day', sa.Date, primary_key=True),
 )
 
-# What timeframe.calendar_of says of each day that holds data.
+# What timeframe.calendar_of says of each day that holds data, and of the first of its month.
 rated_calendar = _table(
     'rated_calendar',
     sa.Column('day', sa.Date, primary_key=True),

@@ -12,7 +12,7 @@ import cotyledon
 from cotyledon import oslo_config_glue
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip
+from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip, storage
 from cloudkitty.db import migration
 from cloudkitty.db import resets as orders
 from cloudkitty.processor.discovery import Discovery
@@ -23,7 +23,7 @@ from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.worker import Worker
 from cloudkitty.rating.modules import ModuleSet
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v2
 
 LOG = logging.getLogger(__name__)
 
@@ -38,15 +38,15 @@ class CommitGate:
     A worker that stops waits for the commit at hand, and none begins afterwards.
     """
 
-    def __init__(self, store: storage.BaseStorage):
+    def __init__(self, store: v2.BaseStorage):
         self._store = store
         self._lock = threading.Lock()
 
-    def commit(self, batch: Sequence[storage.ScopeBatch]) -> list[storage.ScopeBatch]:
+    def commit(self, batch: Sequence[v2.ScopeBatch]) -> list[v2.ScopeBatch]:
         with self._lock:
             return self._store.commit(batch)
 
-    def replace(self, replacements: Sequence[storage.Replacement]) -> list[storage.Replacement]:
+    def replace(self, replacements: Sequence[v2.Replacement]) -> list[v2.Replacement]:
         with self._lock:
             return self._store.replace(replacements)
 

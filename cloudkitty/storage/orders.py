@@ -1,4 +1,4 @@
-"""Resets and rating again, for stores outside the SQL database: data first, progress second."""
+"""What goes with progress, for stores outside the SQL database: data first, progress second."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,6 +11,27 @@ from cloudkitty.db import notes, reprocess, resets, scopes
 
 # Periods begin at whole seconds.
 NEXT = timedelta(seconds=1)
+
+
+def commit(store: Any, batch: Sequence) -> list:
+    """Do what BaseStorage.commit says."""
+    moved = store.database.write(lambda connection: _find_moved(connection, batch))
+    valid = [part for part in batch if part not in moved]
+    for part in valid:
+        store.push(part.frames, part.scope_id)
+
+    def change(connection):
+        missed = _find_moved(connection, valid)
+        advance(connection, [part for part in valid if part not in missed],
+                store.conf.collect.period)
+        return missed
+
+    return moved + store.database.write(change)
+
+
+def _find_moved(connection, batch):
+    marks = scopes.lock_marks(connection, [part.state_id for part in batch])
+    return [part for part in batch if marks.get(part.state_id) != part.mark]
 
 
 def reset(store: Any, order: resets.Reset) -> bool:

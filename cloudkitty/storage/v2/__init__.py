@@ -10,7 +10,7 @@ from typing import NamedTuple
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import dataframe, db, plugins
+from cloudkitty import dataframe, db
 from cloudkitty.db import resets
 from cloudkitty.storage import orders
 
@@ -79,13 +79,15 @@ class BaseStorage(abc.ABC):
         :param scope_id: owner of the frames; None: read from each point.
         """
 
-    @abc.abstractmethod
     def commit(self, batch: Sequence[ScopeBatch]) -> list[ScopeBatch]:
         """Store points, roll-ups and marks, all or nothing for each scope.
+
+        Here it is done in two transactions, and doing the first one again changes nothing.
 
         :returns: the members of *batch* whose mark was not where it must be; nothing of them is
             stored.
         """
+        return orders.commit(self, batch)
 
     @functools.cached_property
     def database(self) -> db.Database:
@@ -153,11 +155,3 @@ class BaseStorage(abc.ABC):
     @abc.abstractmethod
     def delete(self, begin=None, end=None, filters=None) -> None:
         """Remove the frames that begin in [begin, end); None: no bound."""
-
-
-def get_driver(conf: cfg.ConfigOpts) -> BaseStorage:
-    """Return the storage that [storage]backend names.
-
-    :raises ConfigurationError: no such driver, or its options are wrong.
-    """
-    return plugins.load(NAMESPACE, conf.storage.backend, group='storage', option='backend')(conf)

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from cloudkitty import storage
 from cloudkitty.db import reprocess
 from cloudkitty.db.hashmap import groups, mappings, services
-from cloudkitty.storage import v2 as storage
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import faults, history
 from cloudkitty.tests.functional import test_kill, worker_run

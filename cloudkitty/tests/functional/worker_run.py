@@ -10,11 +10,10 @@ import yaml
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import db
+from cloudkitty import db, storage
 from cloudkitty.db import models, modules, scopes
 from cloudkitty.db.hashmap import fields, mappings, services
 from cloudkitty.processor import service
-from cloudkitty.storage import v2 as storage
 from cloudkitty.tests import history, ini
 
 HOUR = timedelta(hours=1)

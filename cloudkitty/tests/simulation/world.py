@@ -216,6 +216,9 @@ class Source:
     def __init__(self, world: World, process: Process):
         self._world, self._process = world, process
 
+    def refresh(self):
+        """There is nothing to look up."""
+
     def collect(self, metric_name, periods, scope_ids):
         self._world.step(self._process, f'asks for {metric_name} of {", ".join(scope_ids)} in '
                                         f'{len(periods)} periods')

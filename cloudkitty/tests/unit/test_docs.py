@@ -7,12 +7,12 @@ import pytest
 
 from cloudkitty import collector, conf, fetcher, opts, plugins, policies, rating
 from cloudkitty.api.v2 import root
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v1, v2
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGES = ROOT / 'doc' / 'source'
 TESTS = ROOT / 'cloudkitty' / 'tests'
-NAMESPACES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
+NAMESPACES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, v1.NAMESPACE, v2.NAMESPACE)
 OURS = 'namespace = cloudkitty\n'
 
 

@@ -9,9 +9,8 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
-from cloudkitty.dataframe import DataFrame
 from cloudkitty.db import migration, scopes
-from cloudkitty.storage import orders, v2
+from cloudkitty.storage import orders, owners, v2
 from cloudkitty.storage.v2.sql import query, rated
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
@@ -40,7 +39,8 @@ class SQLStorage(v2.BaseStorage):
         if scope_id is not None:
             cells = [Cell(scope_id, RATED, frame) for frame in dataframes]
         else:
-            cells = list(self._by_scope(dataframes))
+            cells = [Cell(owner, PUSHED, frame)
+                     for owner, frame in owners.split(dataframes, self.catalogue.scope_key)]
         numbers = self._number(cells)
 
         def change(connection):
@@ -58,26 +58,11 @@ class SQLStorage(v2.BaseStorage):
 
     def _number(self, cells):
         """Return the numbers of the owners of *cells*."""
-        owners = {cell.owner for cell in cells}
+        names = {cell.owner for cell in cells}
         numbers = self.database.write(
-            lambda connection: self.catalogue.scope_numbers(connection, owners))
+            lambda connection: self.catalogue.scope_numbers(connection, names))
         self.catalogue.remember(numbers, {})
         return numbers.values()
-
-    def _by_scope(self, dataframes) -> Iterator[Cell]:
-        """Yield a cell for every scope that the points of each frame name."""
-        merged = {}
-        for frame in dataframes:
-            for name, point in frame:
-                owner = str(point.groupby.get(self.catalogue.scope_key, ''))
-                whole = merged.setdefault((owner, frame.start), DataFrame(frame.start, frame.end))
-                if whole.end != frame.end:
-                    raise errors.InvalidInput(
-                        reason=f'two frames of scope {owner!r} begin at {frame.start} and end at '
-                               f'different times')
-                whole.add_point(point, name)
-        for (owner, _), frame in merged.items():
-            yield Cell(owner, PUSHED, frame)
 
     def commit(self, batch):
         def change(connection):
@@ -99,8 +84,8 @@ class SQLStorage(v2.BaseStorage):
             mark = orders.take_order(connection, reset, self.conf.collect.period)
             if mark is None:
                 return False
-            owners = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
-            Writer(connection, self.catalogue).remove(owners, mark + orders.NEXT, None,
+            owner = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
+            Writer(connection, self.catalogue).remove(owner, mark + orders.NEXT, None,
                                                       origin=RATED)
             scopes.advance(connection, {reset.state_id: mark})
             return True
@@ -174,9 +159,9 @@ class SQLStorage(v2.BaseStorage):
 
         def change(connection):
             writer = Writer(connection, self.catalogue)
-            owners = None
+            chosen = None
             if scope_ids is not None:
-                owners = self.catalogue.find_scopes(connection, scope_ids).values()
-            writer.remove(owners, begin, end)
+                chosen = self.catalogue.find_scopes(connection, scope_ids).values()
+            writer.remove(chosen, begin, end)
 
         self.database.write(change)
