@@ -116,8 +116,8 @@ class Simulation:
             batch_scopes=batch[0], batch_periods=batch[1], workers=workers)
         for number in range(workers):
             self._start(world, f'worker-{number}', size, ready_at_s=0)
-        fixed = [Order(10, _change_rules), Order(worlds.OFF_S, _switch(False)),
-                 Order(worlds.ON_S, _switch(True))]
+        fixed = [Order(10, _change_rules), _switch(worlds.OFF_S, False),
+                 _switch(worlds.ON_S, True)]
         orders = sorted([*fixed, *orders], key=lambda order: order.at_s)
         operator = Process('operator', lambda process: self._operate(world, process, orders),
                            is_worker=False)
@@ -228,9 +228,11 @@ def _reprocess(scope_id, first, count):
         connection, [scope_id], window=window, reason='simulated'))
 
 
-def _switch(is_active):
-    return lambda database, now: scope_changes.update(database, worlds.OFF, now=now,
-                                                      active=is_active)
+def _switch(at_s, is_active):
+    # Whatever holds the operator up: what is billed depends on the time that an order names.
+    moment = worlds.START + timedelta(seconds=at_s)
+    return Order(at_s, lambda database, now: scope_changes.update(
+        database, worlds.OFF, now=moment, active=is_active))
 
 
 def _change_rules(database, now):
