@@ -16,12 +16,15 @@ class Request(NamedTuple):
     """What a client asked.
 
     :ivar parameters: of the URL, or of the form in the body; the last one of each name.
+    :ivar target: path and query, as they came.
     """
 
     method: str
     path: str
     parameters: dict[str, str]
     headers: dict[str, str]
+    target: str
+    body: str
 
 
 class FaultyServer:
@@ -67,7 +70,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = parse.urlsplit(self.path)
         form = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
         request = Request(self.command, url.path, dict(parse.parse_qsl(form or url.query)),
-                          dict(self.headers))
+                          dict(self.headers), self.path, form)
         self.server.owner.requests.append(request)
         try:
             self.server.owner.answer(self, request)
@@ -156,6 +159,18 @@ def in_turn(*answers: Answer) -> Answer:
 
     def answer(handler, request):
         next(left)(handler, request)
+    return answer
+
+
+def relay(url: str) -> Answer:
+    """Answer what the server at *url* answers to the same request."""
+    def answer(handler, request):
+        reply = requests.request(
+            request.method, url + request.target, data=request.body.encode(), timeout=60,
+            headers={name: value for name, value in request.headers.items()
+                     if name in ('Authorization', 'Content-Type', 'X-Auth-Token')})
+        handler.send(reply.status_code, reply.content,
+                     reply.headers.get('Content-Type', 'application/json'))
     return answer
 
 
