@@ -3,10 +3,12 @@
 import pytest
 
 from cloudkitty import errors, fetcher
+from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.fetcher.prometheus import PrometheusFetcher
 from cloudkitty.fetcher.source import SourceFetcher
 from cloudkitty.tests import faults, history, services
 from cloudkitty.tests.fake_sources import FakeFetcher
+from cloudkitty.tests.gnocchi import basic_auth
 
 SCOPE_IDS = ('alpha', 'beta', *history.ODD_SCOPES)
 
@@ -41,6 +43,12 @@ def build_prometheus(conf, request):
     return PrometheusFetcher(configure(conf, request.getfixturevalue('live').url))
 
 
+def build_gnocchi(conf, request):
+    basic_auth(conf, GnocchiFetcher, request.getfixturevalue('gnocchi').url,
+               resource_types=['test'])
+    return GnocchiFetcher(conf)
+
+
 def build_source(conf, request):
     conf.register_opts(SourceFetcher.OPTS, SourceFetcher.GROUP)
     conf.set_override('sources', list(SCOPE_IDS), SourceFetcher.GROUP)
@@ -51,10 +59,13 @@ def build_fake(conf, request):
     return FakeFetcher(conf, SCOPE_IDS)
 
 
-DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'fake': build_fake}
+DRIVERS = {'prometheus': build_prometheus, 'gnocchi': build_gnocchi, 'source': build_source,
+           'fake': build_fake}
+NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) if name == 'gnocchi' else name
+         for name in DRIVERS]
 
 
-@pytest.mark.parametrize('name', DRIVERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_every_scope_is_listed_once(request, conf, name):
     found = DRIVERS[name](conf, request).get_tenants()
 
@@ -62,14 +73,14 @@ def test_every_scope_is_listed_once(request, conf, name):
     assert sorted(found) == sorted(SCOPE_IDS)
 
 
-@pytest.mark.parametrize('name', DRIVERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_listing_again_gives_the_same(request, conf, name):
     driver = DRIVERS[name](conf, request)
 
     assert driver.get_tenants() == driver.get_tenants()
 
 
-@pytest.mark.parametrize('name', DRIVERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_a_driver_knows_its_name(request, conf, name):
     assert DRIVERS[name](conf, request).name == name
 
