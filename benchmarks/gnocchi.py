@@ -31,7 +31,7 @@ def measure(folder: Path) -> list[Figure]:
     with gnocchi.Gnocchi(folder, url) as server:
         server.define({'machine': {}})
         values = _fill(server)
-        with faults.FaultyServer(faults.relay(server.url)) as proxy:
+        with faults.FaultyServer(faults.forward(server.url)) as proxy:
             return _figures(proxy, values)
 
 

@@ -38,7 +38,7 @@ def measure(folder: Path) -> list[Figure]:
     conf.set_override('auth_strategy', 'noauth')
     storage = SQLStorage(conf)
     storage.init()
-    points = _fill(storage)
+    points = fill(storage)
     application = app.build(conf, database=storage.database, storage=storage)
     figures = [Figure('points stored', points)]
     for name, (path, target) in QUESTIONS.items():
@@ -49,7 +49,8 @@ def measure(folder: Path) -> list[Figure]:
     return figures
 
 
-def _fill(storage):
+def fill(storage) -> int:
+    """Store a month of points; return how many."""
     for number in range(SCOPES):
         scope_id = f'p{number}'
         series = [Series('unit', {'project_id': scope_id, 'id': f'{scope_id}-r{n}'},

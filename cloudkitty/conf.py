@@ -146,6 +146,7 @@ def load(argv: list[str], *, files: list[str] | None = None,
     # end is logged where it matters.
     logging.getLogger('urllib3').setLevel(logging.ERROR)
     logging.getLogger('urllib3.connectionpool').setLevel(logging.ERROR)
+    logging.getLogger('keystoneauth').setLevel(logging.ERROR)
     # A line for each of its parts, whenever it is imported.
     logging.getLogger('alembic.runtime.plugins').setLevel(logging.WARNING)
     return conf

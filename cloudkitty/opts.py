@@ -1,6 +1,7 @@
 """Every option, for oslo.config's generator of the sample file and of the documentation."""
 
 from cloudkitty import collector, conf, fetcher, plugins, rating
+from cloudkitty.clients import keystone
 from cloudkitty.storage import v2 as storage
 
 FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
@@ -18,5 +19,5 @@ def _drivers():
     for namespace in FAMILIES:
         for driver in plugins.load_all(namespace).values():
             if isinstance(driver, type) and driver.__module__.startswith(OURS) and driver.GROUP:
-                found[driver.GROUP] = driver.OPTS
+                found[driver.GROUP] = [*driver.OPTS, *keystone.plugin_options(driver.OPTS)]
     return found

@@ -1,6 +1,7 @@
 """The WSGI application: a pecan application for v1 and v2, inside one tuple of middleware."""
 
 import pecan
+import pecan.routing
 from keystonemiddleware import opts as keystone_opts
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
@@ -9,24 +10,40 @@ from oslo_policy import opts as policy_opts
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty import policy as policies
-from cloudkitty.api import faults, hooks, middleware, root
+from cloudkitty.api import faults, hooks, middleware, rest, root
 from cloudkitty.db import migration
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
 # Outermost first. Each takes the application inside it and the service's configuration.
 MIDDLEWARE = (
-    cors.CORS,
-    http_proxy_to_wsgi.HTTPProxyToWSGI,
+    middleware.cross_origin,
+    middleware.proxy_headers,
     request_id.RequestId,
     middleware.LogContext,
     middleware.HealthMount,
     lambda application, conf: faults.Faults(application),
     middleware.AddressCheck,
-    sizelimit.RequestBodySizeLimiter,
+    middleware.BodyLimit,
 )
 # The token check comes last: health and CORS preflights need no token.
 AUTHENTICATION = {'noauth': (), 'keystone': (middleware.TokenCheck,)}
+
+
+class Application(pecan.Pecan):
+    """pecan, without what it finds out about our controllers anew with each request."""
+
+    def route(self, req, node, path):
+        try:
+            return rest.descend(node, path.split('/')[1:], req)
+        except pecan.routing.NonCanonicalPath as exc:
+            return exc.controller, exc.remainder
+
+    def invoke_controller(self, controller, args, kwargs, state):
+        if rest.answers_by_itself(controller):
+            controller(*args, **kwargs)
+        else:
+            super().invoke_controller(controller, args, kwargs, state)
 
 
 def load(conf: cfg.ConfigOpts):
@@ -58,7 +75,7 @@ def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.Ba
         configuration.register_driver(conf, group, options)
     services = hooks.Services(conf, database, storage, policies.Policy(conf),
                               ModuleSet(conf, database))
-    application = pecan.Pecan(
+    application = Application(
         root.RootController(), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
         request_cls=hooks.Request, default_renderer='json', force_canonical=False,
         guess_content_type_from_ext=False)

@@ -81,10 +81,15 @@ class Faults:
         self.application = application
 
     def __call__(self, environ, start_response):
-        request = webob.Request(environ)
+        head = []
         try:
-            response = request.get_response(self.application)
-            if response.status_int >= 400 and response.content_type != 'application/json':
+            body = self.application(environ, lambda *given: head.append(given))
+            status, headers = head[0][:2]
+            if status < '400':
+                start_response(*head[0])
+                return body
+            response = webob.Response(status=status, headerlist=headers, app_iter=body)
+            if response.content_type != 'application/json':
                 response = build(environ, response.status_int,
                                  TEXTS.get(response.status_int, response.status[4:]))
         except Exception as error:  # The last line before the web server.

@@ -100,7 +100,7 @@ class ContextHook(pecan.hooks.PecanHook):
         request.caller = context.from_environ(
             request.environ, auth_strategy=self.services.conf.auth_strategy)
         # Everything is answered in JSON, whatever the caller prefers.
-        request.accept = JSON_TYPE
+        request.environ['HTTP_ACCEPT'] = request.pecan['content_type'] = JSON_TYPE
         if request.method not in METHODS:
             raise errors.MethodNotAllowed(allow=METHODS)
         # pecan would take the method from this parameter.

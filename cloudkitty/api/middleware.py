@@ -9,7 +9,7 @@ from keystoneauth1 import exceptions as keystone_exceptions
 from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware_exceptions
 from oslo_config import cfg
-from oslo_middleware import healthcheck, request_id
+from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id, sizelimit
 from oslo_middleware.healthcheck import opts as healthcheck_opts
 
 from cloudkitty import context, errors
@@ -21,6 +21,18 @@ HEALTH_OPTS = [*healthcheck_opts.HEALTHCHECK_OPTS, *healthcheck_opts.DISABLE_BY_
 
 # Half of a surrogate pair, or NUL: no database takes them.
 BROKEN_TEXT = re.compile('[\0\ud800-\udfff]')
+
+
+def cross_origin(application, conf: cfg.ConfigOpts):
+    """Return *application* with the library's CORS, as it is if no other origin is allowed."""
+    return cors.CORS(application, conf) if conf.cors.allowed_origin else application
+
+
+def proxy_headers(application, conf: cfg.ConfigOpts):
+    """Return *application* with the headers of proxies believed, as it is if they are not."""
+    if not conf.oslo_middleware.enable_proxy_headers_parsing:
+        return application
+    return http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
 
 class AddressCheck:
@@ -42,6 +54,20 @@ class AddressCheck:
                for segment in request.path_info.split('/')):
             raise errors.NotFound(reason='The requested URL was not found on the server.')
         return self.application(environ, start_response)
+
+
+class BodyLimit:
+    """The library's limit, for requests that have a body; most have none."""
+
+    def __init__(self, application, conf: cfg.ConfigOpts):
+        self.application = application
+        self.limiter = sizelimit.RequestBodySizeLimiter(application, conf)
+
+    def __call__(self, environ, start_response):
+        length = environ.get('CONTENT_LENGTH')
+        # Without a length, a body can only be read from a server that marks its end.
+        is_empty = length == '0' or (not length and not environ.get('wsgi.input_terminated'))
+        return (self.application if is_empty else self.limiter)(environ, start_response)
 
 
 class LogContext:
@@ -67,7 +93,9 @@ class HealthMount:
     def __call__(self, environ, start_response):
         path = environ.get('PATH_INFO', '')
         if path == '/healthcheck' or path.startswith('/healthcheck/'):
-            return self.healthcheck(environ, start_response)
+            # The library has another answer to HEAD than to GET.
+            question = webob.Request({**environ, 'REQUEST_METHOD': 'GET'})
+            return question.get_response(self.healthcheck)(environ, start_response)
         return self.application(environ, start_response)
 
 

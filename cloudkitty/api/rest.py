@@ -5,7 +5,7 @@ v1 controllers are pecan RestControllers whose methods carry expose(); see doc/s
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pecan
 import pecan.rest
@@ -21,7 +21,7 @@ from wsme import exc as wsme_exc
 from wsme import types as wtypes
 
 from cloudkitty import dataframe, errors
-from cloudkitty.api import hooks
+from cloudkitty.api import hooks, render
 
 REST_METHODS = {'GET': ('get', 'get_one', 'get_all'), 'POST': ('post',), 'PUT': ('put',),
                 'PATCH': ('patch',), 'DELETE': ('delete',)}
@@ -66,11 +66,40 @@ def location_of(identifier: str | None = None) -> str:
     return url if identifier is None else f'{url.rstrip("/")}/{identifier}'
 
 
-class Controller(pecan.rest.RestController):
+def answering(method):
+    """Expose a method that answers with respond(), which needs nothing more of pecan."""
+    pecan.expose(content_type=hooks.JSON_TYPE)(method)
+    method.answers_by_itself = True
+    return method
+
+
+def answers_by_itself(method) -> bool:
+    """Return whether *method* was exposed with answering()."""
+    return getattr(method, 'answers_by_itself', False)
+
+
+class Node:
+    """A controller that says itself where the way goes on, with _route()."""
+
+
+def descend(controller, segments: list[str], request) -> tuple[Callable, list[str]]:
+    """Return the method that answers *segments* below *controller*, and those left for it.
+
+    A Node is asked at once: pecan looks at attributes and signatures anew with each request.
+    """
+    if isinstance(controller, Node):
+        return controller._route(segments, request)
+    return pecan.routing.lookup_controller(controller, segments, request)
+
+
+class Controller(Node, pecan.rest.RestController):
     """A v1 resource: get_one, get_all, post, put, delete, and children as attributes."""
 
     @pecan.expose()
     def _route(self, args, request=None):
+        child = self._lookup_child(args[0]) if args else None
+        if isinstance(child, Node):
+            return child._route(args[1:], request)
         try:
             return super()._route(args, request)
         except webob.exc.HTTPMethodNotAllowed as exc:
@@ -81,18 +110,22 @@ class Controller(pecan.rest.RestController):
                     from exc
             raise errors.MethodNotAllowed(allow=allow) from exc
 
+    def _get_args_for_controller(self, controller):
+        # What expose() exposes checks its arguments itself.
+        return [] if answers_by_itself(controller) else super()._get_args_for_controller(controller)
+
     def _lookup_child(self, remainder):
         return None if remainder.startswith('_') else super()._lookup_child(remainder)
 
     def _handle_options(self, method, remainder, request):
         child = self._lookup_child(remainder[0]) if remainder else None
         if child and not inspect.ismethod(child):
-            return pecan.routing.lookup_controller(child, remainder[1:], request)
+            return descend(child, remainder[1:], request)
         if not self.allowed():
             pecan.abort(405)
         return self.options, []
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @answering
     def options(self, *parents):
         return respond_options(self.allowed())
 
@@ -131,8 +164,8 @@ def expose(*types, rule: str | None = None, **options):
     """Expose a method: WSME signature, arguments as contract rest-v1 1.1 tells, JSON answer.
 
     Takes what wsmeext.pecan.wsexpose takes: return type, argument types, body=, status_code=; and
-    is_empty=True for an answer without a body. The method returns a value of the return type or a
-    wsme.api.Response.
+    is_empty=True for an answer without a body. The method returns a value of the return type,
+    anything that has its attributes, or a wsme.api.Response.
 
     :param rule: policy rule, checked before any argument is looked at.
     """
@@ -151,7 +184,7 @@ def expose(*types, rule: str | None = None, **options):
             return _answer(definition, result)
 
         answer.rule = rule
-        pecan.expose(content_type=hooks.JSON_TYPE)(answer)
+        answering(answer)
         pecan.util._cfg(answer)['argspec'] = _path_arguments(method, 'body' in options)
         return answer
 
@@ -175,7 +208,7 @@ def _answer(definition, result):
         result = result.obj
     if status == 204 or (datatype is None and result is None and status == 200):
         return respond(None, 204)
-    form = None if datatype is None else wsme.rest.json.tojson(datatype, result)
+    form = None if datatype is None else render.renderer(datatype)(result)
     return respond(form, status, is_empty=definition.extra_options.get('is_empty', False))
 
 

@@ -3,11 +3,10 @@
 import functools
 
 import pecan
-import pecan.routing
 import webob.exc
 
 from cloudkitty import errors
-from cloudkitty.api import hooks, openapi, rest, schemas
+from cloudkitty.api import openapi, rest, schemas
 from cloudkitty.api.v1 import root as v1
 from cloudkitty.api.v2 import root as v2
 
@@ -25,7 +24,7 @@ DISCOVERY = {
 }
 
 
-class RootController:
+class RootController(rest.Node):
     """`/`."""
 
     def __init__(self):
@@ -36,7 +35,7 @@ class RootController:
         name, *rest_of_path = segments or ['']
         if name in self._versions:
             if any(rest_of_path):
-                return pecan.routing.lookup_controller(self._versions[name], rest_of_path, request)
+                return rest.descend(self._versions[name], rest_of_path, request)
             request.version = name
             return self._discovery(request, self.show_version)
         if name == openapi.PATH and not any(rest_of_path):
@@ -52,20 +51,20 @@ class RootController:
             raise errors.MethodNotAllowed(allow=METHODS)
         return show, []
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @rest.answering
     def options(self):
         return rest.respond_options(METHODS)
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @rest.answering
     def list_versions(self):
         return rest.respond({'versions': [version('v1'), version('v2')]})
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @rest.answering
     def show_version(self):
         name = pecan.request.version
         return rest.respond(version(name) if name == 'v1' else contents_of_v2())
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @rest.answering
     def show_description(self):
         return rest.respond({**self.description,
                              'servers': [{'url': pecan.request.application_url.rstrip('/')}]})

@@ -4,6 +4,11 @@ The options are those of keystoneauth: `auth_type`, `auth_section` and whatever 
 wants, `cafile`, `certfile`, `keyfile`, `insecure`, `timeout` and the other session options.
 """
 
+import io
+import time
+
+import requests
+import urllib3
 from keystoneauth1 import exceptions, loading, session
 from oslo_config import cfg
 
@@ -11,6 +16,10 @@ from cloudkitty import errors
 
 TIMEOUT_S = 60
 CONNECT_RETRIES = 3
+ANSWER_SIZE_MAX_BYTES = 512 * 2**20
+CHUNK_SIZE_BYTES = 256 * 2**10
+# Connections kept open; that many threads of a worker ask at once.
+POOL_SIZE = 16
 
 
 def _session_options():
@@ -34,11 +43,67 @@ def load_session(conf: cfg.ConfigOpts, group: str) -> session.Session:
 
     :raises ConfigurationError: no auth_type is given, or an option of the plugin is missing.
     """
+    if conf[group].auth_section:
+        # A section that nobody may have read so far, keystone_authtoken for one.
+        conf.register_opts(loading.get_auth_common_conf_options(), conf[group].auth_section)
     try:
         auth = loading.load_auth_from_conf_options(conf, group)
         if auth is None:
             raise errors.ConfigurationError(
                 reason=f'[{group}]auth_type is missing: the source asks for a Keystone token')
-        return loading.load_session_from_conf_options(conf, group, auth=auth)
+        loaded = loading.load_session_from_conf_options(conf, group, auth=auth)
     except (exceptions.ClientException, cfg.Error) as exc:
         raise errors.ConfigurationError(reason=f'[{group}]: {exc}') from exc
+    for scheme in ('http://', 'https://'):
+        loaded.session.mount(scheme, _BoundedAdapter(
+            tls_ciphers=loaded.tls_ciphers, tls_min_version=loaded.tls_min_version,
+            pool_maxsize=POOL_SIZE))
+    return loaded
+
+
+def plugin_options(options: list[cfg.Opt]) -> list[cfg.Opt]:
+    """Return what a section with *options* takes besides, for the sample file.
+
+    The options depend on `auth_type`; shown are those of passwords, which nearly everybody uses.
+    """
+    if any(option.dest == 'auth_type' for option in options):
+        return loading.get_auth_plugin_conf_options('password')
+    return []
+
+
+class _BoundedAdapter(session.TCPKeepAliveAdapter):
+    """Reads an answer, unless it is to be streamed, within the timeout and up to a size.
+
+    requests would wait for ever for a server that sends a byte now and then.
+    """
+
+    def send(self, request, stream=False, timeout=None, **arguments):
+        response = super().send(request, stream=stream, timeout=timeout, **arguments)
+        if not stream:
+            try:
+                response.raw = io.BytesIO(_read(response.raw, timeout))
+            except urllib3.exceptions.ReadTimeoutError as exc:
+                raise requests.ReadTimeout(exc, request=request) from exc
+            except urllib3.exceptions.HTTPError as exc:
+                raise requests.ConnectionError(exc, request=request) from exc
+        return response
+
+
+def _read(raw, timeout_s):
+    body = bytearray()
+    deadline = time.monotonic() + timeout_s if timeout_s else None
+    try:
+        # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
+        while chunk := raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
+            body += chunk
+            if len(body) > ANSWER_SIZE_MAX_BYTES:
+                # No kind of error that is worth another try.
+                raise requests.RequestException(
+                    f'the answer has more than {ANSWER_SIZE_MAX_BYTES} bytes')
+            if deadline and time.monotonic() > deadline:
+                raise requests.ReadTimeout(f'the answer took more than {timeout_s} s')
+    except BaseException:
+        raw.close()
+        raise
+    raw.release_conn()
+    return bytes(body)

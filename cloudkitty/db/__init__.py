@@ -130,8 +130,11 @@ def _create_sqlite_engine(url):
     # at the start.
     @sa.event.listens_for(engine, 'begin')
     def _begin(connection):
-        is_writer = connection.info.pop(WRITES, False)
-        connection.exec_driver_sql('BEGIN IMMEDIATE' if is_writer else 'BEGIN')
+        if connection.info.pop(WRITES, False):
+            connection.exec_driver_sql('BEGIN IMMEDIATE')
+        else:
+            # It waits for nothing and cannot fail: no need of all that SQLAlchemy does around it.
+            connection.connection.driver_connection.execute('BEGIN')
 
     return engine
 

@@ -4,7 +4,7 @@ import http.server
 import itertools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 from urllib import parse
@@ -16,14 +16,14 @@ class Request(NamedTuple):
     """What a client asked.
 
     :ivar parameters: of the URL, or of the form in the body; the last one of each name.
-    :ivar target: path and query, as they came.
+    :ivar query: that of the URL, as it came.
     """
 
     method: str
     path: str
     parameters: dict[str, str]
     headers: dict[str, str]
-    target: str
+    query: str
     body: str
 
 
@@ -65,12 +65,14 @@ class FaultyServer:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    # Headers and body leave one by one: the second would wait for the answer to the first.
+    disable_nagle_algorithm = True
 
     def handle_one(self):
         url = parse.urlsplit(self.path)
         form = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
         request = Request(self.command, url.path, dict(parse.parse_qsl(form or url.query)),
-                          dict(self.headers), self.path, form)
+                          dict(self.headers), url.query, form)
         self.server.owner.requests.append(request)
         try:
             self.server.owner.answer(self, request)
@@ -83,8 +85,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
     def send(self, status: int, body: bytes, content_type: str = 'application/json', *,
-             length: int | None = None) -> None:
+             length: int | None = None, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header('Content-Type', content_type)
         self.send_header('Content-Length', str(len(body) if length is None else length))
         self.end_headers()
@@ -162,18 +166,6 @@ def in_turn(*answers: Answer) -> Answer:
     return answer
 
 
-def relay(url: str) -> Answer:
-    """Answer what the server at *url* answers to the same request."""
-    def answer(handler, request):
-        reply = requests.request(
-            request.method, url + request.target, data=request.body.encode(), timeout=60,
-            headers={name: value for name, value in request.headers.items()
-                     if name in ('Authorization', 'Content-Type', 'X-Auth-Token')})
-        handler.send(reply.status_code, reply.content,
-                     reply.headers.get('Content-Type', 'application/json'))
-    return answer
-
-
 def pass_on(url: str) -> Answer:
     """Answer what the server at base URL *url* answers."""
     def answer(handler, request):
@@ -181,4 +173,18 @@ def pass_on(url: str) -> Answer:
                               data=request.parameters)
         handler.send(reply.status_code, reply.content,
                      reply.headers.get('Content-Type', 'application/json'))
+    return answer
+
+
+def forward(url: str) -> Answer:
+    """Answer what the server at *url* answers to the same request, a Keystone for one."""
+    passed = ('X-Auth-Token', 'X-Subject-Token', 'Content-Type', 'Authorization')
+
+    def answer(handler, request):
+        reply = requests.request(
+            request.method, f'{url}{request.path}?{request.query}', timeout=60,
+            data=request.body.encode(),
+            headers={name: request.headers[name] for name in passed if name in request.headers})
+        handler.send(reply.status_code, reply.content, headers={
+            name: reply.headers[name] for name in passed[:2] if name in reply.headers})
     return answer

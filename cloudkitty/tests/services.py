@@ -151,6 +151,11 @@ class Daemon:
     def is_running(self) -> bool:
         return self._process is not None and not self._has_ended()
 
+    @property
+    def pid(self) -> int:
+        """The process id; only while it runs."""
+        return self._process.pid
+
     def _has_ended(self):
         return self._process.poll() is not None
 

@@ -1,7 +1,6 @@
 """`/v1/collector`: mappings and states, which have no effect on rating any more."""
 
 import pecan
-import pecan.routing
 import webob.exc
 from wsme import types as wtypes
 
@@ -96,7 +95,7 @@ class CollectorController(rest.Controller):
         if any(args) and args[0] not in ('mappings', 'states'):
             if args[1:2] != ['states']:
                 raise webob.exc.HTTPNotFound()
-            return pecan.routing.lookup_controller(self.states, [args[0], *args[2:]], request)
+            return rest.descend(self.states, [args[0], *args[2:]], request)
         return super()._route(args, request)
 
     def mounts(self):

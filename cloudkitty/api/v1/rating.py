@@ -4,7 +4,6 @@ import logging
 import pkgutil
 
 import pecan
-import pecan.routing
 import webob.exc
 from wsme import types as wtypes
 
@@ -68,7 +67,7 @@ class ReloadController(rest.Controller):
         modules.reload_modules(pecan.request.services)
 
 
-class ModuleConfigController:
+class ModuleConfigController(rest.Node):
     """Mounts the `config_controller` of every rating module under the module's name."""
 
     rule = 'rating:module_config'
@@ -91,7 +90,7 @@ class ModuleConfigController:
             raise webob.exc.HTTPNotFound()
         controller = self._controllers[name]
         if controller is not None:
-            return pecan.routing.lookup_controller(controller, rest_of_path, request)
+            return rest.descend(controller, rest_of_path, request)
         if any(rest_of_path):
             raise webob.exc.HTTPNotFound()
         raise errors.Conflict(reason='Module is not configurable')

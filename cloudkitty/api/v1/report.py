@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pecan
 from wsme import types as wtypes
@@ -80,10 +81,10 @@ class SummaryController(rest.Controller):
         # Clients of all times write it in many ways: what is not known is no error.
         groups = {column: name for column, name in (('tenant_id', scope_key), ('res_type', TYPE))
                   if column in (groupby or '')}
-        return SummaryCollection(summary=[
-            SummaryItem(begin=row['begin'], end=row['end'], rate=render_rate(row['rate']),
-                        **{column: row[groups[column]] if column in groups else ALL
-                           for column in ('tenant_id', 'res_type')})
+        return SimpleNamespace(summary=[
+            SimpleNamespace(begin=row['begin'], end=row['end'], rate=render_rate(row['rate']),
+                            **{column: row[groups[column]] if column in groups else ALL
+                               for column in ('tenant_id', 'res_type')})
             for row in _sums(viewer, _selection(begin, end, service), list(groups.values()))])
 
 

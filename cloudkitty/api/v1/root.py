@@ -1,13 +1,13 @@
 """`/v1`: which controller answers which path."""
 
 import pecan
-import pecan.routing
 import webob.exc
 
+from cloudkitty.api import rest
 from cloudkitty.api.v1 import collector, info, rating, report, storage
 
 
-class V1Controller:
+class V1Controller(rest.Node):
     """Children of `/v1`; `billing` is an old name of `rating`."""
 
     def __init__(self):
@@ -25,4 +25,4 @@ class V1Controller:
         child = self._children.get(segments[0])
         if child is None:
             raise webob.exc.HTTPNotFound()
-        return pecan.routing.lookup_controller(child, segments[1:], request)
+        return rest.descend(child, segments[1:], request)

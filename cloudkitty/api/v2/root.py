@@ -4,7 +4,7 @@ import pecan
 import webob.exc
 
 from cloudkitty import errors
-from cloudkitty.api import hooks, query, rest
+from cloudkitty.api import query, rest
 from cloudkitty.api.v2 import audit, dataframes, modules, scopes, summary, tasks
 from cloudkitty.api.v2.endpoint import Endpoint
 
@@ -26,7 +26,7 @@ def match(segments: list[str]) -> tuple[dict[str, Endpoint], list[str]]:
     raise webob.exc.HTTPNotFound()
 
 
-class V2Controller:
+class V2Controller(rest.Node):
     """Children of `/v2`."""
 
     @pecan.expose()
@@ -40,11 +40,11 @@ class V2Controller:
             raise errors.MethodNotAllowed(allow=rest.with_derived(list(request.endpoints)))
         return self.answer, []
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @rest.answering
     def options(self):
         return rest.respond_options(rest.with_derived(list(pecan.request.endpoints)))
 
-    @pecan.expose(content_type=hooks.JSON_TYPE)
+    @rest.answering
     def answer(self):
         """Authorise, read the parameters, let the endpoint answer."""
         request = pecan.request

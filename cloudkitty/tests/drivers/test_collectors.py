@@ -9,9 +9,13 @@ from datetime import timedelta
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.collector.ceilometer import CeilometerCollector
 from cloudkitty.collector.gnocchi import GnocchiCollector
+from cloudkitty.collector.monasca import MonascaCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
-from cloudkitty.tests import aetos, history
+from cloudkitty.tests import aetos, faults, history
+from cloudkitty.tests.fake_ceilometer import Ceilometer
+from cloudkitty.tests.fake_monasca import Monasca
 from cloudkitty.tests.fake_sources import FakeCollector
 from cloudkitty.tests.gnocchi import basic_auth
 from cloudkitty.timeframe import Period
@@ -61,8 +65,41 @@ def build_gnocchi(conf, request, definitions):
               for name, definition in metrics.items()} for key, metrics in definitions.items()})
 
 
+@pytest.fixture(scope='session')
+def monasca():
+    with faults.FaultyServer(Monasca()) as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def ceilometer():
+    with faults.FaultyServer(Ceilometer()) as server:
+        yield server
+
+
+def build_openstack(driver_class):
+    """Return what builds a driver without a token, whose resources are named by `resource`."""
+    def build(conf, request, definitions):
+        server = request.getfixturevalue(driver_class.collector_name)
+        folder = request.getfixturevalue('tmp_path')
+        (folder / 'cloudkitty.conf').write_text(
+            f'[{driver_class.GROUP}]\nauth_type = none\nendpoint = http://{server.address}\n')
+        conf([], project='cloudkitty', default_config_files=[str(folder / 'cloudkitty.conf')])
+        return driver_class(period=3600, conf=with_resource_key(definitions), service_conf=conf)
+    return build
+
+
+def with_resource_key(definitions):
+    found = definitions.get('metrics', {})
+    named = {name: {'extra_args': {'resource_key': 'resource'}, **definition}
+             for name, definition in found.items()}
+    return {**definitions, 'metrics': named} if found else definitions
+
+
 DRIVERS = {'prometheus': build_prometheus, 'victoriametrics': build_victoria_metrics,
-           'aetos': build_aetos, 'gnocchi': build_gnocchi, 'fake': build_fake}
+           'aetos': build_aetos, 'gnocchi': build_gnocchi, 'fake': build_fake,
+           'monasca': build_openstack(MonascaCollector),
+           'ceilometer': build_openstack(CeilometerCollector)}
 # Those that need a service that is slow to start share one.
 GROUPS = {'aetos': 'keystone', 'gnocchi': 'gnocchi'}
 
@@ -203,7 +240,8 @@ def test_wrong_definitions_are_refused(build, definitions):
 
 
 @pytest.mark.parametrize('arguments', [{}, {'period': 60}, {'conf': METRICS}])
-@pytest.mark.parametrize('driver_class', [PrometheusCollector, GnocchiCollector, FakeCollector])
+@pytest.mark.parametrize('driver_class', [PrometheusCollector, GnocchiCollector, FakeCollector,
+                                          MonascaCollector, CeilometerCollector])
 def test_period_and_definitions_are_needed(driver_class, arguments):
     with pytest.raises(ValueError, match='needs period and conf'):
         driver_class(**arguments)

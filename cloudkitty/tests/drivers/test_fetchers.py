@@ -1,12 +1,17 @@
 """What every fetcher does; run for each driver and for the fake."""
 
+import json
+
 import pytest
 
 from cloudkitty import errors, fetcher
 from cloudkitty.fetcher.gnocchi import GnocchiFetcher
+from cloudkitty.fetcher.keystone import KeystoneFetcher
+from cloudkitty.fetcher.monasca import MonascaFetcher
 from cloudkitty.fetcher.prometheus import PrometheusFetcher
 from cloudkitty.fetcher.source import SourceFetcher
 from cloudkitty.tests import faults, history, services
+from cloudkitty.tests.fake_monasca import Monasca
 from cloudkitty.tests.fake_sources import FakeFetcher
 from cloudkitty.tests.gnocchi import basic_auth
 
@@ -59,8 +64,67 @@ def build_fake(conf, request):
     return FakeFetcher(conf, SCOPE_IDS)
 
 
-DRIVERS = {'prometheus': build_prometheus, 'gnocchi': build_gnocchi, 'source': build_source,
-           'fake': build_fake}
+@pytest.fixture(scope='session')
+def monasca():
+    """A small Monasca with a metric of each scope, ten values to a page."""
+    family = services.Family('scopes', 'gauge', [
+        ({'project_id': scope_id}, []) for scope_id in SCOPE_IDS])
+    with faults.FaultyServer(Monasca([family], page_rows=10)) as server:
+        yield server
+
+
+def answer_as_keystone(handler, request):
+    """Answer what the fetcher asks, ten assignments to a page.
+
+    The real Keystone, tests/functional/keystone, has no odd ids and only ever one page.
+    """
+    if request.path == '/v3/auth/tokens':
+        body = {'token': {'user': {'id': 'me'}, 'methods': ['password'],
+                          'expires_at': '2099-01-01T00:00:00.000000Z'}}
+        handler.send(201, json.dumps(body).encode(), headers={'X-Subject-Token': 'token'})
+        return
+    links = {'next': None}
+    answer = {'roles': [{'id': 'upper', 'name': 'RATING'}, {'id': 'lower', 'name': 'rating'}]}
+    if request.path == '/v3/role_assignments':
+        assert request.parameters['role.id'] == 'lower'
+        first = int(request.parameters.get('marker', 0))
+        answer = {'role_assignments': [{'scope': {'project': {'id': scope_id}}}
+                                       for scope_id in SCOPE_IDS[first:first + 10]]}
+        if first + 10 < len(SCOPE_IDS):
+            links['next'] = f'http://elsewhere/v3?{request.query}&marker={first + 10}'
+    faults.as_json({**answer, 'links': links})(handler, request)
+
+
+@pytest.fixture(scope='session')
+def paging_keystone():
+    with faults.FaultyServer(answer_as_keystone) as server:
+        yield server
+
+
+def write_section(conf, request, group, **options):
+    """Configure a driver whose options depend on auth_type, which files can set only."""
+    path = request.getfixturevalue('tmp_path') / 'cloudkitty.conf'
+    path.write_text(f'[{group}]\n' + ''.join(
+        f'{name} = {value}\n' for name, value in options.items()))
+    conf([], project='cloudkitty', default_config_files=[str(path)])
+    return conf
+
+
+def build_keystone(conf, request):
+    address = request.getfixturevalue('paging_keystone').address
+    return KeystoneFetcher(write_section(
+        conf, request, KeystoneFetcher.GROUP, auth_type='v3password', username='me',
+        auth_url=f'http://{address}/v3', password='secret', user_domain_id='default'))
+
+
+def build_monasca(conf, request):
+    address = request.getfixturevalue('monasca').address
+    return MonascaFetcher(write_section(
+        conf, request, MonascaFetcher.GROUP, auth_type='none', endpoint=f'http://{address}'))
+
+
+DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'fake': build_fake,
+           'gnocchi': build_gnocchi, 'keystone': build_keystone, 'monasca': build_monasca}
 NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) if name == 'gnocchi' else name
          for name in DRIVERS]
 

@@ -253,7 +253,7 @@ def test_periods_need_not_begin_with_a_granule(conf, server):
 @pytest.mark.parametrize('scope_count, period_count', [(1, 1), (100, 1), (1000, 1), (1000, 4)])
 def test_requests_do_not_grow_with_scopes_and_periods(conf, server, scope_count, period_count):
     """Once for resources, once for those that are new or changed, once for measures."""
-    with faults.FaultyServer(faults.relay(server.url)) as proxy:
+    with faults.FaultyServer(faults.forward(server.url)) as proxy:
         driver = build(conf, f'http://{proxy.address}', aggregation_method='mean')
         scope_ids = ['past-a', 'past-b', 'past-c', *map(str, range(1000))][:scope_count]
 

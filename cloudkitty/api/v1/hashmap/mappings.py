@@ -1,6 +1,7 @@
 """`.../hashmap/mappings`."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pecan
 
@@ -23,14 +24,9 @@ _FILTERS = {
 }
 
 
-def collection(wanted: db_mappings.Wanted) -> models.MappingCollection:
-    """Return the mappings that *wanted* describes."""
-    found = stored.read(db_mappings.list_of, wanted, now=stored.now())
-    return models.MappingCollection(mappings=[_model(mapping) for mapping in found])
-
-
-def _model(mapping):
-    return models.Mapping(**vars(mapping))
+def collection(wanted: db_mappings.Wanted) -> SimpleNamespace:
+    """Return the mappings that *wanted* describes, as in a MappingCollection."""
+    return SimpleNamespace(mappings=stored.read(db_mappings.list_of, wanted, now=stored.now()))
 
 
 class MappingLister(rest.Controller):
@@ -64,7 +60,7 @@ class MappingsController(MappingLister):
 
     @rest.expose(models.Mapping, types.key)
     def get_one(self, mapping_id):
-        return _model(stored.read(db_mappings.get, mapping_id))
+        return stored.read(db_mappings.get, mapping_id)
 
     @rest.expose(models.Mapping, types.boolean, body=models.Mapping, status_code=201)
     def post(self, force=False, mapping_data=None):
@@ -75,7 +71,7 @@ class MappingsController(MappingLister):
         mapping = stored.create(kinds.MAPPING, db_mappings.create, new, now=stored.now(),
                                 author=stored.author(), force=bool(force))
         pecan.response.location = rest.location_of(mapping.mapping_id)
-        return _model(mapping)
+        return mapping
 
     @rest.expose(None, types.key, body=models.Mapping, status_code=302, is_empty=True)
     def put(self, mapping_id, mapping):

@@ -1,6 +1,7 @@
 """`.../hashmap/thresholds`."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pecan
 
@@ -14,14 +15,9 @@ from cloudkitty.db.hashmap import thresholds as db_thresholds
 _NEW = [field.name for field in dataclasses.fields(db_thresholds.NewThreshold)]
 
 
-def collection(wanted: db_thresholds.Wanted) -> models.ThresholdCollection:
-    """Return the thresholds that *wanted* describes."""
-    found = stored.read(db_thresholds.list_of, wanted)
-    return models.ThresholdCollection(thresholds=[_model(threshold) for threshold in found])
-
-
-def _model(threshold):
-    return models.Threshold(**vars(threshold))
+def collection(wanted: db_thresholds.Wanted) -> SimpleNamespace:
+    """Return the thresholds that *wanted* describes, as in a ThresholdCollection."""
+    return SimpleNamespace(thresholds=stored.read(db_thresholds.list_of, wanted))
 
 
 class ThresholdGroup(rest.Controller):
@@ -47,7 +43,7 @@ class ThresholdsController(rest.Controller):
 
     @rest.expose(models.Threshold, types.key)
     def get_one(self, threshold_id):
-        return _model(stored.read(db_thresholds.get, threshold_id))
+        return stored.read(db_thresholds.get, threshold_id)
 
     @rest.expose(models.Threshold, body=models.Threshold, status_code=201)
     def post(self, threshold_data):
@@ -55,7 +51,7 @@ class ThresholdsController(rest.Controller):
         new = db_thresholds.NewThreshold(**{name: values[name] for name in _NEW if name in values})
         threshold = stored.create(kinds.THRESHOLD, db_thresholds.create, new)
         pecan.response.location = rest.location_of(threshold.threshold_id)
-        return _model(threshold)
+        return threshold
 
     @rest.expose(None, types.key, body=models.Threshold, status_code=302, is_empty=True)
     def put(self, threshold_id, threshold):

@@ -85,17 +85,14 @@ class Reader:
         return self.connection.execute(rollups.has_own_calendar()).first() is not None
 
     def _from_rollups(self, question, span, fields, wanted):
-        statement, values = rollups.sums(question, span)
-        found = self.connection.execute(
-            statement.offset(wanted.offset).limit(wanted.limit), values).mappings().all()
+        page = None if wanted.limit is None else (wanted.offset, wanted.limit)
+        found = self.connection.execute(*rollups.sums(question, span, page)).all()
         window, groups = question.window, question.groups
-        rows = [_row(window, groups, tuple(row[f'g{n}'] for n in range(len(groups))),
-                     _outputs(fields, row['qty'], row['price'], row['points'])) for row in found]
+        rows = [_row(window, groups, key, _outputs(fields, qty, price, points_))
+                for qty, price, points_, *key in found]
         total = wanted.offset + len(rows)
         if (not rows and wanted.offset) or (wanted.limit is not None and len(rows) == wanted.limit):
-            total = self.connection.execute(
-                sa.select(sa.func.count()).select_from(statement.order_by(None).subquery()),
-                values).scalar()
+            total = self.connection.execute(*rollups.count(question, span)).scalar()
         return {'total': total, 'results': rows}
 
     def _from_points(self, window, groups, fields, wanted):

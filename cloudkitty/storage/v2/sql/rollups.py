@@ -69,11 +69,29 @@ class _Shape(NamedTuple):
 DAYS, TOTALS, MONTHS = 'rated_days', 'rated_totals', 'rated_months'
 
 
-def sums(question: Question, span: Span) -> tuple[sa.Select, dict]:
+def sums(question: Question, span: Span, page: tuple[int, int] | None = None) -> tuple[
+        sa.Select, dict]:
     """Return a statement and its values; its rows are qty, price, points and g0, g1, … for groups.
 
     Building a statement takes longer than running it, so it is kept for others of its shape.
+
+    :param page: offset and limit of the rows that are wanted; None: all.
     """
+    shape, values = _describe(question, span)
+    if page is None:
+        return _statement(shape), values
+    values['page_offset'], values['page_limit'] = page
+    return _page(shape), values
+
+
+def count(question: Question, span: Span) -> tuple[sa.Select, dict]:
+    """Return a statement and its values; it counts the rows of sums()."""
+    shape, values = _describe(question, span)
+    return _count(shape), values
+
+
+def _describe(question, span) -> tuple[_Shape, dict]:
+    """Return the shape of a question, and its values."""
     window = question.window
     pieces = _pieces(question, span)
     values = {}
@@ -87,7 +105,7 @@ def sums(question: Question, span: Span) -> tuple[sa.Select, dict]:
                    tuple((name, '' in allowed) for name, allowed in window.filters.items()),
                    window.metrics is not None, question.scope_key, question.own_calendar,
                    tuple(pieces))
-    return _statement(shape), values
+    return shape, values
 
 
 @functools.lru_cache(maxsize=256)
@@ -104,6 +122,17 @@ def _statement(shape):
             .group_by(*(columns[name] for name in shape.groups))
             .having(points > 0)
             .order_by(*(columns[name] for name in shape.groups)))
+
+
+@functools.lru_cache(maxsize=256)
+def _page(shape):
+    return (_statement(shape).offset(sa.bindparam('page_offset', type_=sa.Integer))
+            .limit(sa.bindparam('page_limit', type_=sa.Integer)))
+
+
+@functools.lru_cache(maxsize=256)
+def _count(shape):
+    return sa.select(sa.func.count()).select_from(_statement(shape).order_by(None).subquery())
 
 
 def _pieces(question, span) -> dict[_Piece, Span]:

@@ -1,8 +1,11 @@
 """Who gets what with tokens of a real Keystone."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import requests
 
+LIFE = timedelta(seconds=5)
 SPAN = 'begin=2019-01-01&end=2019-02-01'
 ADMIN_PATHS = ('/v1/rating/modules', '/v1/rating/module_config/hashmap/services',
                '/v1/report/tenants', '/v1/collector/mappings', '/v2/scope', '/v2/rating/modules')
@@ -54,6 +57,23 @@ def test_a_token_that_was_revoked_is_401(cloud):
     token = cloud.keystone.token('alice', project='alpha')
     cloud.keystone.revoke(token)
 
+    assert cloud.get('/v2/summary', token).status_code == 401
+
+
+def test_a_token_that_expires_is_401_from_then_on(cloud):
+    """Also one that was good, and is remembered, a moment before."""
+    end = datetime.now(UTC).replace(microsecond=0) + LIFE
+    token = cloud.keystone.passing_token('alice', project='alpha', end=end)
+
+    statuses = [cloud.get('/v2/summary', token).status_code]
+    while datetime.now(UTC) < end:
+        status = cloud.get('/v2/summary', token).status_code
+        # An answer that comes afterwards may be either.
+        if datetime.now(UTC) < end:
+            statuses.append(status)
+
+    assert len(statuses) > 1
+    assert set(statuses) == {200}
     assert cloud.get('/v2/summary', token).status_code == 401
 
 
