@@ -90,9 +90,13 @@ class Client:
         marker, seen = [], set()
         for _ in range(PAGES_MAX):
             rows, links = self._post(path, [*parameters, *marker], query)
-            yield from self._list(rows)
+            found = self._list(rows)
+            yield from found
             following = parse.parse_qs(parse.urlsplit(
                 links.get('next', {}).get('url', '')).query).get('marker', [''])[0]
+            if not following and len(found) >= PAGE_SIZE:
+                raise self._unreachable('a full page names no next one; does a proxy remove the '
+                                        'header Link?')
             if not following:
                 return
             if following in seen:

@@ -186,5 +186,5 @@ def forward(url: str) -> Answer:
             data=request.body.encode(),
             headers={name: request.headers[name] for name in passed if name in request.headers})
         handler.send(reply.status_code, reply.content, headers={
-            name: reply.headers[name] for name in passed[:2] if name in reply.headers})
+            name: reply.headers[name] for name in (*passed[:2], 'Link') if name in reply.headers})
     return answer

@@ -355,6 +355,14 @@ def test_an_odd_answer_is_of_this_metric_only(conf, row):
     assert not isinstance(caught.value, errors.SourceUnreachable)
 
 
+def test_a_full_page_that_names_no_next_one_is_no_answer(conf):
+    """A proxy may have removed the header; the other resources would be lost."""
+    with faults.FaultyServer(faults.as_json([{'id': 'x'}] * 1000)) as server:
+        peer.basic_auth(conf, GnocchiFetcher, f'http://{server.address}')
+        with pytest.raises(errors.FetcherError, match='remove the header Link'):
+            GnocchiFetcher(conf).get_tenants()
+
+
 def test_an_answer_without_end_is_refused(conf):
     with faults.FaultyServer(faults.huge) as server:
         driver = build(conf, f'http://{server.address}')
