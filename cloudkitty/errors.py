@@ -8,7 +8,9 @@ ServiceError
 │   └── DatabaseUnavailable     the database cannot be used
 │       └── SchemaMismatch      the schema is not the one this version needs
 ├── SourceError                 a source outside did not answer as it should
+│   ├── BadLines                a file can be read, and lines of it make no sense
 │   ├── FetcherError            listing scopes failed
+│   ├── SourceLags              the source has not all the data yet
 │   └── CollectError            collecting a metric failed
 │       └── SourceUnreachable   nothing was said by the source itself
 ├── NoDataCollected             the source answered, and has nothing
@@ -35,6 +37,12 @@ class ServiceError(Exception):
     def __init__(self, **facts):
         super().__init__(self.text.format(**facts))
         self.facts = facts
+
+
+def describe(exc: Exception) -> str:
+    """Return *exc* in one line; those not raised on purpose with their type."""
+    text = str(exc).strip().partition('\n')[0]
+    return text if isinstance(exc, ServiceError) else f'{type(exc).__name__}: {text}'
 
 
 class ConfigurationError(ServiceError):
@@ -65,8 +73,16 @@ class SourceError(ServiceError):
     text = '{reason}'
 
 
+class BadLines(SourceError):
+    pass
+
+
 class FetcherError(SourceError):
     text = 'Fetcher {fetcher!r}: {reason}'
+
+
+class SourceLags(SourceError):
+    pass
 
 
 class CollectError(SourceError):

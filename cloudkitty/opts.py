@@ -4,13 +4,15 @@ from cloudkitty import collector, conf, fetcher, plugins, rating
 from cloudkitty.clients import keystone
 from cloudkitty.storage import v2 as storage
 
+# Sections of instances, which operators name.
+INSTANCES = {f'{family}_NAME': [plugins.DRIVER_OPT] for family in ('collector', 'fetcher')}
 FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
 OURS = 'cloudkitty.'
 
 
 def list_opts() -> list[tuple[str | None, list]]:
-    """Return (section, options) of the service and of each driver that comes with it."""
-    return [*conf.GROUPS.items(), *_drivers().items()]
+    """Return (section, options) of the service, of its drivers, and of their instances."""
+    return [*conf.GROUPS.items(), *_drivers().items(), *INSTANCES.items()]
 
 
 def _drivers():

@@ -16,6 +16,7 @@ from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip
 from cloudkitty.db import migration
 from cloudkitty.db import resets as orders
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
@@ -74,7 +75,8 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
     settings = Settings.of(conf, number)
     database = db.Database(conf)
     source = collector.get_driver(conf)
-    gate = CommitGate(storage.get_driver(conf))
+    store = storage.get_driver(conf)
+    gate = CommitGate(store)
     mine = locks.Locks(conf.orchestrator.coordination_url)
     shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
     rating = pipeline.Pipeline(
@@ -82,11 +84,13 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
         skips=build_skips(conf, source),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
         timeout_s=conf.orchestrator.collector_request_timeout)
+    freshness = Freshness(database=database, collector=source, settings=settings, clock=clock)
     chores = [Resets(reset=gate.reset, **shared)]
     if settings.reprocesses:
-        chores.append(Reprocessing(pipeline=rating, replace=gate.replace, **shared))
+        chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
+                                   rated_prices=store.rated_prices, freshness=freshness, **shared))
     worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
-                    pipeline=rating, chores=chores, **shared)
+                    pipeline=rating, chores=chores, freshness=freshness, **shared)
     return Parts(worker, gate, mine)
 
 
@@ -151,6 +155,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: something is missing or wrong.
     """
+    Settings.of(conf)
     build_skips(conf, collector.get_driver(conf))
     fetcher.get_driver(conf)
     storage.get_driver(conf)

@@ -1,6 +1,7 @@
 """The loop of a rating worker: find what is due, take it, rate it, sleep until more is due."""
 
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cloudkitty import db, errors, pipeline, schedule
-from cloudkitty.db import scopes
+from cloudkitty.db import pauses, scopes
 from cloudkitty.locks import Locks
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.settings import BUSY_S, Settings
 
@@ -39,12 +41,14 @@ class Worker:
     """Rates the scopes of the shards it can lock.
 
     :param chores: what comes before each batch, in this order.
+    :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
     """
 
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
-                 clock: Callable[[], datetime], chores: Sequence[Chore] = ()):
+                 clock: Callable[[], datetime], chores: Sequence[Chore] = (),
+                 freshness: Freshness | None = None):
         self._database = database
         self._discovery = discovery
         self._pipeline = pipeline
@@ -52,6 +56,7 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._chores = chores
+        self._freshness = freshness
         self._stopping = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
@@ -108,6 +113,8 @@ class Worker:
                                            self._settings.wait_periods))
         if self._rating.is_waiting(now):
             reasons.append(self._rating.until)
+        elif self._freshness and self._freshness.next_at:
+            reasons.append(self._freshness.next_at)
         elif due.scopes:
             # Other workers are on them; should one die, this one takes over.
             reasons.append(now + timedelta(seconds=min(BUSY_S, self._settings.length_s)))
@@ -117,7 +124,7 @@ class Worker:
         """Rate the next periods of some of the scopes of *due*; say whether there were any."""
         has_worked = False
         with self._claim(due) as state_ids:
-            for batch in self._batches(state_ids):
+            for batch in self._without_held(self._batches(state_ids)):
                 has_worked = True
                 if self._stopping.is_set() or not self._run(batch):
                     break
@@ -146,10 +153,40 @@ class Worker:
         settings = self._settings
         with self._database.reader() as connection:
             found = scopes.get_scopes(connection, state_ids)
+            inactive = pauses.list_pauses(connection, state_ids)
+        if inactive:
+            found = self._over_pauses(found, inactive)
         return [pipeline.Batch(alike, periods) for alike, periods in schedule.batches(
             (scope for scope in found if scope.active), self._clock(), length_s=settings.length_s,
             wait_periods=settings.wait_periods, scopes_max=settings.batch_scopes,
             periods_max=settings.batch_periods)]
+
+    def _over_pauses(self, found, inactive) -> list[scopes.Scope]:
+        """Return scopes past the pauses that follow their marks, to end before their next ones."""
+        settings = self._settings
+        leaps = {scope.id: schedule.leap(scope.mark, inactive.get(scope.id, ()), settings.length_s)
+                 for scope in found}
+        old = {scope.id: scope.mark for scope in found
+               if scope.active and leaps[scope.id][0] != scope.mark}
+
+        def change(connection):
+            marks = scopes.lock_marks(connection, old)
+            scopes.advance(connection, {key: leaps[key][0] for key, mark in marks.items()
+                                        if mark == old[key]})
+        if old:
+            self._database.write(change)
+        return [_limited(scope, *leaps[scope.id], settings.length) for scope in found]
+
+    def _without_held(self, batches) -> list[pipeline.Batch]:
+        """Return *batches* without what waits for the source."""
+        if self._freshness is None:
+            return batches
+        try:
+            return self._freshness.cut(batches)
+        except errors.SourceUnreachable as exc:
+            failure = exc
+        self._pause(batches[0], failure)
+        return []
 
     def _run(self, batch) -> bool:
         """Rate a batch; say whether it makes sense to try another."""
@@ -162,10 +199,14 @@ class Worker:
             _log(batch, outcome)
             self._hold(outcome.held, self._clock())
             return True
+        self._pause(batch, failure)
+        return False
+
+    def _pause(self, batch, failure):
+        """Rate nothing for a while; the scopes of *batch* tell why."""
         now = self._clock()
         retry_at = self._rating.begin(now, failure)
         self._hold([pipeline.Held(scope, str(failure)) for scope in batch.scopes], now, retry_at)
-        return False
 
     def _hold(self, held: Sequence[pipeline.Held], now: datetime,
               retry_at: datetime | None = None) -> None:
@@ -182,6 +223,12 @@ class Worker:
 
         if alike:
             self._database.write(change)
+
+
+def _limited(scope, mark, until, length):
+    """Return *scope* with this mark, to be rated up to the period that begins at *until*."""
+    ends = [one for one in (scope.final_mark, until and until - length) if one is not None]
+    return dataclasses.replace(scope, mark=mark, final_mark=min(ends, default=None))
 
 
 def _log(batch, outcome):

@@ -119,6 +119,12 @@ def vector(*series: tuple[dict, str]) -> Answer:
     return answer
 
 
+def nothing(handler: _Handler, request: Request) -> None:
+    """Answer as Prometheus does when no series fits the question."""
+    kind = 'matrix' if request.path.endswith('query_range') else 'vector'
+    as_json({'status': 'success', 'data': {'resultType': kind, 'result': []}})(handler, request)
+
+
 def error(kind: str, reason: str, *, status: int) -> Answer:
     """Answer Prometheus' error object."""
     return as_json({'status': 'error', 'errorType': kind, 'error': reason}, status=status)

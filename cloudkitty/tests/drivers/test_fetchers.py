@@ -5,8 +5,10 @@ import json
 import pytest
 
 from cloudkitty import errors, fetcher
+from cloudkitty.fetcher.file import FileFetcher
 from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.fetcher.keystone import KeystoneFetcher
+from cloudkitty.fetcher.meta import MetaFetcher
 from cloudkitty.fetcher.monasca import MonascaFetcher
 from cloudkitty.fetcher.prometheus import PrometheusFetcher
 from cloudkitty.fetcher.source import SourceFetcher
@@ -123,8 +125,26 @@ def build_monasca(conf, request):
         conf, request, MonascaFetcher.GROUP, auth_type='none', endpoint=f'http://{address}'))
 
 
-DRIVERS = {'prometheus': build_prometheus, 'source': build_source, 'fake': build_fake,
-           'gnocchi': build_gnocchi, 'keystone': build_keystone, 'monasca': build_monasca}
+def build_meta(conf, request):
+    configure(conf, request.getfixturevalue('live').url)
+    build_source(conf, request)
+    conf.register_opts(MetaFetcher.OPTS, MetaFetcher.GROUP)
+    conf.set_override('fetchers', ['source', 'prometheus'], MetaFetcher.GROUP)
+    return MetaFetcher(conf)
+
+
+def build_file(conf, request):
+    path = request.getfixturevalue('tmp_path') / 'scopes.jsonl'
+    path.write_text(''.join(json.dumps({'project_id': scope_id}) + '\n'
+                            for scope_id in (*SCOPE_IDS, *SCOPE_IDS)))
+    conf.register_opts(FileFetcher.OPTS, FileFetcher.GROUP)
+    conf.set_override('files', [str(path)], FileFetcher.GROUP)
+    return FileFetcher(conf)
+
+
+DRIVERS = {'file': build_file, 'prometheus': build_prometheus, 'source': build_source,
+           'meta': build_meta, 'fake': build_fake, 'gnocchi': build_gnocchi,
+           'keystone': build_keystone, 'monasca': build_monasca}
 NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) if name == 'gnocchi' else name
          for name in DRIVERS]
 

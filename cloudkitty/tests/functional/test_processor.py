@@ -1,10 +1,7 @@
 """The command cloudkitty-processor: real processes, real signals."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -16,36 +13,11 @@ from cloudkitty.db import models, scopes
 from cloudkitty.processor import service
 from cloudkitty.tests import faults, history, services
 from cloudkitty.tests.functional import worker_run
+from cloudkitty.tests.processors import Processor
 
 IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
 LAST = history.PERIODS[-1].begin
 FINISHED = dict.fromkeys(worker_run.SCOPES, (LAST, None))
-STOP_S = 20
-
-
-class Processor:
-    """The command with two workers, in a process group of its own."""
-
-    def __init__(self, path, log_path):
-        with open(log_path, 'ab') as log:
-            self.process = subprocess.Popen(
-                [os.path.join(os.path.dirname(sys.executable), 'cloudkitty-processor'),
-                 '--config-file', str(path)], stdout=log, stderr=log, start_new_session=True)
-
-    def end(self, signal_number):
-        """Send a signal to the master, or SIGKILL to all; return the exit status."""
-        if signal_number == signal.SIGKILL:
-            os.killpg(self.process.pid, signal_number)
-        else:
-            self.process.send_signal(signal_number)
-        return self.process.wait(STOP_S)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        if self.process.poll() is None:
-            self.end(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -155,8 +155,7 @@ def test_what_the_source_has_lost_is_kept(rated, any_database):
     store = storage.get_driver(conf)
     before = hourly(store)
     any_database.write(order)
-    with faults.FaultyServer(faults.as_json({
-            'status': 'success', 'data': {'resultType': 'matrix', 'result': []}})) as server:
+    with faults.FaultyServer(faults.nothing) as server:
         worker_run.build(at_source(rated, server.url)).worker.turn()
 
     assert hourly(store) == before

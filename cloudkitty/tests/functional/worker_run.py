@@ -15,7 +15,7 @@ from cloudkitty.db import models, modules, scopes
 from cloudkitty.db.hashmap import fields, mappings, services
 from cloudkitty.processor import service
 from cloudkitty.storage import v2 as storage
-from cloudkitty.tests import history
+from cloudkitty.tests import history, ini
 
 HOUR = timedelta(hours=1)
 # Every hour of the history is due.
@@ -47,11 +47,7 @@ def write_conf(folder: Path, *, connection: str, prometheus_url: str, timeout_s:
         'orchestrator': {'coordination_url': f'file://{folder}/locks', 'max_workers': 1,
                          'max_threads': 4, **orchestrator},
     }
-    path = folder / 'cloudkitty.conf'
-    path.write_text('\n'.join(
-        line for section, values in options.items()
-        for line in (f'[{section}]', *(f'{name} = {value}' for name, value in values.items()))))
-    return path
+    return ini.write(folder / 'cloudkitty.conf', options)
 
 
 def load_conf(path: Path) -> cfg.ConfigOpts:

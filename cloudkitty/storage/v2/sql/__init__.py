@@ -4,17 +4,19 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
 from cloudkitty.dataframe import DataFrame
-from cloudkitty.db import migration, reprocess, scopes
+from cloudkitty.db import migration, scopes
 from cloudkitty.storage import orders, v2
-from cloudkitty.storage.v2.sql import query
+from cloudkitty.storage.v2.sql import query, rated
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
 from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
+from cloudkitty.timeframe import Period
 
 
 class SQLStorage(v2.BaseStorage):
@@ -24,6 +26,12 @@ class SQLStorage(v2.BaseStorage):
         super().__init__(conf)
         self.database = db.Database(conf)
         self.catalogue = Catalogue(conf.collect.scope_key)
+        sa.event.listen(self.database.engine, 'handle_error', self._forget)
+
+    def _forget(self, context):
+        # A server that takes over from one that died may lack what was committed last.
+        if context.is_disconnect:
+            self.catalogue.forget()
 
     def init(self):
         migration.upgrade(self.database)
@@ -79,7 +87,7 @@ class SQLStorage(v2.BaseStorage):
             writer = Writer(connection, self.catalogue)
             writer.store([Cell(part.scope_id, RATED, frame)
                           for part in valid for frame in part.frames])
-            scopes.advance(connection, {part.state_id: part.new_mark for part in valid})
+            orders.advance(connection, valid, self.conf.collect.period)
             return writer, moved
 
         writer, moved = self.database.write(change)
@@ -107,12 +115,16 @@ class SQLStorage(v2.BaseStorage):
             kept = self._count_kept(connection, valid)
             writer.store([Cell(one.batch.scope_id, RATED, frame)
                           for one in valid for frame in one.batch.frames])
-            reprocess.advance(connection, {one.task_id: one.new_current for one in valid}, kept)
+            orders.finish(connection, valid, kept)
             return writer, late
 
         writer, late = self.database.write(change)
         self._remember(writer)
         return late
+
+    def rated_prices(self, scope_id, begin, end):
+        with self.database.reader() as connection:
+            return rated.prices(connection, self.catalogue, scope_id, Period(begin, end))
 
     def _count_kept(self, connection, replacements):
         """Return how many stored periods each of *replacements* does not touch, by task."""

@@ -73,12 +73,12 @@ class Catalogue:
 
     def identifier(self, connection: sa.Connection, number: int) -> str:
         """Return the scope id of a number; '' if it was given under another scope key."""
-        if number not in self._identifiers:
+        known = self._identifiers
+        if number not in known:
             table = models.rated_scopes
             row = connection.execute(sa.select(table).where(table.c.id == number)).one()
-            self._identifiers[number] = (
-                row.identifier if row.scope_key == self.scope_key else '')
-        return self._identifiers[number]
+            known[number] = row.identifier if row.scope_key == self.scope_key else ''
+        return known[number]
 
     def known(self, owner: int, metric: str) -> dict[Series, int]:
         """Return the series ids of a scope and metric that are known by now; not to be changed."""
@@ -119,20 +119,24 @@ class Catalogue:
         for entry, series_id in series.items():
             self._series.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
 
+    def forget(self) -> None:
+        """Forget all numbers; whoever looks at them meanwhile goes on with what there was."""
+        self._scopes, self._identifiers, self._series, self._entries = {}, {}, {}, {}
+
     def entries(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Entry]:
         """Return what series ids stand for."""
-        wanted = set(ids)
-        missing = sorted(wanted - self._entries.keys())
-        if missing and len(self._entries) + len(missing) > KNOWN_MAX:
-            self._entries.clear()
+        wanted, known = set(ids), self._entries
+        missing = sorted(wanted - known.keys())
+        if missing and len(known) + len(missing) > KNOWN_MAX:
+            known.clear()
             missing = sorted(wanted)
         table = models.rated_series
         for chunk in chunks(missing):
             for row in connection.execute(sa.select(table).where(table.c.id.in_(chunk))):
-                self._entries[row.id] = Entry(row.owner_id, row.scope_id, row.metric, Series(
+                known[row.id] = Entry(row.owner_id, row.scope_id, row.metric, Series(
                     row.unit, FrozenDict(orjson.loads(row.groupby)),
                     FrozenDict(orjson.loads(row.metadata)), row.description))
-        return {series_id: self._entries[series_id] for series_id in wanted}
+        return {series_id: known[series_id] for series_id in wanted}
 
 
 def has_calendar(series: Series) -> bool:

@@ -311,3 +311,32 @@ def test_two_processes_share_series(storage, any_conf):
     assert totals(other, ['id']) == [('x', 4, 4)]
     assert isinstance(other.database, db.Database)
     other.database.engine.dispose()
+
+
+@pytest.mark.parametrize('any_conf', ['postgresql', 'mariadb'], indirect=True)
+def test_a_server_that_lost_what_it_had_confirmed_confuses_nobody(storage, any_database):
+    """As one that takes over from one that died: it never saw some of the numbers of series."""
+    usage = [frame(MAY, {'instance': [point('a', id='i1')]})]
+    storage.push(usage, 'a')
+    with any_database.writer() as connection:
+        for table in reversed(models.metadata.sorted_tables):
+            connection.execute(sa.delete(table))
+        _end_other_connections(connection)
+
+    storage.push(usage, 'a')
+
+    assert storage.total(['id'], MAY, JUNE)['results'] == [
+        {'begin': MAY, 'end': JUNE, 'id': 'i1', 'qty': 1, 'rate': 0}]
+
+
+def _end_other_connections(connection):
+    if connection.dialect.name == 'postgresql':
+        connection.execute(sa.text(
+            'SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
+            'WHERE datname = current_database() AND pid <> pg_backend_pid()'))
+        return
+    others = connection.execute(sa.text(
+        'SELECT id FROM information_schema.processlist '
+        'WHERE db = database() AND id <> connection_id()')).scalars().all()
+    for number in others:
+        connection.execute(sa.text(f'KILL {number}'))
