@@ -77,15 +77,18 @@ class Client:
             region_name=options.region_name, connect_retries=0)
 
     def search(self, resource_type: str, query: Mapping, *, attributes: Sequence[str] = (),
-               history: bool = False) -> Iterator[dict]:
+               history: bool = False, details: bool = False) -> Iterator[dict]:
         """Yield the resources that *query* finds, by id; with history, each of their revisions.
 
         :param attributes: what to tell of a resource; none: all.
+        :param details: look also at attributes that a type has beyond *resource_type*; Gnocchi
+            loses the order then, so that pages overlap, and asks its database for each type.
         :raises SourceUnreachable: Gnocchi did not answer, or not as a Gnocchi does.
         :raises CollectError: it refused this query.
         """
-        parameters = [('details', 'true'), ('history', str(history).lower()), ('sort', 'id:asc'),
-                      ('limit', PAGE_SIZE), *(('attrs', name) for name in attributes)]
+        parameters = [('details', str(details).lower()), ('history', str(history).lower()),
+                      ('sort', 'id:asc'), ('limit', PAGE_SIZE),
+                      *(('attrs', name) for name in attributes)]
         path = f'v1/search/resource/{parse.quote(resource_type, safe="")}'
         marker, seen = [], set()
         for _ in range(PAGES_MAX):

@@ -40,8 +40,19 @@ class GnocchiFetcher(fetcher.BaseFetcher):
 
     def _scopes_of(self, resource_type):
         name = self.options.scope_attribute
-        rows = list(self.client.search(resource_type, {}, attributes=['id', name]))
-        if rows and not any(name in row for row in rows):
-            raise errors.FetcherError(fetcher=self.name, reason=f'{self.client.name}: no resource '
-                                      f'of type {resource_type!r} has an attribute {name!r}')
-        return {str(value) for row in rows if (value := row.get(name)) is not None}
+        # Attributes that only some types have are details of the type generic.
+        for details in (False, True):
+            found, is_empty = self._values(resource_type, name, details)
+            if found or is_empty:
+                return {str(value) for value in found if value is not None}
+        raise errors.FetcherError(fetcher=self.name, reason=f'{self.client.name}: no resource of '
+                                  f'type {resource_type!r} has an attribute {name!r}')
+
+    def _values(self, resource_type, name, details):
+        """Return the values of the attribute, and whether there are no resources."""
+        values, is_empty = set(), True
+        for row in self.client.search(resource_type, {}, attributes=['id', name], details=details):
+            is_empty = False
+            if name in row:
+                values.add(row[name])
+        return values, is_empty
