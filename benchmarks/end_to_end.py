@@ -18,7 +18,7 @@ from requests import adapters
 from benchmarks.figure import Figure
 from cloudkitty import collector, db, timeframe
 from cloudkitty import conf as configuration
-from cloudkitty.collector import prometheus
+from cloudkitty.collector import prometheus_query
 from cloudkitty.db import migration, modules, scopes
 from cloudkitty.db.hashmap import fields, mappings
 from cloudkitty.db.hashmap import services as hashmap_services
@@ -158,7 +158,7 @@ def _fetch(conf, begin):
     batch = conf.orchestrator.batch_periods * 3600
     span = PERIODS * 3600
     questions = [
-        {'query': prometheus.build_query(metric, 'project_id', SCOPES, 3600), 'step': 3600,
+        {'query': prometheus_query.build_query(metric, 'project_id', SCOPES, 3600), 'step': 3600,
          'start': begin.timestamp() + offset + 3600,
          'end': begin.timestamp() + min(offset + batch, span)}
         for metric in source.conf.values() for offset in range(0, span, batch)]

@@ -2,43 +2,32 @@
 
 import decimal
 import logging
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from urllib import parse
 
-from cloudkitty import collector, errors, metrics, timeframe
+from cloudkitty import collector, errors, timeframe
 from cloudkitty.clients import prometheus, prometheus_access
+from cloudkitty.collector import gathering, prometheus_query
+from cloudkitty.collector.prometheus_query import (
+    METRIC_LABEL,
+    STEPS_MAX,
+    build_newest_query,
+    build_query,
+    can_ask_for_many,
+    chunks,
+    length_s,
+    steps_max,
+)
 from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict, Series
 from cloudkitty.timeframe import Period
 
 LOG = logging.getLogger(__name__)
 
-# Prometheus refuses a range query of more steps.
-STEPS_MAX = 11000
 # How often a silent metric is looked for in the past: as often as it may have been scraped.
 NEWEST_STEP_S = 60
-# Carries the name of a metric in answers that have no other labels.
-METRIC_LABEL = 'metric'
 # About 1 KiB each.
 SERIES_KEPT_MAX = 100_000
-EXTRA_ARGS = {
-    'aggregation_method': metrics.choice('avg', 'count', 'max', 'min', 'stddev', 'stdvar', 'sum'),
-    'query_function': metrics.choice('abs', 'ceil', 'exp', 'floor', 'ln', 'log2', 'log10',
-                                     'round', 'sqrt'),
-    'range_function': metrics.choice('changes', 'delta', 'deriv', 'idelta', 'irate', 'rate'),
-    'query_prefix': metrics.text,
-    'query_suffix': metrics.text,
-}
-EXTRA_ARGS_DEFAULTS = {'aggregation_method': 'max', 'query_prefix': '', 'query_suffix': ''}
-# Words in a prefix or suffix that look at one series at a time, so that asking for many scopes
-# at once gives what asking for each gives. `topk` is one that does not.
-SEPARABLE_WORDS = frozenset(('abs', 'bool', 'ceil', 'clamp', 'clamp_max', 'clamp_min', 'exp',
-                             'floor', 'ln', 'log10', 'log2', 'round', 'sgn', 'sqrt'))
-_WORD = re.compile(r'(?<![\w.])[a-zA-Z_]\w*')
-_NO_ARITHMETIC = re.compile(r'[^\w\s.,()+\-*/%^<>=!]', re.ASCII)
 
 
 class PrometheusCollector(collector.BaseCollector):
@@ -85,7 +74,7 @@ class PrometheusCollector(collector.BaseCollector):
 
     @classmethod
     def check_extra_args(cls, extra_args):
-        return FrozenDict({**EXTRA_ARGS_DEFAULTS, **metrics.only_keys(extra_args, EXTRA_ARGS)})
+        return prometheus_query.check_extra_args(extra_args)
 
     def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
         metric = self.conf[metric_name]
@@ -100,7 +89,7 @@ class PrometheusCollector(collector.BaseCollector):
         if scope_ids and can_ask_for_many(metric):
             limit = self.client.scopes_length_max
             groups = [scope_ids] if limit is None else list(chunks(scope_ids, limit))
-        for run in runs(periods, steps_max(metric)):
+        for run in gathering.runs(periods, steps_max(metric)):
             for group in groups:
                 yield from self._collect_run(metric, run, group)
 
@@ -180,86 +169,3 @@ class PrometheusCollector(collector.BaseCollector):
         if len(self._series) > SERIES_KEPT_MAX:
             self._series.clear()
         return self._series.setdefault(series, series)
-
-
-def length_s(begin: datetime, end: datetime) -> int:
-    """Return the length of a period, whole seconds."""
-    return abs(round((end - begin).total_seconds()))
-
-
-def runs(periods: Sequence[Period], length_max: int = STEPS_MAX) -> Iterator[list[Period]]:
-    """Yield parts of *periods* that one range query can ask for: without gap, of one length."""
-    run: list[Period] = []
-    for period in periods:
-        if run and (period.begin != run[-1].end or len(run) == length_max
-                    or length_s(*period) != length_s(*run[0])):
-            yield run
-            run = []
-        run.append(period)
-    if run:
-        yield run
-
-
-def chunks(scope_ids: Sequence[str], length_max: int) -> Iterator[list[str]]:
-    """Yield parts of *scope_ids* that fit into a URL together.
-
-    :param length_max: of the ids of one part, encoded.
-    """
-    chunk: list[str] = []
-    length = 0
-    for scope_id in scope_ids:
-        size = len(parse.quote(f'|{prometheus.quote_regex(scope_id)}'))
-        if chunk and length + size > length_max:
-            yield chunk
-            chunk, length = [], 0
-        chunk.append(scope_id)
-        length += size
-    if chunk:
-        yield chunk
-
-
-def steps_max(metric: metrics.Metric) -> int:
-    """Return for how many periods one range query gives what a query for each would give."""
-    # `@ end()` is the end of the whole range.
-    return 1 if '@' in _added(metric) else STEPS_MAX
-
-
-def _added(metric):
-    return f'{metric.extra_args["query_prefix"]} {metric.extra_args["query_suffix"]}'
-
-
-def can_ask_for_many(metric: metrics.Metric) -> bool:
-    """Return whether one query for many scopes gives what a query for each would give."""
-    added = _added(metric)
-    return not _NO_ARITHMETIC.search(added) and SEPARABLE_WORDS.issuperset(_WORD.findall(added))
-
-
-def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str],
-                range_s: int) -> str:
-    """Return the PromQL text that asks for *metric* of *scope_ids*.
-
-    Source: contract collection, section 5.2, "Query".
-    """
-    if len(scope_ids) == 1:
-        matcher = f'{scope_key}={prometheus.quote(scope_ids[0])}'
-    else:
-        regex = '|'.join(map(prometheus.quote_regex, scope_ids))
-        matcher = f'{scope_key}=~{prometheus.quote(regex)}'
-    args = metric.extra_args
-    method = args['aggregation_method']
-    inner = args.get('range_function') or f'{method}_over_time'
-    query = f'{inner}({metric.name}{{{matcher}}}[{range_s}s])'
-    if 'query_function' in args:
-        query = f'{args["query_function"]}({query})'
-    query = f'{method}({query}) by ({", ".join((*metric.groupby, *metric.metadata))})'
-    if args['query_prefix']:
-        query = f'{args["query_prefix"]} {query}'
-    if args['query_suffix']:
-        query = f'{query} {args["query_suffix"]}'
-    return query
-
-
-def build_newest_query(names: Iterable[str]) -> str:
-    """Return the PromQL text that asks for the time of the newest sample of each metric."""
-    return ' or '.join(f'label_replace(max(timestamp({name})), "{METRIC_LABEL}", "{name}", "", "")'
-                       for name in sorted(names))

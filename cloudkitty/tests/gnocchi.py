@@ -60,6 +60,7 @@ class Resource(NamedTuple):
     measures: Mapping[str, Iterable[tuple[float, float]]]
     started_at: datetime
     ended_at: datetime | None = None
+    policy: str = 'all'
 
 
 def resource_id(*names: str) -> str:
@@ -192,7 +193,7 @@ class Gnocchi(_Api):
         first, *later = one.revisions
         self.ask('POST', f'resource/{one.type}', {
             **first.attributes, 'id': one.id, 'started_at': one.started_at.isoformat(),
-            'metrics': {name: {'archive_policy_name': 'all'} for name in one.measures}})
+            'metrics': {name: {'archive_policy_name': one.policy} for name in one.measures}})
         for revision in later:
             self.ask('PATCH', f'resource/{one.type}/{one.id}', revision.attributes)
         if one.ended_at:

@@ -1,5 +1,7 @@
 """The metric definition files that we ship."""
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,42 +11,65 @@ import pytest
 from cloudkitty.collector import definitions
 from cloudkitty.collector.gnocchi import GnocchiCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
-from cloudkitty.tests import services
+from cloudkitty.tests import ini, services
 
 FOLDER = Path(__file__).parents[3] / 'etc' / 'cloudkitty'
 PERIOD_S = 5
+SETS = {
+    'metrics.yml': ('gnocchi', 'project_id', [
+        'instance', 'vcpus', 'memory', 'image.size', 'volume.size', 'volume.snapshot.size',
+        'volume.backup.size', 'network.outgoing.bytes.rate', 'network.incoming.bytes.rate',
+        'ip.floating', 'radosgw.objects.size', 'storage.objects.size', 'manila.share.size']),
+    'prom_metrics.yml': ('prometheus', 'tenant_id', [
+        'instance', 'storage', 'volume.size', 'image.size', 'ip.floating', 'router',
+        'load.balancer']),
+    'kubernetes_metrics.yml': ('prometheus', 'namespace', [
+        'cpu', 'memory', 'volume', 'load.balancer', 'network.in', 'network.out']),
+    'node_exporter_metrics.yml': ('prometheus', 'project_id', [
+        'cpu', 'memory.used', 'filesystem.used', 'network.in', 'network.out']),
+}
 
 
-def test_the_gnocchi_definitions():
-    found = GnocchiCollector.check_configuration(
-        definitions.load(FOLDER / 'metrics.yml'), 'project_id')
-
-    assert [metric.published_name for metric in found.values()] == [
-        'instance', 'image.size', 'volume.size', 'network.outgoing.bytes.rate',
-        'network.incoming.bytes.rate', 'ip.floating', 'radosgw.objects.size']
-    assert found['cpu@#instance'].groupby == ('id', 'user_id', 'project_id')
-    assert found['ip.floating'].extra_args['force_granularity'] == 3600
+def test_every_file_is_listed():
+    assert {path.name for path in FOLDER.glob('*.yml')} == SETS.keys()
 
 
-@pytest.mark.parametrize('name, scope_key, expected', [
-    ('prom_metrics.yml', 'tenant_id', ['instance', 'storage', 'image.size']),
-    ('node_exporter_metrics.yml', 'project_id',
-     ['cpu', 'memory.used', 'filesystem.used', 'network.in', 'network.out']),
-])
-def test_the_prometheus_definitions(name, scope_key, expected):
-    found = PrometheusCollector.check_configuration(definitions.load(FOLDER / name), scope_key)
+@pytest.mark.parametrize('name', SETS)
+def test_the_command_finds_nothing_wrong(tmp_path, name):
+    driver, scope_key, _ = SETS[name]
+    conf = ini.write(tmp_path / 'conf', {'collect': {'collector': driver, 'scope_key': scope_key}})
+
+    ended = subprocess.run(
+        [Path(sys.executable).parent / 'cloudkitty-metrics', '--config-file', conf, 'check',
+         FOLDER / name], capture_output=True, text=True, timeout=60)
+
+    assert ended.stdout == f'{FOLDER / name}: nothing is wrong for collector {driver}\n'
+    assert (ended.returncode, ended.stderr) == (0, '')
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_the_published_names(name):
+    """Rules of operators name them."""
+    driver, scope_key, expected = SETS[name]
+    kind = {'gnocchi': GnocchiCollector, 'prometheus': PrometheusCollector}[driver]
+
+    found = kind.check_configuration(definitions.load(FOLDER / name), scope_key)
 
     assert [metric.published_name for metric in found.values()] == expected
+
+
+def build(conf, name, url, period_s=3600):
+    conf.register_opts(PrometheusCollector.OPTS, PrometheusCollector.GROUP)
+    conf.set_override('prometheus_url', url, PrometheusCollector.GROUP)
+    conf.set_override('scope_key', SETS[name][1], 'collect')
+    return PrometheusCollector(period=period_s, service_conf=conf,
+                               conf=definitions.load(FOLDER / name))
 
 
 def test_this_machine_can_be_rated(conf, tmp_path):
     """Every metric of the node exporter file has plausible quantities on a real machine."""
     with services.scraped_machine(tmp_path, {'project_id': 'demo', 'instance': 'here'}) as server:
-        conf.register_opts(PrometheusCollector.OPTS, PrometheusCollector.GROUP)
-        conf.set_override('prometheus_url', server.url, PrometheusCollector.GROUP)
-        driver = PrometheusCollector(
-            period=PERIOD_S, service_conf=conf,
-            conf=definitions.load(FOLDER / 'node_exporter_metrics.yml'))
+        driver = build(conf, 'node_exporter_metrics.yml', server.url, PERIOD_S)
         services.wait_until(
             lambda: bool(server.query(f'count_over_time(up[{PERIOD_S}s]) >= {PERIOD_S - 1}')),
             deadline_s=30, what='a period full of scrapes')

@@ -96,7 +96,7 @@ def test_definitions_can_be_had_without_the_source(conf, metrics_file):
     ('{query_prefix: 5}', 'query_prefix must be text, not 5.'),
     ('{query_suffix: [x]}', "query_suffix must be text, not ['x']."),
     ('{resource_type: x}', "has the unknown key 'resource_type'; allowed: aggregation_method, "
-                           'query_function, range_function, query_prefix, query_suffix.'),
+                           'query_function, range_function, query_prefix, query_suffix, matchers.'),
 ])
 def test_wrong_parameters_of_prometheus_are_refused(conf, metrics_file, extra_args, text):
     metrics_file(f'metrics: {{cpu: {{unit: x, extra_args: {extra_args}}}}}')

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from cloudkitty import errors
-from cloudkitty.collector import prometheus
+from cloudkitty.collector import gathering, prometheus, prometheus_query
 from cloudkitty.tests import faults, history
 from cloudkitty.timeframe import Period
 
@@ -49,11 +49,15 @@ def build(conf, server):
      '0 < sum(round(rate(NAME{project_id="abc"}[3600s]))) by (id, project_id) * 2'),
     ({'extra_args': {'aggregation_method': 'avg'}},
      'avg(avg_over_time(NAME{project_id="abc"}[3600s])) by (project_id)'),
+    ({'extra_args': {'matchers': ['a!=""', ' b =~ "x|\\"" ']}},
+     'max(max_over_time(NAME{project_id="abc", a!="", b =~ "x|\\""}[3600s])) by (project_id)'),
     ({'extra_args': {'query_function': 'ln'}},
      'max(ln(max_over_time(NAME{project_id="abc"}[3600s]))) by (project_id)'),
 ])
 def test_the_query_of_one_scope(definition, expected):
-    assert prometheus.build_query(define(**definition), 'project_id', ['abc'], RANGE_S) == expected
+    query = prometheus_query.build_query(define(**definition), 'project_id', ['abc'], RANGE_S)
+
+    assert query == expected
 
 
 @pytest.mark.parametrize('scope_ids, matcher', [
@@ -63,7 +67,7 @@ def test_the_query_of_one_scope(definition, expected):
     (['\\', '"'], r'project_id=~"\\\\|\""'),
 ])
 def test_scope_ids_are_text_and_never_patterns(scope_ids, matcher):
-    assert matcher in prometheus.build_query(define(), 'project_id', scope_ids, RANGE_S)
+    assert matcher in prometheus_query.build_query(define(), 'project_id', scope_ids, RANGE_S)
 
 
 @pytest.mark.parametrize('prefix, suffix, expected', [
@@ -80,26 +84,41 @@ def test_scope_ids_are_text_and_never_patterns(scope_ids, matcher):
     ('label_replace(', ', "project_id", "x", "", "")', False),
     ('', '@ end()', False),
     ('', '- 東京', False),
+    ('', '/ scalar(max(count_over_time(up{job=")("}[1h]))) * 2', True),
+    ('2 - scalar(a) *', '/ scalar (b{c=\'"(\'})', True),
+    ('', '/ scalar(a) + topk(1, b)', False),
+    ('scalar(', ')', False),
+    ('', '/ my_scalar(a)', False),
+    ('', '/ scalar(a', False),
 ])
 def test_scopes_are_asked_for_together_only_where_they_do_not_mix(prefix, suffix, expected):
     metric = define(extra_args={'query_prefix': prefix, 'query_suffix': suffix})
 
-    assert prometheus.can_ask_for_many(metric) is expected
+    assert prometheus_query.can_ask_for_many(metric) is expected
+
+
+@pytest.mark.parametrize('matchers', [
+    'a="b"', ['a'], ['a="b'], ['a="b"} or x{c="d"'], ['a="b", c="d"'], ['1a="b"'], [5], {'a': 'b'},
+])
+def test_a_matcher_that_is_none_is_refused(matchers):
+    with pytest.raises(errors.InvalidInput, match='matchers must be a list of label matchers'):
+        define(extra_args={'matchers': matchers})
 
 
 def test_a_range_query_has_no_gap_and_one_step():
     hours = [history.hour(number) for number in (0, 1, 3, 4)]
     half = Period(hours[-1].end, hours[-1].end + timedelta(minutes=30))
 
-    assert list(prometheus.runs([*hours, half])) == [hours[:2], hours[2:], [half]]
-    assert list(prometheus.runs([])) == []
+    assert list(gathering.runs([*hours, half], 100)) == [hours[:2], hours[2:], [half]]
+    assert list(gathering.runs([], 100)) == []
 
 
 def test_a_long_backlog_is_split():
     """Prometheus refuses more than 11,000 steps."""
     periods = [history.hour(number) for number in range(25000)]
 
-    assert [len(run) for run in prometheus.runs(periods)] == [11000, 11000, 3000]
+    assert [len(run) for run in gathering.runs(
+        periods, prometheus_query.STEPS_MAX)] == [11000, 11000, 3000]
 
 
 def test_a_batch_is_one_request(build, server):
