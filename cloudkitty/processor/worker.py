@@ -60,6 +60,8 @@ class Worker:
         self._stopping = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
+        # Scopes that waited for the end of an outage, whose log lines tell of them all.
+        self._paused: set[int] = set()
 
     def stop(self) -> None:
         """Make run() end soon; callable from any thread."""
@@ -196,7 +198,8 @@ class Worker:
             failure = exc
         else:
             self._rating.end(self._clock())
-            _log(batch, outcome)
+            _log(batch, outcome, self._paused)
+            self._paused.difference_update(scope.id for scope in batch.scopes)
             self._hold(outcome.held, self._clock())
             return True
         self._pause(batch, failure)
@@ -206,6 +209,7 @@ class Worker:
         """Rate nothing for a while; the scopes of *batch* tell why."""
         now = self._clock()
         retry_at = self._rating.begin(now, failure)
+        self._paused.update(scope.id for scope in batch.scopes if not scope.failure_count)
         self._hold([pipeline.Held(scope, str(failure)) for scope in batch.scopes], now, retry_at)
 
     def _hold(self, held: Sequence[pipeline.Held], now: datetime,
@@ -231,7 +235,7 @@ def _limited(scope, mark, until, length):
     return dataclasses.replace(scope, mark=mark, final_mark=min(ends, default=None))
 
 
-def _log(batch, outcome):
+def _log(batch, outcome, paused):
     if outcome.stored:
         LOG.info('Stored %s frames of %s scopes, periods that begin %s to %s',
                  sum(len(one.frames) for one in outcome.stored), len(outcome.stored),
@@ -249,6 +253,6 @@ def _log(batch, outcome):
                     ', '.join(names[:NAMES_MAX]), reason)
     held_ids = {scope.id for scope, _ in outcome.held}
     healed = [scope.scope_id for scope in batch.scopes
-              if scope.failure_count and scope.id not in held_ids]
+              if scope.failure_count and scope.id not in held_ids and scope.id not in paused]
     if healed:
         LOG.info('%s scopes are rated again (%.200s)', len(healed), ', '.join(healed[:NAMES_MAX]))
