@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich import console, table
 
-NAMES = ('api', 'end_to_end', 'gnocchi', 'totals')
+NAMES = ('api', 'end_to_end', 'gnocchi', 'sources', 'totals')
 
 
 def main() -> int:

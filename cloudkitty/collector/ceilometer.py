@@ -75,6 +75,23 @@ class CeilometerCollector(collector.BaseCollector):
         for run in gathering.runs(periods, PERIODS_MAX):
             yield from self._collect_run(metric, run, list(scope_ids))
 
+    def newest(self, metric_names, *, since, now):
+        return {key: self._newest(self.conf[key], since, now) for key in metric_names}
+
+    def _newest(self, metric, since, now):
+        """Return the time of the newest sample of any resource: a statistic of one row."""
+        answer = self._list(_statistics_path(metric), _conditions(
+            ('timestamp', 'ge', _render(since)), ('timestamp', 'le', _render(now))))
+        try:
+            return max((timeframe.parse_exact(row['duration_end']) for row in answer),
+                       default=None)
+        except (LookupError, TypeError, ValueError, AttributeError, errors.InvalidInput) as exc:
+            raise self._unexpected(metric) from exc
+
+    def _unexpected(self, metric):
+        return errors.CollectError(collector=self.collector_name,
+                                   reason=f'unexpected answer for {metric.name}')
+
     def _collect_run(self, metric, periods, scope_ids):
         gathered = gathering.Gathering(metric, periods, scope_ids)
         try:
@@ -89,15 +106,13 @@ class CeilometerCollector(collector.BaseCollector):
                               self.scope_key: scope_id}
                 gathered.add(scope_id, begin, attributes, raw)
         except (LookupError, TypeError, ValueError, AttributeError, errors.InvalidInput) as exc:
-            raise errors.CollectError(
-                collector=self.collector_name,
-                reason=f'unexpected answer for {metric.name}') from exc
+            raise self._unexpected(metric) from exc
         yield from gathered.found()
 
     def _rows(self, metric, periods, scope_ids):
         """Return [(begin of a period, scope id, resource id, number)] of *scope_ids*."""
         length = periods[0].end - periods[0].begin
-        answer = self._list(f'meters/{parse.quote(metric.name)}/statistics', [
+        answer = self._list(_statistics_path(metric), [
             *self._query(periods[0].begin, periods[-1].end, scope_ids),
             ('period', length // timedelta(seconds=1)),
             ('groupby', self.scope_key), ('groupby', 'resource_id')])
@@ -130,8 +145,17 @@ class CeilometerCollector(collector.BaseCollector):
         # Conditions are joined by "and", and none takes a list.
         if len(scope_ids) == 1:
             conditions.append((self.scope_key, 'eq', scope_ids[0]))
-        return [(f'q.{part}', value) for condition in conditions
-                for part, value in zip(('field', 'op', 'value'), condition, strict=True)]
+        return _conditions(*conditions)
+
+
+def _statistics_path(metric):
+    return f'meters/{parse.quote(metric.name)}/statistics'
+
+
+def _conditions(*conditions):
+    """Return the parameters of (field, operator, value) each."""
+    return [(f'q.{part}', value) for condition in conditions
+            for part, value in zip(('field', 'op', 'value'), condition, strict=True)]
 
 
 def _attributes(resource):

@@ -47,8 +47,8 @@ class Ceilometer:
 
     def _samples(self, conditions, meter=None):
         """Yield (labels, unix time, value)."""
-        begin, end = (_seconds(value) for op in ('ge', 'lt') for field, found, value in conditions
-                      if (field, found) == ('timestamp', op))
+        limits = {op: _seconds(value) for field, op, value in conditions if field == 'timestamp'}
+        begin, end = limits['ge'], limits['lt'] if 'lt' in limits else limits['le'] + 1
         owners = [(LABELS[field], value) for field, _, value in conditions
                   if field != 'timestamp']
         for family in self.families:
@@ -59,17 +59,22 @@ class Ceilometer:
                                     if begin <= instant < end)
 
     def _statistics(self, meter, conditions, asked):
-        period_s = int(asked['period'][0])
+        # Without a period all is one.
+        period_s = int(asked['period'][0]) if asked['period'] else 10**10
         first = min(_seconds(value) for field, _, value in conditions if field == 'timestamp')
-        groups = defaultdict(list)
+        groups, newest = defaultdict(list), {}
         for labels, instant, value in self._samples(conditions, meter):
             key = tuple(labels.get(LABELS[name]) for name in asked['groupby'])
-            groups[first + (instant - first) // period_s * period_s, key].append(value)
+            begin = first + (instant - first) // period_s * period_s
+            groups[begin, key].append(value)
+            newest[begin, key] = max(instant, newest.get((begin, key), instant))
         return [{
             'avg': sum(values) / len(values), 'count': len(values), 'max': max(values),
             'min': min(values), 'sum': sum(values), 'unit': 'x', 'period': period_s,
-            'duration': 3540.0, 'duration_start': _text(begin), 'duration_end': _text(begin),
-            'period_start': _text(begin), 'period_end': _text(begin + period_s),
+            'duration': 3540.0, 'duration_start': _text(begin),
+            'duration_end': _text(newest[begin, key]),
+            'period_start': _text(begin),
+            'period_end': _text(min(begin + period_s, 2**31)),
             'groupby': dict(zip(asked['groupby'], key, strict=True)),
         } for (begin, key), values in groups.items()]
 
