@@ -12,10 +12,11 @@ import cotyledon
 from cotyledon import oslo_config_glue
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip, storage
+from cloudkitty import collector, db, errors, fetcher, locks, pipeline, rpc, skip, storage
 from cloudkitty.db import migration
 from cloudkitty.db import resets as orders
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
 from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.reprocessing import Reprocessing
@@ -62,6 +63,7 @@ class CommitGate:
 class Parts(NamedTuple):
     """A worker, and what has to be closed when it stops."""
 
+    database: db.Database
     worker: Worker
     gate: CommitGate
     locks: locks.Locks
@@ -91,7 +93,7 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
                                    rated_prices=store.rated_prices, freshness=freshness, **shared))
     worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
                     pipeline=rating, chores=chores, freshness=freshness, **shared)
-    return Parts(worker, gate, mine)
+    return Parts(database, worker, gate, mine)
 
 
 class ProcessorService(cotyledon.Service):
@@ -114,7 +116,15 @@ class ProcessorService(cotyledon.Service):
                 return
         outage.end(_now())
         if not self._stopping.is_set():
-            self._parts.worker.run()
+            with rpc.listening(self._conf, self._build_endpoints):
+                self._parts.worker.run()
+
+    def _build_endpoints(self):
+        shared = {'wake': self._parts.worker.wake, 'clock': _now}
+        # Its own rating modules: a quote must not meet rules that change while it is made.
+        return [ScopeEndpoint(database=self._parts.database, **shared),
+                RatingEndpoint(self._conf, modules=ModuleSet(self._conf, self._parts.database),
+                               **shared)]
 
     def _build(self) -> Exception | None:
         """Build the worker; return what went wrong: it worked in the master, and will again."""
@@ -155,6 +165,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: something is missing or wrong.
     """
+    rpc.has_bus(conf)
     Settings.of(conf)
     build_skips(conf, collector.get_driver(conf))
     fetcher.get_driver(conf)

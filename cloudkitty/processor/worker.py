@@ -58,19 +58,26 @@ class Worker:
         self._chores = chores
         self._freshness = freshness
         self._stopping = threading.Event()
+        self._waking = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
 
     def stop(self) -> None:
         """Make run() end soon; callable from any thread."""
         self._stopping.set()
+        self._waking.set()
+
+    def wake(self) -> None:
+        """Make run() look at the database at once; callable from any thread."""
+        self._waking.set()
 
     def run(self) -> None:
         """Work until stop() is called."""
         while not self._stopping.is_set():
             wake_at = self._safe_turn()
             sleep_s = (wake_at - self._clock()).total_seconds()
-            self._stopping.wait(min(max(sleep_s, 0), SLEEP_MAX_S))
+            self._waking.wait(min(max(sleep_s, 0), SLEEP_MAX_S))
+            self._waking.clear()
 
     def _safe_turn(self):
         try:
