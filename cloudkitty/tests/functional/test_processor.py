@@ -1,51 +1,15 @@
 """The command cloudkitty-processor: real processes, real signals."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sa
 
-from cloudkitty import errors, timeframe
-from cloudkitty.db import models, scopes
+from cloudkitty import errors
 from cloudkitty.processor import service
-from cloudkitty.tests import faults, history, services
-from cloudkitty.tests.functional import worker_run
-
-IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
-LAST = history.PERIODS[-1].begin
-FINISHED = dict.fromkeys(worker_run.SCOPES, (LAST, None))
-STOP_S = 20
-
-
-class Processor:
-    """The command with two workers, in a process group of its own."""
-
-    def __init__(self, path, log_path):
-        with open(log_path, 'ab') as log:
-            self.process = subprocess.Popen(
-                [os.path.join(os.path.dirname(sys.executable), 'cloudkitty-processor'),
-                 '--config-file', str(path)], stdout=log, stderr=log, start_new_session=True)
-
-    def end(self, signal_number):
-        """Send a signal to the master, or SIGKILL to all; return the exit status."""
-        if signal_number == signal.SIGKILL:
-            os.killpg(self.process.pid, signal_number)
-        else:
-            self.process.send_signal(signal_number)
-        return self.process.wait(STOP_S)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        if self.process.poll() is None:
-            self.end(signal.SIGKILL)
+from cloudkitty.tests import faults, services
+from cloudkitty.tests.functional import daemon, worker_run
 
 
 @pytest.fixture
@@ -55,26 +19,6 @@ def make_conf(database, tmp_path):
         return worker_run.write_conf(tmp_path, prometheus_url=url, max_workers=2, batch_periods=1,
                                      connection=f'sqlite:///{database.engine.url.database}')
     return _make_conf
-
-
-def seed(database):
-    """Make scopes whose whole life lies in the history, whatever the time is now."""
-    worker_run.clear(database)
-
-    def change(connection):
-        now = datetime.now(UTC)
-        scopes.claim_fetch(connection, IDENTITY, seen=None, now=now)
-        scopes.record_seen(connection, IDENTITY, worker_run.SCOPES, now=now, final_mark=now,
-                           initial_mark=history.BEGIN - worker_run.HOUR)
-        connection.execute(sa.update(models.scopes).values(final_mark=timeframe.to_naive(LAST)))
-
-    database.write(change)
-
-
-def marks(database):
-    with database.reader() as connection:
-        return {scope.scope_id: (scope.mark, scope.failure_count)
-                for scope in scopes.list_scopes(connection)[1]}
 
 
 def slowly(url):
@@ -94,23 +38,24 @@ def test_processes_that_are_killed_and_stopped_store_what_a_quiet_run_stores(
     with faults.FaultyServer(slowly(prometheus.url)) as server:
         path = make_conf(server.url)
         conf = worker_run.load_conf(path)
-        seed(database)
+        daemon.seed(database)
         worker_run.build(conf).worker.turn()
         expected = worker_run.results(conf)
-        assert marks(database) == FINISHED
-        seed(database)
+        assert daemon.marks(database) == daemon.FINISHED
+        daemon.seed(database)
 
         for _ in range(4):
-            before = marks(database)
-            with Processor(path, log_path) as processor:
-                services.wait_until(lambda before=before: marks(database) != before,
+            before = daemon.marks(database)
+            with daemon.Processor(path, log_path) as processor:
+                services.wait_until(lambda before=before: daemon.marks(database) != before,
                                     deadline_s=60, what='the first commit')
                 time.sleep(choose.uniform(0, 0.1))
                 processor.end(signal.SIGKILL)
-            if marks(database) == FINISHED:
-                seed(database)
-        with Processor(path, log_path) as processor:
-            services.wait_until(lambda: marks(database) == FINISHED, deadline_s=60, what='rating')
+            if daemon.marks(database) == daemon.FINISHED:
+                daemon.seed(database)
+        with daemon.Processor(path, log_path) as processor:
+            services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=60,
+                                what='rating')
             assert processor.end(signal.SIGTERM) == 0
 
     assert worker_run.results(conf) == expected
@@ -119,10 +64,10 @@ def test_processes_that_are_killed_and_stopped_store_what_a_quiet_run_stores(
 
 @pytest.mark.parametrize('answer', [faults.hang, faults.reset])
 def test_a_stop_does_not_wait_for_the_source(make_conf, database, tmp_path, answer):
-    seed(database)
+    daemon.seed(database)
     with faults.FaultyServer(answer) as server:
         path = make_conf(server.url)
-        with Processor(path, tmp_path / 'log') as processor:
+        with daemon.Processor(path, tmp_path / 'log') as processor:
             services.wait_until(lambda: server.requests, deadline_s=60, what='the first question')
             begin = time.monotonic()
 
@@ -136,7 +81,7 @@ def test_what_is_wrong_ends_the_command_with_one_line(make_conf, tmp_path):
     path = make_conf('http://127.0.0.1:1/api/v1')
     path.write_text(path.read_text().replace('backend = source', 'backend = nothing'))
 
-    with Processor(path, tmp_path / 'log') as processor:
+    with daemon.Processor(path, tmp_path / 'log') as processor:
         assert processor.process.wait(60) == 1
 
     lines = (tmp_path / 'log').read_text().splitlines()
