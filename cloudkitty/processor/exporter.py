@@ -173,8 +173,7 @@ class Exporter(cotyledon.Service):
         def answer(environ, start_response):
             if environ['PATH_INFO'] == '/metrics':
                 return show(environ, start_response)
-            start_response('404 Not Found', [('Content-Type', 'text/plain')])
-            return [b'Look at /metrics.\n']
+            return _not_found(environ, start_response)
 
         return answer
 
@@ -184,6 +183,11 @@ class Exporter(cotyledon.Service):
 
     def terminate(self):
         self._stopping.set()
+
+
+def _not_found(environ, start_response):
+    start_response('404 Not Found', [('Content-Type', 'text/plain')])
+    return [b'Look at /metrics.\n']
 
 
 def workers_of(conf: cfg.ConfigOpts) -> int:
@@ -196,7 +200,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: it cannot be done.
     """
-    _listen(conf, None).close()
+    _listen(conf, _not_found).close()
 
 
 def _listen(conf, application):
