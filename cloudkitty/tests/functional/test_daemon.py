@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import threading
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 from cloudkitty.db import models
 from cloudkitty.tests import faults, services
 from cloudkitty.tests.functional import daemon, worker_run
+from cloudkitty.tests.systemd import Systemd
 
 WAIT_S = 60
 
@@ -30,49 +30,19 @@ def make_conf(database, tmp_path):
     return _make_conf
 
 
-class Systemd:
-    """Listens where systemd does.
-
-    :ivar told: the messages so far.
-    """
-
-    def __init__(self, path):
-        self.told = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self):
-        while message := self._socket.recv(4096):
-            self.told.append(message.decode())
-
-    def others(self):
-        """Return the messages but those to the watchdog, each without its clock."""
-        return [message.splitlines()[0] for message in self.told if message != 'WATCHDOG=1']
-
-    def wait_for(self, *expected):
-        services.wait_until(lambda: self.others() == list(expected), deadline_s=WAIT_S,
-                            what=f'{expected}')
-
-    def signs(self):
-        return self.told.count('WATCHDOG=1')
-
-
 @pytest.fixture
 def systemd(tmp_path):
-    return Systemd(tmp_path / 'notify')
-
-
-def _environment(tmp_path, **more):
-    return {'NOTIFY_SOCKET': str(tmp_path / 'notify'), **more}
+    listener = Systemd(tmp_path / 'notify')
+    yield listener
+    listener.close()
 
 
 def test_systemd_is_told_what_the_processor_does(make_conf, database, tmp_path, systemd,
                                                  prometheus):
     daemon.seed(database)
     path = make_conf(prometheus.url)
-    with daemon.Processor(path, tmp_path / 'log',
-                          **_environment(tmp_path, WATCHDOG_USEC='200000')) as processor:
+    with daemon.Processor(path, tmp_path / 'log', NOTIFY_SOCKET=str(systemd.path),
+                          WATCHDOG_USEC='200000') as processor:
         systemd.wait_for('READY=1')
         services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
                             what='rating')
@@ -93,8 +63,8 @@ def test_a_worker_that_hangs_gives_no_sign_of_life(make_conf, database, tmp_path
     log_path = tmp_path / 'log'
     with faults.FaultyServer(faults.hang) as server:
         path = make_conf(server.url, [('timeout = 10', 'timeout = 300')], worker_silence_max=2)
-        with daemon.Processor(path, log_path,
-                              **_environment(tmp_path, WATCHDOG_USEC='200000')):
+        with daemon.Processor(path, log_path, NOTIFY_SOCKET=str(systemd.path),
+                              WATCHDOG_USEC='200000'):
             services.wait_until(lambda: 'gave no sign of life' in log_path.read_text(),
                                 deadline_s=WAIT_S, what='the line in the log')
             assert systemd.signs()
