@@ -9,6 +9,7 @@ import pathlib
 import re
 import socket
 import sys
+import traceback
 
 from oslo_config import cfg
 from oslo_db import options as db_options
@@ -41,19 +42,31 @@ API_OPTS = [
                     'whoever reaches the API. Not set: there is no /metrics.'),
 ]
 COLLECT_OPTS = [
-    cfg.StrOpt('collector', default='gnocchi', help='Driver that collects usage.'),
+    cfg.StrOpt('collector', default='gnocchi',
+               help='Driver that collects usage, or the name of a section [collector_NAME].'),
     cfg.IntOpt('period', default=3600, min=1,
                help='Length of a rating period, seconds. Do not change it once data is stored.'),
     cfg.IntOpt('wait_periods', default=2, min=0,
                help='Periods to let pass before a period is collected; raise it when the source '
                     'receives its measures late. A period that has not ended is never collected.'),
+    cfg.IntOpt('lag_max', default=10800, min=0, max=2592000,
+               help='Seconds that periods wait for a metric whose data in the source ends too '
+                    'early, counted from its newest data. Afterwards they are rated with what is '
+                    'there. Raise it when the source may be silent for longer and gets its data '
+                    'later; 0 never waits.'),
+    cfg.StrOpt('start_date', default='',
+               help='Date, such as 2026-10-01, or time in ISO 8601 (UTC unless it says otherwise), '
+                    'from which on new scopes are rated; empty: the begin of the month in which '
+                    'they are found.'),
     cfg.StrOpt('metrics_conf', default='/etc/cloudkitty/metrics.yml',
                help='File that defines the metrics to rate.'),
     cfg.StrOpt('scope_key', default='project_id', max_length=40,
                help='Attribute or label that names the scope in the source of usage.'),
 ]
 FETCHER_OPTS = [
-    cfg.StrOpt('backend', default='keystone', help='Driver that lists the scopes to rate.'),
+    cfg.StrOpt('backend', default='keystone',
+               help='Driver that lists the scopes to rate, or the name of a section '
+                    '[fetcher_NAME].'),
 ]
 ORCHESTRATOR_OPTS = [
     cfg.StrOpt('coordination_url', default='file:///var/lib/cloudkitty/locks', secret=True,
@@ -92,7 +105,10 @@ ORCHESTRATOR_OPTS = [
 ]
 STORAGE_OPTS = [
     cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
-    cfg.IntOpt('version', default=2, min=2, max=2, help='Version of the storage interface.'),
+    cfg.IntOpt('version', default=2, min=1, max=2,
+               help='Version of the interface of the driver that backend names. 1: drivers that '
+                    'can only add to what is stored, and backend = sqlalchemy, which uses the '
+                    'table of rated points of earlier releases.'),
 ]
 # About 10,000 points in one POST /v2/dataframes.
 BODY_SIZE_MAX = 4 * 2 ** 20
@@ -233,10 +249,17 @@ def _sources(conf):
         return 'configuration'
 
 
-def run(main) -> None:
-    """Run *main* and end the process: a ServiceError is one line on stderr and exit status 1."""
+def run(main, failure: int = 1) -> None:
+    """Run *main* and end the process: a ServiceError is one line on stderr.
+
+    :param failure: the exit status then, and of any other error.
+    """
     try:
         sys.exit(main())
     except (errors.ServiceError, cfg.Error) as exc:
         print(f'{os.path.basename(sys.argv[0])}: {" ".join(str(exc).split())}', file=sys.stderr)
-        sys.exit(1)
+        sys.exit(failure)
+    # The status of an error nobody foresaw is 1 in Python, which may have a meaning here.
+    except Exception:
+        traceback.print_exc()
+        sys.exit(failure)

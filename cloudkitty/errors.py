@@ -8,7 +8,9 @@ ServiceError
 │   └── DatabaseUnavailable     the database cannot be used
 │       └── SchemaMismatch      the schema is not the one this version needs
 ├── SourceError                 a source outside did not answer as it should
+│   ├── BadLines                a file can be read, and lines of it make no sense
 │   ├── FetcherError            listing scopes failed
+│   ├── SourceLags              the source has not all the data yet
 │   └── CollectError            collecting a metric failed
 │       └── SourceUnreachable   nothing was said by the source itself
 ├── NoDataCollected             the source answered, and has nothing
@@ -19,6 +21,7 @@ ServiceError
 │   └── NaiveTime               a datetime has no zone
 ├── Forbidden                   the policy says no (403)
 ├── NotFound                    nothing has this name (404)
+│   └── NoTimeFrame             a storage of interface 1 has no points in the window
 ├── MethodNotAllowed            the address is right, the method is not (405)
 │   └── NoMetrics               there are no metrics to be told of
 ├── Conflict                    the change collides with what is there (409)
@@ -35,6 +38,12 @@ class ServiceError(Exception):
     def __init__(self, **facts):
         super().__init__(self.text.format(**facts))
         self.facts = facts
+
+
+def describe(exc: Exception) -> str:
+    """Return *exc* in one line; those not raised on purpose with their type."""
+    text = str(exc).strip().partition('\n')[0]
+    return text if isinstance(exc, ServiceError) else f'{type(exc).__name__}: {text}'
 
 
 class ConfigurationError(ServiceError):
@@ -65,8 +74,16 @@ class SourceError(ServiceError):
     text = '{reason}'
 
 
+class BadLines(SourceError):
+    pass
+
+
 class FetcherError(SourceError):
     text = 'Fetcher {fetcher!r}: {reason}'
+
+
+class SourceLags(SourceError):
+    pass
 
 
 class CollectError(SourceError):
@@ -110,6 +127,10 @@ class Forbidden(ServiceError):
 class NotFound(ServiceError):
     code = 404
     text = '{reason}'
+
+
+class NoTimeFrame(NotFound):
+    text = 'There are no points in the window.'
 
 
 class MethodNotAllowed(ServiceError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloudkitty import dataframe, errors
 from cloudkitty.dataframe import SUM_CONTEXT, ZERO, FrozenDict, Series
@@ -47,6 +47,7 @@ class Metric(Mapping):
     :ivar groupby: attributes that can be grouped by, in the order of the file, the scope last.
     :ivar metadata: other attributes, in the order of the file.
     :ivar mutate_map: None, or quantity by quantity for `MAP`.
+    :ivar collector: name of the collector to ask, if there are several; None: any.
     :ivar extra_args: parameters of the collector, checked and with its defaults.
     :ivar skip_expression: text or None.
     """
@@ -61,6 +62,7 @@ class Metric(Mapping):
     metadata: tuple[str, ...] = ()
     mutate: str = 'NONE'
     mutate_map: FrozenDict | None = None
+    collector: str | None = None
     extra_args: FrozenDict = dataframe.NO_ATTRIBUTES
     skip_expression: str | None = None
     # raw × factor + offset, as one exact product and sum and one division that rounds.
@@ -120,6 +122,17 @@ class Metric(Mapping):
         return sum(1 for _ in self)
 
 
+class Problem(NamedTuple):
+    """Something that is wrong in a parsed file.
+
+    :ivar path: keys and indexes that lead to it from the top.
+    :ivar text: one sentence; it names the place in words.
+    """
+
+    path: tuple
+    text: str
+
+
 def parse(conf: Any, *, scope_key: str,
           check_extra_args: Check = FrozenDict) -> dict[str, Metric]:
     """Return the definitions of a parsed file by internal key, in the order of the file.
@@ -130,87 +143,127 @@ def parse(conf: Any, *, scope_key: str,
         InvalidInput; its argument is a mapping.
     :raises InvalidInput: the text names the metric, the key and what is allowed.
     """
+    found, problems = read(conf, scope_key=scope_key, check_extra_args=check_extra_args)
+    if problems:
+        raise errors.InvalidInput(reason=problems[0].text)
+    return {metric.key: metric for metric in found.values()}
+
+
+def read(conf: Any, *, scope_key: str,
+         check_extra_args: Check = FrozenDict) -> tuple[dict[tuple, Metric], list[Problem]]:
+    """Return the good definitions of a parsed file by path, and all that is wrong with it.
+
+    For the arguments see parse().
+    """
     checks = {**{key: rule.check for key, rule in _KEYS.items()},
               'extra_args': lambda value: check_extra_args(mapping(value))}
-    found: dict[str, Metric] = {}
+    problems: list[Problem] = []
+    found: dict[tuple, Metric] = {}
+    keys: set[str] = set()
     owners: dict[str, str] = {}
-    for name, where, definition in _definitions(conf):
-        metric = _build(name, where, definition, checks, scope_key)
-        if metric.key in found:
-            raise errors.InvalidInput(
-                reason=f'{where}: a definition with the name {metric.published_name!r} already '
-                       'exists; each definition of a metric needs its own alt_name.')
-        if metric.published_name in owners:
-            raise errors.InvalidInput(
-                reason=f'{where}: the name {metric.published_name!r} is that of metric '
-                       f'{owners[metric.published_name]!r} already; each metric needs its own '
-                       'alt_name.')
-        found[metric.key] = metric
-        owners[metric.published_name] = name
-    return found
+    for path, definition in definitions(conf, problems):
+        metric = _build(path, definition, checks, scope_key, problems)
+        if metric is None:
+            continue
+        if metric.key in keys:
+            problems.append(_problem(path, (
+                f'a definition with the name {metric.published_name!r} already exists; each '
+                'definition of a metric needs its own alt_name.')))
+        elif metric.published_name in owners:
+            problems.append(_problem(path, (
+                f'the name {metric.published_name!r} is that of metric '
+                f'{owners[metric.published_name]!r} already; each metric needs its own alt_name.')))
+        keys.add(metric.key)
+        owners.setdefault(metric.published_name, metric.name)
+        found[path] = metric
+    return found, problems
 
 
-def _definitions(conf):
-    """Yield (metric name, where it stands, unchecked definition)."""
-    for name, value in _checked_top(conf).items():
-        where = f'metric {_show(name)}'
+def problem_parts(exc: errors.InvalidInput) -> list[tuple[tuple, str]]:
+    """Return (path below what was checked, text) of each thing that *exc* complains of."""
+    return exc.facts.get('parts') or [((), str(exc))]
+
+
+def describe_place(path: tuple) -> str:
+    """Return where in the file *path* is: the metric, and which of its definitions."""
+    where = f'metric {_show(path[1])}'
+    return f'{where}, definition {path[2] + 1}' if len(path) > 2 else where
+
+
+def _problem(path, text, *below):
+    return Problem((*path, *below), f'{describe_place(path)}: {text}')
+
+
+def definitions(conf: Any, problems: list[Problem]) -> Iterator[tuple[tuple, Any]]:
+    """Yield (path, unchecked definition); what is wrong above them goes to *problems*."""
+    for name, value in _checked_top(conf, problems).items():
+        path = ('metrics', name)
         try:
             _metric_name(name)
         except errors.InvalidInput as exc:
-            raise errors.InvalidInput(reason=f'{where}: the name {exc}.') from exc
+            problems.append(_problem(path, f'the name {exc}.'))
+            continue
         if not isinstance(value, list):
-            yield name, where, value
+            yield path, value
         elif not value:
-            raise errors.InvalidInput(reason=f'{where}: the list of definitions is empty.')
+            problems.append(_problem(path, 'the list of definitions is empty.'))
         else:
-            for number, definition in enumerate(value, 1):
-                yield name, f'{where}, definition {number}', definition
+            for number, definition in enumerate(value):
+                yield (*path, number), definition
 
 
-def _checked_top(conf):
+def _checked_top(conf, problems):
     """Return the mapping of metric names."""
     if not isinstance(conf, Mapping):
-        raise errors.InvalidInput(reason=f'the file must hold the key metrics, not {_show(conf)}.')
-    unknown = [key for key in conf if key != 'metrics']
-    if unknown:
-        raise errors.InvalidInput(reason=f'unknown key {_show(unknown[0])}; allowed: metrics.')
+        problems.append(Problem((), f'the file must hold the key metrics, not {_show(conf)}.'))
+        return {}
+    problems.extend(Problem((key,), f'unknown key {_show(key)}; allowed: metrics.')
+                    for key in conf if key != 'metrics')
     found = conf.get('metrics')
     if not isinstance(found, Mapping) or not found:
-        raise errors.InvalidInput(reason='metrics must be a mapping of metric names to '
-                                         f'definitions, at least one, not {_show(found)}.')
+        problems.append(Problem(('metrics',), (
+            'metrics must be a mapping of metric names to definitions, at least one, not '
+            f'{_show(found)}.')))
+        return {}
     return found
 
 
-def _build(name, where, definition, checks, scope_key):
+def _build(path, definition, checks, scope_key, problems):
+    """Return the metric; None when something is wrong, which *problems* then has."""
     if not isinstance(definition, Mapping):
-        raise errors.InvalidInput(
-            reason=f'{where}: the definition must be a mapping, not {_show(definition)}.')
-    unknown = [key for key in definition if key not in checks]
-    if unknown:
-        raise errors.InvalidInput(reason=f'{where}: unknown key {_show(unknown[0])}; allowed: '
-                                         f'{", ".join(checks)}.')
+        problems.append(_problem(
+            path, f'the definition must be a mapping, not {_show(definition)}.'))
+        return None
+    wrong = [_problem(path, f'unknown key {_show(key)}; allowed: {", ".join(checks)}.', key)
+             for key in definition if key not in checks]
     if 'unit' not in definition:
-        raise errors.InvalidInput(reason=f'{where}: the key unit is missing.')
+        wrong.append(_problem(path, 'the key unit is missing.'))
     values = {}
     for key, value in {'extra_args': {}, **definition}.items():
+        if key not in checks:
+            continue
         try:
             values[_KEYS[key].attribute] = checks[key](value)
         except errors.InvalidInput as exc:
-            raise errors.InvalidInput(reason=f'{where}: {key} {exc}.') from exc
+            wrong.extend(_problem(path, f'{key} {text}.', key, *below)
+                         for below, text in problem_parts(exc))
     values['groupby'] = tuple(dict.fromkeys((*values.get('groupby', ()), scope_key)))
-    metric = Metric(name=name, **values)
-    _check_together(metric, where)
-    return metric
+    metric = None
+    if not wrong:
+        metric = Metric(name=path[1], **values)
+        wrong = [_problem(path, text, *below) for below, text in _check_together(metric)]
+    problems.extend(wrong)
+    return None if wrong else metric
 
 
-def _check_together(metric, where):
+def _check_together(metric):
+    """Yield (path, text) of keys that do not go together."""
     both = [name for name in metric.groupby if name in metric.metadata]
     if both:
-        raise errors.InvalidInput(reason=f'{where}: {", ".join(both)} must not be in both groupby '
-                                         'and metadata; the scope is in groupby always.')
+        yield ('metadata',), (f'{", ".join(both)} must not be in both groupby and metadata; the '
+                              'scope is in groupby always.')
     if (metric.mutate == 'MAP') != (metric.mutate_map is not None):
-        raise errors.InvalidInput(reason=f'{where}: mutate_map goes with mutate: MAP, and mutate: '
-                                         'MAP needs a mutate_map.')
+        yield (), ('mutate_map goes with mutate: MAP, and mutate: MAP needs a mutate_map.')
 
 
 def _show(value):
@@ -253,22 +306,40 @@ def choice(*allowed: str) -> Check:
     return check
 
 
+def boolean(value: Any) -> bool:
+    """Return *value* if it is true or false."""
+    return value if isinstance(value, bool) else _refuse(value, 'true or false')
+
+
+def natural_number(value: Any) -> int:
+    """Return *value* if it is a whole number, 0 or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        _refuse(value, 'a whole number, 0 or more')
+    return value
+
+
 def mapping(value: Any) -> FrozenDict:
     """Return *value* if it is a mapping."""
     return FrozenDict(value) if isinstance(value, Mapping) else _refuse(value, 'a mapping')
 
 
 def only_keys(arguments: Mapping, checks: Mapping[str, Check]) -> dict:
-    """Return *arguments*, each value checked by its key's check; other keys are refused."""
-    checked = {}
+    """Return *arguments*, each value checked by its key's check; other keys are refused.
+
+    :raises InvalidInput: problem_parts() of it has all that is wrong.
+    """
+    checked, parts = {}, []
     for key, value in arguments.items():
         if key not in checks:
-            raise errors.InvalidInput(
-                reason=f'has the unknown key {_show(key)}; allowed: {", ".join(checks)}')
+            parts.append(((key,), f'has the unknown key {_show(key)}; allowed: '
+                                  f'{", ".join(checks)}'))
+            continue
         try:
             checked[key] = checks[key](value)
         except errors.InvalidInput as exc:
-            raise errors.InvalidInput(reason=f'{key} {exc}') from exc
+            parts.append(((key,), f'{key} {exc}'))
+    if parts:
+        raise errors.InvalidInput(reason='; '.join(text for _, text in parts), parts=parts)
     return checked
 
 
@@ -330,6 +401,7 @@ _KEYS = {
     'metadata': _Key('metadata', _names),
     'mutate': _Key('mutate', choice(*_MUTATIONS)),
     'mutate_map': _Key('mutate_map', _mutate_map),
+    'collector': _Key('collector', short_text),
     'extra_args': _Key('extra_args', mapping),
     'skip_datapoints_expression': _Key('skip_expression', filled_text),
 }

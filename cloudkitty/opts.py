@@ -2,15 +2,17 @@
 
 from cloudkitty import collector, conf, fetcher, plugins, rating
 from cloudkitty.clients import keystone
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v1, v2
 
-FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
+# Sections of instances, which operators name.
+INSTANCES = {f'{family}_NAME': [plugins.DRIVER_OPT] for family in ('collector', 'fetcher')}
+FAMILIES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, v1.NAMESPACE, v2.NAMESPACE)
 OURS = 'cloudkitty.'
 
 
 def list_opts() -> list[tuple[str | None, list]]:
-    """Return (section, options) of the service and of each driver that comes with it."""
-    return [*conf.GROUPS.items(), *_drivers().items()]
+    """Return (section, options) of the service, of its drivers, and of their instances."""
+    return [*conf.GROUPS.items(), *_drivers().items(), *INSTANCES.items()]
 
 
 def _drivers():

@@ -37,10 +37,12 @@ class Batch(NamedTuple):
 
     :ivar scopes: scopes with equal marks.
     :ivar periods: consecutive periods, the first of them follows the mark.
+    :ivar note: what is missing in the source, kept with what is stored; '': nothing.
     """
 
     scopes: Sequence[Scope]
     periods: Sequence[Period]
+    note: str = ''
 
 
 class Held(NamedTuple):
@@ -99,6 +101,7 @@ class Pipeline:
         progress = _Progress(batch)
         try:
             self.modules.refresh()
+            self.collector.refresh()
             usage = self._collect(batch, progress)
         except errors.SourceUnreachable:
             self.observer.failed(observer.SOURCE)
@@ -116,7 +119,7 @@ class Pipeline:
             periods = progress.periods_of(scope)
             if periods:
                 ready.append(ScopeBatch(scope.id, scope.scope_id, scope.mark, periods[-1].begin,
-                                        frames))
+                                        frames, batch.note))
         self.observer.is_alive()
         stored, moved = self._store(ready, progress)
         self.observer.stored(frame for one in stored for frame in one.frames)
@@ -174,7 +177,7 @@ class Pipeline:
             except Exception as exc:
                 LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=True)
                 self.observer.failed(observer.RATING)
-                progress.stop([scope.scope_id], period.begin, f'rating: {describe(exc)}')
+                progress.stop([scope.scope_id], period.begin, f'rating: {errors.describe(exc)}')
                 break
             if frame.usage or self.keeps_empty:
                 frames.append(frame)
@@ -202,7 +205,7 @@ class Pipeline:
                 halves = _halves(part, progress.length) if failures < FAILURES_MAX else ()
                 parts.extend(reversed(halves))
                 if not halves:
-                    progress.refuse(part, f'storing: {describe(exc)}')
+                    progress.refuse(part, f'storing: {errors.describe(exc)}')
                 continue
             moved.extend(late)
             stored.extend(one for one in part if one not in late)
@@ -269,7 +272,7 @@ class _Question:
         # A foreign driver may raise anything.
         except Exception as exc:
             LOG.debug('Metric %s cannot be collected', self.metric, exc_info=True)
-            reason = describe(exc)
+            reason = errors.describe(exc)
         self.failures += 1
         if self.failures >= FAILURES_MAX or len(scope_ids) == len(periods) == 1:
             self.gaps.append((scope_ids, periods[0].begin, reason))
@@ -291,12 +294,6 @@ class _Question:
                     collector=self.collector.collector_name,
                     reason=f'answered for {scope_id!r} at {period}, which was not asked')
         return found
-
-
-def describe(exc: Exception) -> str:
-    """Return *exc* in one line; those not raised on purpose with their type."""
-    text = str(exc).strip().partition('\n')[0]
-    return text if isinstance(exc, errors.ServiceError) else f'{type(exc).__name__}: {text}'
 
 
 def _cut(items):

@@ -1,6 +1,6 @@
 """Which periods of which scopes are due. Pure: *now* is always an argument."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,17 @@ def due_at(mark: datetime, length_s: int, wait_periods: int) -> datetime:
     return mark + timedelta(seconds=length_s * (1 + max(wait_periods, 1)))
 
 
+def lag(mark: datetime, now: datetime, *, length_s: int, wait_periods: int,
+        final_mark: datetime | None = None) -> timedelta:
+    """Return for how long the period after *mark* could have been rated; zero: it could not yet.
+
+    :param mark, final_mark: see db.scopes.
+    """
+    if final_mark is not None and mark >= final_mark:
+        return timedelta(0)
+    return max(now - due_at(mark, length_s, wait_periods), timedelta(0))
+
+
 def due_periods(mark: datetime, now: datetime, *, length_s: int, wait_periods: int,
                 until: datetime | None = None, limit: int) -> list[timeframe.Period]:
     """Return the periods after *mark* that may be rated now, oldest first.
@@ -45,6 +56,30 @@ def due_periods(mark: datetime, now: datetime, *, length_s: int, wait_periods: i
     return [timeframe.Period(begin, begin + length) for begin in begins]
 
 
+def leap(mark: datetime, pauses: Sequence[timeframe.Period],
+         length_s: int) -> tuple[datetime, datetime | None]:
+    """Return the mark moved over a pause that follows it, and when the next pause begins, if any.
+
+    :param pauses: in order; the periods that begin in them are not rated.
+    """
+    length = timedelta(seconds=length_s)
+    for begin, end in pauses:
+        if mark + length < begin:
+            return mark, begin
+        if mark + length < end:
+            mark += -((mark + length - end) // length) * length
+    return mark, None
+
+
+def due_end(begin: datetime, now: datetime, *, length_s: int, wait_periods: int) -> datetime:
+    """Return when the last period ends that may be rated now.
+
+    :param begin: when one of the periods begins, aware UTC.
+    """
+    length = timedelta(seconds=length_s)
+    return begin + (now - length * (max(wait_periods, 1) - 1) - begin) // length * length
+
+
 def reset_mark(mark: datetime, wanted: datetime, length_s: int) -> datetime:
     """Return where a scope stands after a reset: the last begin of its periods up to *wanted*.
 
@@ -55,13 +90,15 @@ def reset_mark(mark: datetime, wanted: datetime, length_s: int) -> datetime:
 
 
 def task_periods(window: timeframe.Period, current: datetime | None, mark: datetime, *,
-                 length_s: int, limit: int) -> list[timeframe.Period]:
+                 length_s: int, limit: int,
+                 pauses: Sequence[timeframe.Period] = ()) -> list[timeframe.Period]:
     """Return the next periods to rate again, oldest first; none: all are done.
 
     :param window: the periods of the scope that begin in it are to be rated again.
     :param current: begin of the last one that was; None: none was.
     :param mark: begin of the scope's last stored period, aware UTC.
     :param limit: at most so many.
+    :param pauses: periods that begin in them are left out.
     """
     length = timedelta(seconds=length_s)
     first = reset_mark(mark, window.begin, length_s)
@@ -69,9 +106,10 @@ def task_periods(window: timeframe.Period, current: datetime | None, mark: datet
         first += length
     if current is not None:
         first = current + length
-    begins = (first + length * n for n in range(limit))
+    mark_before, until = leap(first - length, pauses, length_s)
+    begins = (mark_before + length * n for n in range(1, limit + 1))
     return [timeframe.Period(begin, begin + length) for begin in begins
-            if begin < window.end and begin <= mark]
+            if begin < min(window.end, until or window.end) and begin <= mark]
 
 
 def retry_delay(failures: int, length_s: int) -> timedelta:

@@ -101,6 +101,16 @@ def month_at(instant: datetime) -> Period:
     return Period(begin, begin + timedelta(days=days))
 
 
+def month_named(text: str) -> Period:
+    """Return the calendar month (UTC) that *text* names: `2026-10`.
+
+    :raises InvalidInput: it names none.
+    """
+    if not isinstance(text, str) or not _MONTH_ONLY.fullmatch(text):
+        raise errors.InvalidInput(reason=f'{text!r} is not a month such as 2026-10')
+    return month_at(parse(text))
+
+
 def midnight(day: date) -> datetime:
     """Return the first instant of *day*, UTC."""
     return datetime.combine(day, time(), tzinfo=UTC)

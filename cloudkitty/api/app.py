@@ -8,7 +8,7 @@ from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
 from oslo_policy import opts as policy_opts
 
 from cloudkitty import conf as configuration
-from cloudkitty import db
+from cloudkitty import db, rpc, storage
 from cloudkitty import policy as policies
 from cloudkitty.api import faults, figures, hooks, middleware, rest, root
 from cloudkitty.db import migration
@@ -56,7 +56,7 @@ def load(conf: cfg.ConfigOpts):
     migration.check(database)
     # A server may fork after loading; its children must not share a connection.
     database.engine.dispose()
-    return build(conf, database=database, storage=storage_v2.get_driver(conf))
+    return build(conf, database=database, storage=storage.get_driver(conf))
 
 
 def library_options(conf: cfg.ConfigOpts) -> list[tuple[str, list[cfg.Opt]]]:
@@ -75,7 +75,7 @@ def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.Ba
     for group, options in library_options(conf):
         configuration.register_driver(conf, group, options)
     services = hooks.Services(conf, database, storage, policies.Policy(conf),
-                              ModuleSet(conf, database))
+                              ModuleSet(conf, database), rpc.Bus(conf))
     application = Application(
         root.RootController(), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
         request_cls=hooks.Request, default_renderer='json', force_canonical=False,

@@ -1,5 +1,8 @@
 """Rated data as v1 and v2 read it."""
 
+from collections.abc import Sequence
+
+from cloudkitty import errors
 from cloudkitty.api import rest
 from cloudkitty.report import Report, Viewer
 
@@ -19,6 +22,21 @@ def viewer_of_project(request, rule: str, project_id: str) -> Viewer:
     viewer = viewer_of(request)
     # To the policy a caller without a project is one of the project 'None'.
     return viewer if viewer.sees_nothing else Viewer(is_admin=False, project_id=project_id)
+
+
+def visible_scopes(request, wanted: Sequence[str] | None) -> Sequence[str] | None:
+    """Return which of the *wanted* scopes the caller may see; None stands for all.
+
+    Others than an admin see the scope of their project, whatever they want.
+
+    :raises NotFound: there is nothing that the caller may see.
+    """
+    viewer = viewer_of(request)
+    if viewer.is_admin:
+        return wanted
+    if viewer.sees_nothing:
+        raise errors.NotFound(reason='No scope matches.')
+    return [viewer.project_id]
 
 
 def report_of(request) -> Report:

@@ -14,6 +14,7 @@ BOOLEAN = {'type': 'boolean'}
 # UTC, see timeframe.render().
 MOMENT = {'type': 'string', 'format': 'date-time',
           'pattern': r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$'}
+OPTIONAL_MOMENT = {'anyOf': [MOMENT, {'type': 'null'}]}
 
 
 def form(**members: Mapping) -> dict:

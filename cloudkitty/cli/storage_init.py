@@ -5,9 +5,8 @@ import sys
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import db
+from cloudkitty import db, storage
 from cloudkitty.db import migration
-from cloudkitty.storage import v2 as storage
 
 
 def main() -> None:

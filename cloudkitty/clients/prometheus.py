@@ -148,6 +148,7 @@ class Client:
             method, arguments = 'POST', {'data': parameters}
         else:
             method, arguments = 'GET', {'params': parameters}
+        LOG.debug('%s %s/%s %s', method, self.safe_url, path, parameters)
         try:
             with self._access.open(method, path, headers=dict(HEADERS), **arguments) as response:
                 return response.status_code, self._read(response)

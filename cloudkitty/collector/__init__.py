@@ -9,11 +9,12 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import dataframe, errors, metrics, plugins
-from cloudkitty.collector import definitions
+from cloudkitty.collector import assignment, definitions
 from cloudkitty.dataframe import DataPoint
 from cloudkitty.timeframe import Period
 
 NAMESPACE = 'cloudkitty.collector.backends'
+FAMILY = 'collector'
 
 
 class BaseCollector(abc.ABC):
@@ -66,6 +67,21 @@ class BaseCollector(abc.ABC):
         """
         return metrics.mapping(extra_args)
 
+    @classmethod
+    def members(cls, service_conf: cfg.ConfigOpts, instance: plugins.Instance,
+                ) -> list[plugins.Instance]:
+        """Return the collectors that answer for *instance* of this driver: itself, or several.
+
+        :raises ConfigurationError: they are configured wrongly.
+        """
+        return [instance]
+
+    def refresh(self) -> None:
+        """Look whether something outside was changed; called before each batch.
+
+        :raises Exception: that could not be found out; nothing is collected then.
+        """
+
     @abc.abstractmethod
     def fetch_all(self, metric_name: str, start: datetime, end: datetime, scope_id: str,
                   q_filter=None) -> list[DataPoint]:
@@ -104,6 +120,23 @@ class BaseCollector(abc.ABC):
                 if points:
                     yield scope_id, period, points
 
+    def newest(self, metric_names: Sequence[str], *, since: datetime,
+               now: datetime) -> Mapping[str, datetime | None]:
+        """Return up to when the source has data of each metric, of whatever scope.
+
+        Periods that end later wait for it, see [collect]lag_max. It is asked about once a period by
+        each worker, so it must cost little, and no more for many scopes than for few. Override it
+        where the source can tell; a metric that is left out is never waited for.
+
+        :param metric_names: internal keys, see metrics.Metric.key.
+        :param since: how far back to look, aware UTC.
+        :param now: no later than this, aware UTC.
+        :returns: by internal key, aware UTC: the time of the newest measure, or the end of the span
+            it stands for; None: there is none at or after *since*.
+        :raises CollectError: the source failed.
+        """
+        return {}
+
 
 def get_definitions(conf: cfg.ConfigOpts) -> dict[str, metrics.Metric]:
     """Return the metric definitions by internal key, as the collector sees them.
@@ -112,9 +145,20 @@ def get_definitions(conf: cfg.ConfigOpts) -> dict[str, metrics.Metric]:
 
     :raises ConfigurationError: no such driver, or the metric definitions are wrong.
     """
+    members = get_members(conf)
     with _definition_errors(conf.collect.metrics_conf):
-        return _driver_class(conf).check_configuration(
-            definitions.load(conf.collect.metrics_conf), conf.collect.scope_key)
+        found = assignment.assign(definitions.load(conf.collect.metrics_conf), members,
+                                  conf.collect.scope_key)
+    return {key: assigned.metric for key, assigned in found.items()}
+
+
+def get_members(conf: cfg.ConfigOpts) -> list[plugins.Instance]:
+    """Return the collectors among which metrics can choose; one, unless there are several at once.
+
+    :raises ConfigurationError: no such driver, or they are configured wrongly.
+    """
+    instance = _instance(conf)
+    return instance.driver.members(conf, instance)
 
 
 def get_driver(conf: cfg.ConfigOpts) -> BaseCollector:
@@ -122,13 +166,32 @@ def get_driver(conf: cfg.ConfigOpts) -> BaseCollector:
 
     :raises ConfigurationError: no such driver, its options or the metric definitions are wrong.
     """
+    instance = _instance(conf)
+    members = instance.driver.members(conf, instance)
     with _definition_errors(conf.collect.metrics_conf):
-        return _driver_class(conf)(period=conf.collect.period, service_conf=conf,
-                                   conf=definitions.load(conf.collect.metrics_conf))
+        content = definitions.load(conf.collect.metrics_conf)
+        assignment.assign(content, members, conf.collect.scope_key)
+        return build(conf, instance, content)
 
 
-def _driver_class(conf):
-    return plugins.load(NAMESPACE, conf.collect.collector, group='collect', option='collector')
+def build(conf: cfg.ConfigOpts, instance: plugins.Instance, content: Mapping) -> BaseCollector:
+    """Return the collector of *instance* with the definitions of *content*.
+
+    :raises ConfigurationError: its options are wrong.
+    :raises InvalidInput: the definitions are.
+    """
+    # Drivers of other packages may know no group.
+    section = {} if instance.group is None else {'group': instance.group}
+    driver = instance.driver(period=conf.collect.period, service_conf=conf, conf=content,
+                             **section)
+    # Its errors name the instance.
+    driver.collector_name = instance.name
+    return driver
+
+
+def _instance(conf):
+    return plugins.find(conf, conf.collect.collector, namespace=NAMESPACE, family=FAMILY,
+                        group='collect', option='collector')
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Reading the metric definition file."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -23,18 +24,61 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def load(path: str) -> Any:
-    """Return what the YAML file *path* holds; an empty file is an empty mapping.
+class Document(NamedTuple):
+    """A parsed file.
 
-    :raises MetricsFileError: it cannot be read, or is no YAML.
+    :ivar content: what it holds; an empty file is an empty mapping.
+    """
+
+    content: Any
+    root: yaml.Node | None
+
+    def place_of(self, path: Iterable) -> tuple[int, int]:
+        """Return line and column, from 1, of what *path* leads to, or of what comes next to it.
+
+        :param path: keys and indexes from the top.
+        """
+        node, mark = self.root, self.root and self.root.start_mark
+        for step in path:
+            below = _below(node, step)
+            if below is None:
+                break
+            mark, node = below
+        return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _below(node, step):
+    """Return (place, node) of a key or an index, None when there is none."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((key.start_mark, value) for key, value in node.value
+                     if key.value == str(step)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return node.value[step].start_mark, node.value[step]
+    return None
+
+
+def load(path: str) -> Any:
+    """Return what the YAML file *path* holds, see read()."""
+    return read(path).content
+
+
+def read(path: str) -> Document:
+    """Return what the YAML file *path* holds, and where.
+
+    :raises MetricsFileError: it cannot be read, or is no YAML; the fact `place` is line and
+        column, if they are known.
     """
     try:
         with open(path, encoding='utf-8') as file:
-            content = yaml.load(file, _Loader)
+            loader = _Loader(file)
+            root = loader.get_single_node()
+            content = None if root is None else loader.construct_document(root)
     except OSError as exc:
         raise errors.MetricsFileError(path=path, reason=exc.strerror or exc) from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        mark = getattr(exc, 'problem_mark', None)
         # One line: YAML errors carry the place on lines of their own.
         raise errors.MetricsFileError(
-            path=path, reason=f'no valid YAML: {" ".join(str(exc).split())}') from exc
-    return {} if content is None else content
+            path=path, reason=f'no valid YAML: {" ".join(str(exc).split())}',
+            place=(mark.line + 1, mark.column + 1) if mark else (1, 1)) from exc
+    return Document({} if content is None else content, root)

@@ -4,8 +4,8 @@ import decimal
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from urllib import parse
 
@@ -18,6 +18,10 @@ LOG = logging.getLogger(__name__)
 
 # Prometheus refuses a range query of more steps.
 STEPS_MAX = 11000
+# How often a silent metric is looked for in the past: as often as it may have been scraped.
+NEWEST_STEP_S = 60
+# Carries the name of a metric in answers that have no other labels.
+METRIC_LABEL = 'metric'
 # About 1 KiB each.
 SERIES_KEPT_MAX = 100_000
 EXTRA_ARGS = {
@@ -68,11 +72,12 @@ class PrometheusCollector(collector.BaseCollector):
     def check_configuration(cls, conf, scope_key):
         found = super().check_configuration(conf, scope_key)
         for metric in found.values():
-            names = [name for name in (*metric.groupby, *metric.metadata)
+            wrong = [((key,), f'{name!r} in groupby or metadata is no name of a Prometheus label.')
+                     for key in ('groupby', 'metadata') for name in metric[key]
                      if not prometheus.is_label(name)]
-            if names:
-                raise errors.InvalidInput(reason=f'metric {metric.name!r}: {names[0]!r} in groupby '
-                                                 'or metadata is no name of a Prometheus label.')
+            if wrong:
+                raise errors.InvalidInput(reason=f'metric {metric.name!r}: {wrong[0][1]}',
+                                          parts=wrong)
             if not prometheus.is_metric(metric.name):
                 raise errors.InvalidInput(reason=f'metric {metric.name!r}: this is no name of a '
                                                  'Prometheus metric.')
@@ -98,6 +103,28 @@ class PrometheusCollector(collector.BaseCollector):
         for run in runs(periods, steps_max(metric)):
             for group in groups:
                 yield from self._collect_run(metric, run, group)
+
+    def newest(self, metric_names, *, since, now):
+        names = {self.conf[key].name for key in metric_names}
+        # What Prometheus has of the last 5 minutes: all metrics in one query.
+        answer = self.client.query(build_newest_query(names), now)
+        found = self._instants(answer)
+        if names - found.keys():
+            step_s = max(NEWEST_STEP_S, length_s(since, now) // STEPS_MAX + 1)
+            found |= self._instants(self.client.query_range(
+                build_newest_query(names - found.keys()), since, now, step_s))
+        return {key: found.get(self.conf[key].name) for key in metric_names}
+
+    def _instants(self, answer):
+        """Return the latest value of each series in *answer* as an instant, by metric."""
+        try:
+            return {series['metric'][METRIC_LABEL]: timeframe.EPOCH + timedelta(seconds=max(
+                float(text) for _, text in series.get('values') or [series['value']]))
+                for series in answer}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
+            raise errors.CollectError(
+                collector=self.collector_name,
+                reason=f'{self.client.safe_url}: unexpected answer for the newest data') from exc
 
     def _collect_run(self, metric, periods, scope_ids):
         step_s = length_s(*periods[0])
@@ -230,3 +257,9 @@ def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str]
     if args['query_suffix']:
         query = f'{query} {args["query_suffix"]}'
     return query
+
+
+def build_newest_query(names: Iterable[str]) -> str:
+    """Return the PromQL text that asks for the time of the newest sample of each metric."""
+    return ' or '.join(f'label_replace(max(timestamp({name})), "{METRIC_LABEL}", "{name}", "", "")'
+                       for name in sorted(names))

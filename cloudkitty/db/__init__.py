@@ -19,6 +19,12 @@ LOG = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS_MAX = 6
 SQLITE_BUSY_TIMEOUT_MS = 30000
+_MARIADB_IDLE_LIMIT = 'SET /*M!100300 idle_transaction_timeout = {0}, */ @cloudkitty = 1'
+IDLE_LIMITS = {
+    'postgresql': "SET idle_in_transaction_session_timeout = '{0}s'",
+    # Something is left for MySQL, which does not know it.
+    'mysql': _MARIADB_IDLE_LIMIT, 'mariadb': _MARIADB_IDLE_LIMIT,
+}
 WRITES = 'writes'                    # mark of a connection whose next transaction will write
 
 
@@ -26,12 +32,19 @@ class Database:
     """Access to the SQL database of [database]connection.
 
     Build it in the process that uses it, never before a fork.
+
+    :cvar sleep: waits some seconds, before a transaction is tried again.
+    :cvar idle_transaction_s: the server ends a connection that says nothing for so long in the
+        middle of a transaction: a frozen or cut off worker must not keep rows from the others.
     """
+
+    sleep = staticmethod(time.sleep)
+    idle_transaction_s = 120
 
     def __init__(self, conf: cfg.ConfigOpts):
         self.url = conf.database.connection
         try:
-            self.engine = _create_engine(self.url, conf.database)
+            self.engine = _create_engine(self.url, conf.database, self.idle_transaction_s)
         except (sa_exc.ArgumentError, sa_exc.NoSuchModuleError, ImportError) as exc:
             raise errors.DatabaseUnavailable(
                 reason=f'{exc}; allowed: sqlite:///PATH, postgresql+psycopg2://..., '
@@ -84,20 +97,30 @@ class Database:
                     raise
                 LOG.warning('The transaction is tried again (%s of %s): %s',
                             attempt, WRITE_ATTEMPTS_MAX, _first_line(exc))
-                time.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
+                self.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
 
 
-def _create_engine(url, options):
+def _create_engine(url, options, idle_transaction_s):
     backend = sa.make_url(url).get_backend_name()
     if backend == 'sqlite':
         return _create_sqlite_engine(url)
     if backend in ('mysql', 'mariadb'):
         url = _with_charset(url)
-    return engines.create_engine(
+    engine = engines.create_engine(
         url, mysql_sql_mode=options.mysql_sql_mode, thread_checkin=False, max_retries=0,
         connection_recycle_time=options.connection_recycle_time,
         max_pool_size=options.max_pool_size, max_overflow=options.max_overflow,
         pool_timeout=options.pool_timeout)
+    statement = IDLE_LIMITS[backend].format(idle_transaction_s)
+
+    @sa.event.listens_for(engine, 'connect')
+    def _limit(connection, record):
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute(statement)
+        # PostgreSQL would forget it with the transaction.
+        connection.commit()
+
+    return engine
 
 
 def _with_charset(url):

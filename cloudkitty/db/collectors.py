@@ -1,6 +1,6 @@
-"""What operators noted about collectors: which one serves a service, and which are switched on.
+"""What operators say of collectors: which one serves a service, and which are switched on.
 
-Nothing of this has an effect on rating; v1 of the API keeps it for those who still read it.
+It has an effect where there are several collectors, see collector/meta.py.
 """
 
 from typing import NamedTuple
@@ -21,6 +21,26 @@ class Mapping(NamedTuple):
 
     service: str
     collector: str
+
+
+class Preferences(NamedTuple):
+    """All that operators said.
+
+    :ivar collectors: the one to ask first, by service.
+    :ivar switched_off: those that must not be asked.
+    """
+
+    collectors: dict[str, str]
+    switched_off: frozenset[str]
+
+
+def get_preferences(connection: sa.Connection) -> Preferences:
+    """Return all mappings and states; a collector whose state was never set is on."""
+    return Preferences(
+        {mapping.service: mapping.collector for mapping in list_mappings(connection)},
+        frozenset(name.removeprefix(STATE_PREFIX)
+                  for name, state in modules.states(connection).items()
+                  if name.startswith(STATE_PREFIX) and not state.enabled))
 
 
 def list_mappings(connection: sa.Connection, collector: str | None = None) -> list[Mapping]:
@@ -66,5 +86,6 @@ def is_enabled(connection: sa.Connection, name: str) -> bool:
 
 
 def set_enabled(connection: sa.Connection, name: str, enabled: bool) -> None:
-    """Store the state of a collector."""
-    modules.update(connection, STATE_PREFIX + name, enabled=enabled)
+    """Store the state of a collector, also where it is the one that reads like never set."""
+    upsert.put(connection, models.modules,
+               {'name': STATE_PREFIX + name, 'state': enabled, 'priority': 1}, {'state': enabled})

@@ -41,11 +41,12 @@ scopes = _table(
     sa.Column('active', sa.Boolean, nullable=False, default=True),
     # Null while the fetcher lists the scope; afterwards it is rated while its mark is before this.
     sa.Column('final_mark', types.instant()),
-    # The failure that holds the scope back; all four are null when it goes well.
+    # The failure that holds the scope back; all five are null when it goes well.
     sa.Column('failure_count', sa.Integer),
     sa.Column('failure_reason', types.text()),
     sa.Column('failed_at', types.instant()),
     sa.Column('retry_at', types.instant()),
+    sa.Column('failing_since', types.instant()),
     sa.UniqueConstraint('identifier', 'scope_key', 'collector', 'fetcher',
                         name='uq_cloudkitty_storage_states_identifier'),
 )
@@ -78,6 +79,19 @@ tasks = _table(
     sa.Column('failure_reason', types.text()),
     sa.Column('failed_at', types.instant()),
     sa.Column('retry_at', types.instant()),
+    # It only tells what would change.
+    sa.Column('dry_run', sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# What the periods of a dry run cost, and what they would.
+task_prices = _table(
+    'reprocessing_prices',
+    sa.Column('task_id', sa.ForeignKey('storage_scope_reprocessing_schedule.id',
+                                       ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('metric', types.name(255), primary_key=True),
+    sa.Column('old_price', types.Exact(), nullable=False),
+    sa.Column('new_price', types.Exact(), nullable=False),
 )
 
 modules = _table(
@@ -108,6 +122,40 @@ fetches = _table(
     sa.Column('scope_key', types.name(40), primary_key=True),
     sa.Column('collector', types.name(40), primary_key=True),
     sa.Column('fetched_at', types.instant(), nullable=False),
+)
+
+# Metrics whose data in the source ends before what is due.
+lags = _table(
+    'source_lags',
+    sa.Column('fetcher', types.name(40), primary_key=True),
+    sa.Column('scope_key', types.name(40), primary_key=True),
+    sa.Column('collector', types.name(40), primary_key=True),
+    sa.Column('metric', types.name(500), primary_key=True),
+    # held: periods wait; late: they wait no longer; nowhere: nothing to wait for.
+    sa.Column('state', types.name(16), nullable=False),
+    # Null: there never was any data.
+    sa.Column('newest', types.instant()),
+    sa.Column('needed', types.instant(), nullable=False),
+    sa.Column('since', types.instant(), nullable=False),
+)
+
+# Periods of a scope, by their begin, that were rated though the source lagged.
+notes = _table(
+    'scope_notes',
+    sa.Column('state_id', sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('begin', types.instant(), primary_key=True),
+    sa.Column('end', types.instant(), nullable=False),
+    sa.Column('reason', types.name(255), nullable=False),
+)
+
+# Periods of a scope, by their begin, that are not rated because it was switched off.
+pauses = _table(
+    'scope_pauses',
+    sa.Column('state_id', sa.ForeignKey('cloudkitty_storage_states.id', ondelete='CASCADE'),
+              primary_key=True, autoincrement=False),
+    sa.Column('begin', types.instant(), primary_key=True),
+    sa.Column('end', types.instant(), nullable=False),
 )
 
 hashmap_services = _table(
@@ -302,7 +350,7 @@ rated_months = _rollup(
     sa.Column('day', sa.Date, primary_key=True),
 )
 
-# What timeframe.calendar_of says of each day that holds data.
+# What timeframe.calendar_of says of each day that holds data, and of the first of its month.
 rated_calendar = _table(
     'rated_calendar',
     sa.Column('day', sa.Date, primary_key=True),

@@ -7,15 +7,17 @@ period that is done. Rows stay for ever.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from cloudkitty import errors, timeframe
-from cloudkitty.db import models, scopes
+from cloudkitty.db import models, scopes, types, upsert
 
 _TASKS = models.tasks
 _SCOPES = models.scopes
+_PRICES = models.task_prices
 _CURRENT = _TASKS.c.current_reprocess_time
 _NO_FAILURE = {'failure_count': None, 'failure_reason': None, 'failed_at': None, 'retry_at': None}
 # Names in the text of an error.
@@ -28,6 +30,7 @@ class Task:
 
     :ivar current: begin of the last period done, *end* when all are; None before the first.
     :ivar kept_periods: how many of them kept their data, for the source has none any more.
+    :ivar is_dry_run: nothing is stored, but what would change, see list_prices().
     """
 
     id: int
@@ -39,6 +42,14 @@ class Task:
     kept_periods: int
     failure_count: int | None = None
     failure_reason: str | None = None
+    is_dry_run: bool = False
+
+
+class Prices(NamedTuple):
+    """What the periods of a dry run cost, and what they would."""
+
+    old: Decimal
+    new: Decimal
 
 
 class Ready(NamedTuple):
@@ -53,10 +64,11 @@ class Ready(NamedTuple):
 
 
 def create(connection: sa.Connection, scope_ids: Collection[str] | None, *,
-           window: timeframe.Period, reason: str) -> None:
+           window: timeframe.Period, reason: str, is_dry_run: bool = False) -> None:
     """Order to rate the periods of active scopes that begin in *window* again.
 
     :param scope_ids: None: all active scopes.
+    :param is_dry_run: only tell what would change; any number of them may overlap.
     :raises NotFound: all are wanted, and there are none.
     :raises InvalidInput: a scope is unknown or not active, is not rated up to the end of *window*,
         or is to be rated again there already.
@@ -71,8 +83,9 @@ def create(connection: sa.Connection, scope_ids: Collection[str] | None, *,
     # The end is not before the start.
     _refuse({scope.scope_id for scope in found if marks[scope.id] < window.end},
             f'not rated up to {timeframe.render(window.end)} yet')
-    _refuse(_overlapping(connection, known, window), 'to be rated again in this time already')
-    rows = [_row(scope_id, window, reason) for scope_id in sorted(known)]
+    if not is_dry_run:
+        _refuse(_overlapping(connection, known, window), 'to be rated again in this time already')
+    rows = [{**_row(scope_id, window, reason), 'dry_run': is_dry_run} for scope_id in sorted(known)]
     for chunk in scopes.chunks(rows):
         connection.execute(sa.insert(_TASKS), chunk)
 
@@ -88,7 +101,7 @@ def _overlapping(connection, known, window):
     return {scope_id for chunk in scopes.chunks(sorted(known))
             for (scope_id,) in connection.execute(
                 sa.select(_TASKS.c.identifier).where(
-                    _TASKS.c.identifier.in_(chunk), _is_unfinished(),
+                    _TASKS.c.identifier.in_(chunk), _is_unfinished(), ~_TASKS.c.dry_run,
                     _TASKS.c.start_reprocess_time < end, _TASKS.c.end_reprocess_time > start))}
 
 
@@ -148,6 +161,41 @@ def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: dat
                  timeframe.from_naive(next_retry_at))
 
 
+def list_unfinished(connection: sa.Connection, identity: scopes.Identity,
+                    window: timeframe.Period) -> list[tuple[Task, int]]:
+    """Return tasks with periods in *window*, each with the key of its scope of *identity*."""
+    joined = sa.and_(_TASKS.c.identifier == _SCOPES.c.identifier, *scopes.belongs(identity))
+    rows = connection.execute(
+        sa.select(_TASKS, _SCOPES.c.id.label('state_id')).join_from(_TASKS, _SCOPES, joined)
+        .where(_is_unfinished(), ~_TASKS.c.dry_run,
+               _TASKS.c.start_reprocess_time < timeframe.to_naive(window.end),
+               _TASKS.c.end_reprocess_time > timeframe.to_naive(window.begin))
+        .order_by(_TASKS.c.id))
+    return [(_task(row), row.state_id) for row in rows]
+
+
+def add_prices(connection: sa.Connection,
+               prices: Mapping[int, Mapping[str, Prices]]) -> None:
+    """Add what periods cost and would, by task and metric; call lock_tasks() before."""
+    rows = [{'task_id': task_id, 'metric': metric, 'old_price': types.on_grid(pair.old),
+             'new_price': types.on_grid(pair.new)}
+            for task_id, by_metric in sorted(prices.items())
+            for metric, pair in sorted(by_metric.items())]
+    if rows:
+        upsert.add(connection, _PRICES, rows, ('old_price', 'new_price'))
+
+
+def list_prices(connection: sa.Connection,
+                task_ids: Iterable[int]) -> dict[int, dict[str, Prices]]:
+    """Return what periods cost and would so far, by task and metric."""
+    found: dict[int, dict[str, Prices]] = {}
+    for chunk in scopes.chunks(sorted(task_ids)):
+        for row in connection.execute(sa.select(_PRICES).where(
+                _PRICES.c.task_id.in_(chunk)).order_by(_PRICES.c.metric)):
+            found.setdefault(row.task_id, {})[row.metric] = Prices(row.old_price, row.new_price)
+    return found
+
+
 def touch(connection: sa.Connection, task_ids: Iterable[int], *, now: datetime) -> None:
     """Record that tasks are worked on: all others come before them now."""
     for chunk in scopes.chunks(sorted(task_ids)):
@@ -196,4 +244,4 @@ def _task(row):
         end=timeframe.from_naive(row.end_reprocess_time),
         current=timeframe.from_naive(row.current_reprocess_time), reason=row.reason,
         kept_periods=row.kept_periods, failure_count=row.failure_count,
-        failure_reason=row.failure_reason)
+        failure_reason=row.failure_reason, is_dry_run=row.dry_run)

@@ -38,7 +38,7 @@ def order(connection: sa.Connection, state_ids: Collection[int], mark: datetime,
 
 
 def list_pending(connection: sa.Connection, identity: scopes.Identity, *,
-                 limit: int) -> list[Reset]:
+                 limit: int | None = None) -> list[Reset]:
     """Return the orders for scopes of *identity*, at most *limit* of them, the oldest first."""
     found = connection.execute(
         sa.select(_RESETS.c.state_id, _SCOPES.c.identifier, _RESETS.c.mark)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exception
 
 from cloudkitty import errors, timeframe
-from cloudkitty.db import Database, models, scopes
+from cloudkitty.db import Database, models, pauses, scopes
 
 _SCOPES = models.scopes
 
@@ -23,7 +23,7 @@ def create(database: Database, scope_id: str, identity: scopes.Identity, *, mark
     def change(connection):
         _, known = scopes.list_scopes(connection, scope_id=[scope_id])
         for scope in known:
-            if scope.active or _identity(scope) == identity:
+            if scope.active or scope.identity == identity:
                 raise errors.Conflict(reason=f'Scope {scope_id} exists already.')
         (key,) = connection.execute(sa.insert(_SCOPES).values(
             **identity._asdict(), identifier=scope_id, active=active,
@@ -35,9 +35,11 @@ def create(database: Database, scope_id: str, identity: scopes.Identity, *, mark
 
 
 def update(database: Database, scope_id: str, *, now: datetime, active: bool | None = None,
-           **identity: str | None) -> scopes.Scope:
+           bill_inactive_time: bool | None = None, **identity: str | None) -> scopes.Scope:
     """Return the scope that has this id, changed; None leaves a value as it is.
 
+    :param bill_inactive_time: whether, when it becomes active, periods are rated that began while
+        it was not.
     :param identity: new parts of its identity, see scopes.Identity.
     :raises NotFound: no scope has this id.
     :raises Conflict: several have it, or another one has the new identity.
@@ -52,6 +54,8 @@ def update(database: Database, scope_id: str, *, now: datetime, active: bool | N
         if active is not None and active != known[0].active:
             values |= {'active': active,
                        'scope_activation_toggle_date': timeframe.to_naive(now)}
+            if active and not bill_inactive_time:
+                pauses.add(connection, known[0].id, known[0].toggled_at, now)
         if values:
             connection.execute(
                 sa.update(_SCOPES).where(_SCOPES.c.id == known[0].id).values(**values))
@@ -67,7 +71,3 @@ def _write(database: Database, change: Callable[[sa.Connection], Any], scope_id:
         raise errors.Conflict(
             reason=f'Scope {scope_id} with this scope key, fetcher and collector exists already.'
         ) from exc
-
-
-def _identity(scope):
-    return (scope.scope_key, scope.fetcher, scope.collector)

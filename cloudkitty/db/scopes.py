@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from oslo_config import cfg
 
 from cloudkitty import timeframe
 from cloudkitty.db import models
@@ -18,7 +19,8 @@ CHUNK = 1000
 
 _SCOPES = models.scopes
 _FETCHES = models.fetches
-_NO_FAILURE = {'failure_count': None, 'failure_reason': None, 'failed_at': None, 'retry_at': None}
+_NO_FAILURE = dict.fromkeys(
+    ('failure_count', 'failure_reason', 'failed_at', 'retry_at', 'failing_since'))
 
 
 class Identity(NamedTuple):
@@ -27,6 +29,11 @@ class Identity(NamedTuple):
     scope_key: str
     fetcher: str
     collector: str
+
+    @classmethod
+    def of(cls, conf: cfg.ConfigOpts) -> 'Identity':
+        """Return that of the scopes this configuration rates."""
+        return cls(conf.collect.scope_key, conf.fetcher.backend, conf.collect.collector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,9 @@ class Scope:
     :ivar active: whether it is rated.
     :ivar final_mark: the fetcher lists it no more, and it is rated while its mark is before this
         instant; None: it is listed. Aware UTC.
-    :ivar failure_count, failure_reason, failed_at, retry_at: what holds it back, since when and
-        until when; None when nothing does.
+    :ivar failure_count, failure_reason, failed_at, retry_at: what holds it back, when it failed
+        last, and until when it waits; None when nothing does.
+    :ivar failing_since: when the first of these failures was.
     """
 
     id: int
@@ -58,6 +66,11 @@ class Scope:
     failure_reason: str | None = None
     failed_at: datetime | None = None
     retry_at: datetime | None = None
+    failing_since: datetime | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.scope_key, self.fetcher, self.collector)
 
 
 class Seen(NamedTuple):
@@ -236,7 +249,8 @@ def record_failure(connection: sa.Connection, state_ids: Collection[int], reason
     _update(connection, state_ids, {
         'failure_count': sa.func.coalesce(_SCOPES.c.failure_count, 0) + 1,
         'failure_reason': reason, 'failed_at': timeframe.to_naive(now),
-        'retry_at': timeframe.to_naive(retry_at)})
+        'retry_at': timeframe.to_naive(retry_at),
+        'failing_since': sa.func.coalesce(_SCOPES.c.failing_since, timeframe.to_naive(now))})
 
 
 def chunks(values: Iterable) -> Iterator[list]:
@@ -263,4 +277,5 @@ def _scope(row):
         toggled_at=timeframe.from_naive(row.scope_activation_toggle_date), active=row.active,
         final_mark=timeframe.from_naive(row.final_mark), failure_count=row.failure_count,
         failure_reason=row.failure_reason, failed_at=timeframe.from_naive(row.failed_at),
-        retry_at=timeframe.from_naive(row.retry_at))
+        retry_at=timeframe.from_naive(row.retry_at),
+        failing_since=timeframe.from_naive(row.failing_since))

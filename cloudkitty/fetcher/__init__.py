@@ -8,6 +8,7 @@ from cloudkitty import conf as configuration
 from cloudkitty import plugins
 
 NAMESPACE = 'cloudkitty.fetchers'
+FAMILY = 'fetcher'
 
 
 class BaseFetcher(abc.ABC):
@@ -42,4 +43,18 @@ def get_driver(conf: cfg.ConfigOpts) -> BaseFetcher:
 
     :raises ConfigurationError: no such driver, or its options are wrong.
     """
-    return plugins.load(NAMESPACE, conf.fetcher.backend, group='fetcher', option='backend')(conf)
+    return build(conf, plugins.find(conf, conf.fetcher.backend, namespace=NAMESPACE, family=FAMILY,
+                                    group='fetcher', option='backend'))
+
+
+def build(conf: cfg.ConfigOpts, instance: plugins.Instance) -> BaseFetcher:
+    """Return the fetcher of *instance*.
+
+    :raises ConfigurationError: its options are wrong.
+    """
+    # Drivers of other packages may know no group.
+    section = {} if instance.group is None else {'group': instance.group}
+    driver = instance.driver(conf, **section)
+    # Its errors name the instance.
+    driver.name = instance.name
+    return driver

@@ -8,6 +8,7 @@ from cloudkitty.policies import (
     audit,
     base,
     collector,
+    completeness,
     dataframes,
     info,
     rating,
@@ -22,5 +23,5 @@ from cloudkitty.policies import (
 def list_rules() -> list[policy.RuleDefault]:
     """Return every rule; also read by the sample generator."""
     return list(itertools.chain(
-        base.RULES, audit.RULES, collector.RULES, info.RULES, rating.RULES, report.RULES,
-        storage.RULES, dataframes.RULES, scopes.RULES, summary.RULES, tasks.RULES))
+        base.RULES, audit.RULES, collector.RULES, completeness.RULES, info.RULES, rating.RULES,
+        report.RULES, storage.RULES, dataframes.RULES, scopes.RULES, summary.RULES, tasks.RULES))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from oslo_db import exception as db_exception
 
-from cloudkitty import db, observer, schedule
+from cloudkitty import db, observer
 from cloudkitty.db import scopes
 from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.locks import Locks
@@ -92,7 +92,7 @@ class Discovery:
                 return None
             return scopes.record_seen(
                 connection, settings.identity, listed, now=now,
-                initial_mark=schedule.initial_mark(now, settings.length_s),
+                initial_mark=settings.initial_mark(now),
                 # It may have been used until it was missed.
                 final_mark=now - settings.length)
 

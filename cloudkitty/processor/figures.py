@@ -3,12 +3,12 @@
 import multiprocessing.sharedctypes
 import operator
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 import prometheus_client
 
-from cloudkitty.dataframe import ZERO, DataFrame
+from cloudkitty.dataframe import DataFrame
 from cloudkitty.observer import REASONS, Observer
 
 WORKERS_MAX = 1024
@@ -78,14 +78,13 @@ class Figures(Observer):
         self._retries.inc(count)
 
     def stored(self, frames: Iterable[DataFrame]) -> None:
-        count, points, free = 0, Counter(), Counter()
+        count, prices = 0, defaultdict(list)
         for frame in frames:
             count += 1
-            for metric, found in frame.usage.items():
-                points[metric] += len(found)
+            for metric, points in frame.usage.items():
                 # Not a statement a point: this is done for all that is rated.
-                free[metric] += list(map(_price_of, found)).count(ZERO)
+                prices[metric].extend(map(_price_of, points))
         self._frames.inc(count)
-        for metric, number in points.items():
-            self._points.labels(metric).inc(number)
-            self._free.labels(metric).inc(free[metric])
+        for metric, found in prices.items():
+            self._points.labels(metric).inc(len(found))
+            self._free.labels(metric).inc(len(found) - sum(map(bool, found)))

@@ -6,7 +6,6 @@ from datetime import datetime
 from oslo_db import exception as db_exception
 
 from cloudkitty import errors, schedule
-from cloudkitty.pipeline import describe
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class Outage:
         if self._since is None:
             self._since = now
             LOG.error('%s failed, and is tried again until it works: %s', self._what,
-                      describe(exc), exc_info=not isinstance(exc, EXPECTED) and exc)
+                      errors.describe(exc), exc_info=not isinstance(exc, EXPECTED) and exc)
         self.until = now + schedule.retry_delay(self._failures, self._length_s)
         return self.until
 

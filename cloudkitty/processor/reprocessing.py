@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cloudkitty import db, errors, pipeline, schedule
-from cloudkitty.db import reprocess
+from cloudkitty.db import pauses, reprocess
 from cloudkitty.db.scopes import Scope
 from cloudkitty.locks import Locks
+from cloudkitty.processor import dryrun
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.settings import BUSY_S, Settings
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
 from cloudkitty.timeframe import Period
@@ -36,19 +38,25 @@ class Reprocessing:
 
     :param pipeline: the one that rates what is due.
     :param replace: stores periods anew, as BaseStorage.replace does.
+    :param rated_prices: what dry runs compare with, see BaseStorage.rated_prices.
+    :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there is something to do again; None: when there are new tasks.
     """
 
     def __init__(self, *, database: db.Database, pipeline: pipeline.Pipeline,
                  replace: Callable[[Sequence[Replacement]], Sequence[Replacement]],
-                 locks: Locks, settings: Settings, clock: Callable[[], datetime]):
+                 rated_prices: dryrun.RatedPrices, locks: Locks, settings: Settings,
+                 clock: Callable[[], datetime],
+                 freshness: Freshness | None = None):
         self._database = database
         self._pipeline = pipeline
         self._replace = replace
+        self._rated_prices = rated_prices
         self._locks = locks
         self._settings = settings
         self._clock = clock
+        self._freshness = freshness
         self.next_at: datetime | None = None
 
     def step(self) -> bool:
@@ -76,8 +84,7 @@ class Reprocessing:
         batch, owners, locked = [], set(), {}
         for work in self._works(tasks):
             size = max(self._settings.batch_scopes >> _failures(work.task), 1)
-            if batch and (work.periods, _failures(work.task)) != (
-                    batch[0].periods, _failures(batch[0].task)):
+            if batch and _kind(work) != _kind(batch[0]):
                 continue
             if len(batch) >= size:
                 break
@@ -91,11 +98,14 @@ class Reprocessing:
 
     def _works(self, tasks) -> Iterator[Work]:
         settings = self._settings
+        with self._database.reader() as connection:
+            inactive = pauses.list_pauses(connection, {scope.id for _, scope in tasks})
         for task, scope in tasks:
             limit = settings.batch_periods // PERIODS_DIVISOR >> _failures(task)
             periods = schedule.task_periods(
                 Period(task.start, task.end), task.current, scope.mark,
-                length_s=settings.length_s, limit=max(limit, 1))
+                length_s=settings.length_s, limit=max(limit, 1),
+                pauses=inactive.get(scope.id, ()))
             if periods:
                 yield Work(task, scope, periods)
             elif scope.mark >= task.end:
@@ -113,24 +123,38 @@ class Reprocessing:
         periods = batch[0].periods
         mark = periods[0].begin - self._settings.length
         by_scope = {work.scope.id: work.task for work in batch}
+        store = self._compare if batch[0].task.is_dry_run else self._replace
 
         def commit(parts: Sequence[ScopeBatch]) -> list[ScopeBatch]:
-            late = self._replace([self._replacement(by_scope[part.state_id], part, mark)
-                                  for part in parts])
+            late = store([self._replacement(by_scope[part.state_id], part, mark)
+                          for part in parts])
             return [one.batch for one in late]
 
         again = dataclasses.replace(self._pipeline, commit=commit, keeps_empty=True)
         alike = [dataclasses.replace(work.scope, mark=mark) for work in batch]
         try:
+            if self._freshness is not None:
+                self._check_source(periods[-1].end)
             outcome = again.run(pipeline.Batch(alike, periods))
-        except (errors.SourceUnreachable, errors.ModuleLoadError) as exc:
+        except (errors.SourceUnreachable, errors.SourceLags, errors.ModuleLoadError) as exc:
             held = [(work.task, str(exc)) for work in batch]
         else:
             held = [(by_scope[scope.id], reason) for scope, reason in outcome.held]
             if outcome.stored:
-                LOG.info('Rated periods of %s scopes that begin %s to %s again',
-                         len(outcome.stored), periods[0].begin, periods[-1].begin)
+                LOG.info('Rated periods of %s scopes that begin %s to %s again%s',
+                         len(outcome.stored), periods[0].begin, periods[-1].begin,
+                         ', without storing them' if batch[0].task.is_dry_run else '')
         self._hold(held)
+
+    def _compare(self, replacements):
+        return dryrun.record(self._database, replacements, self._rated_prices,
+                             length=self._settings.length)
+
+    def _check_source(self, needed):
+        """Let nobody replace what is stored with what a source has that lags."""
+        verdict = self._freshness.ask(needed)
+        if not verdict.lets(needed):
+            raise errors.SourceLags(reason=verdict.reason)
 
     def _replacement(self, task, part, mark):
         is_last = part.new_mark + self._settings.length >= task.end
@@ -158,6 +182,11 @@ class Reprocessing:
             if fresh:
                 LOG.warning('Rating periods of %s scopes again is held back (%.200s) and tried '
                             'later: %s', len(fresh), ', '.join(fresh[:5]), reason)
+
+
+def _kind(work):
+    """Return what works in a batch have in common."""
+    return work.periods, _failures(work.task), work.task.is_dry_run
 
 
 def _failures(task):

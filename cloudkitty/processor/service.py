@@ -13,19 +13,32 @@ import cotyledon
 import prometheus_client
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, fetcher, figures, locks, pipeline, skip
+from cloudkitty import (
+    collector,
+    db,
+    errors,
+    fetcher,
+    figures,
+    locks,
+    pipeline,
+    rpc,
+    skip,
+    storage,
+)
 from cloudkitty.db import migration
 from cloudkitty.db import resets as orders
 from cloudkitty.observer import Observer
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
 from cloudkitty.processor.figures import Figures, Pulse
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.worker import SLEEP_MAX_S, Worker
 from cloudkitty.rating.modules import ModuleSet
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v2
 
 # A batch holds many points that live together and die together, and no cycles: looking through
 # them again and again costs more than the batch.
@@ -38,15 +51,15 @@ class CommitGate:
     A worker that stops waits for the commit at hand, and none begins afterwards.
     """
 
-    def __init__(self, store: storage.BaseStorage):
+    def __init__(self, store: v2.BaseStorage):
         self._store = store
         self._lock = threading.Lock()
 
-    def commit(self, batch: Sequence[storage.ScopeBatch]) -> list[storage.ScopeBatch]:
+    def commit(self, batch: Sequence[v2.ScopeBatch]) -> list[v2.ScopeBatch]:
         with self._lock:
             return self._store.commit(batch)
 
-    def replace(self, replacements: Sequence[storage.Replacement]) -> list[storage.Replacement]:
+    def replace(self, replacements: Sequence[v2.Replacement]) -> list[v2.Replacement]:
         with self._lock:
             return self._store.replace(replacements)
 
@@ -62,6 +75,7 @@ class CommitGate:
 class Parts(NamedTuple):
     """A worker, and what has to be closed when it stops."""
 
+    database: db.Database
     worker: Worker
     gate: CommitGate
     locks: locks.Locks
@@ -78,7 +92,8 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
     settings = Settings.of(conf, number)
     database = db.Database(conf)
     source = collector.get_driver(conf)
-    gate = CommitGate(storage.get_driver(conf))
+    store = storage.get_driver(conf)
+    gate = CommitGate(store)
     mine = locks.Locks(conf.orchestrator.coordination_url)
     shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
     rating = pipeline.Pipeline(
@@ -86,13 +101,15 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
         skips=build_skips(conf, source),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
         timeout_s=conf.orchestrator.collector_request_timeout, observer=observer)
+    freshness = Freshness(database=database, collector=source, settings=settings, clock=clock)
     chores = [Resets(reset=gate.reset, **shared)]
     if settings.reprocesses:
-        chores.append(Reprocessing(pipeline=rating, replace=gate.replace, **shared))
-    worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), observer=observer,
-                                        **shared),
-                    pipeline=rating, chores=chores, observer=observer, **shared)
-    return Parts(worker, gate, mine)
+        chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
+                                   rated_prices=store.rated_prices, freshness=freshness, **shared))
+    discovery = Discovery(fetcher=fetcher.get_driver(conf), observer=observer, **shared)
+    worker = Worker(discovery=discovery, pipeline=rating, chores=chores, freshness=freshness,
+                    observer=observer, **shared)
+    return Parts(database, worker, gate, mine)
 
 
 class Edition(Protocol):
@@ -135,7 +152,15 @@ class ProcessorService(cotyledon.Service):
                 return
         outage.end(_now())
         if not self._stopping.is_set():
-            self._parts.worker.run()
+            with rpc.listening(self._conf, self._build_endpoints):
+                self._parts.worker.run()
+
+    def _build_endpoints(self):
+        shared = {'wake': self._parts.worker.wake, 'clock': _now}
+        # Its own rating modules: a quote must not meet rules that change while it is made.
+        return [ScopeEndpoint(database=self._parts.database, **shared),
+                RatingEndpoint(self._conf, modules=ModuleSet(self._conf, self._parts.database),
+                               **shared)]
 
     def _build(self, observer) -> Exception | None:
         """Build the worker; return what went wrong: it worked in the master, and will again."""
@@ -190,6 +215,8 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: something is missing or wrong.
     """
+    rpc.has_bus(conf)
+    Settings.of(conf)
     build_skips(conf, collector.get_driver(conf))
     fetcher.get_driver(conf)
     storage.get_driver(conf)

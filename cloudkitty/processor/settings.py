@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from oslo_config import cfg
 
-from cloudkitty import locks
+from cloudkitty import errors, locks, schedule, timeframe
 from cloudkitty.db.scopes import Identity, shard_of
 
 # How soon to look again whether a worker that holds a lock is done.
@@ -20,6 +20,8 @@ class Settings:
     :ivar worker: number of the worker on this node, from 0.
     :ivar rates: whether it rates what is due.
     :ivar reprocesses: whether it rates periods again.
+    :ivar start_date: from when on new scopes are rated; None: from the begin of the month.
+    :ivar lag_max_s: how long periods wait for a metric that lags in the source; 0: never.
     """
 
     identity: Identity
@@ -32,19 +34,31 @@ class Settings:
     worker: int = 0
     rates: bool = True
     reprocesses: bool = True
+    lag_max_s: int = 0
+    start_date: datetime | None = None
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts, worker: int = 0) -> 'Settings':
-        """Return the settings of worker number *worker*."""
+        """Return the settings of worker number *worker*.
+
+        :raises ConfigurationError: a value makes no sense.
+        """
         collect, orchestrator = conf.collect, conf.orchestrator
         return cls(
-            identity=Identity(collect.scope_key, conf.fetcher.backend, collect.collector),
+            identity=Identity.of(conf),
             length_s=collect.period, wait_periods=collect.wait_periods,
             shards=orchestrator.shards, batch_scopes=orchestrator.batch_scopes,
             batch_periods=orchestrator.batch_periods,
             workers=max(orchestrator.max_workers, 1), worker=worker,
             rates=worker < orchestrator.max_workers,
-            reprocesses=worker < orchestrator.max_workers_reprocessing)
+            reprocesses=worker < orchestrator.max_workers_reprocessing,
+            lag_max_s=collect.lag_max, start_date=_start_date(collect.start_date))
+
+    def initial_mark(self, now: datetime) -> datetime:
+        """Return the mark of a scope that was never rated."""
+        if self.start_date is None:
+            return schedule.initial_mark(now, self.length_s)
+        return timeframe.period_at(self.start_date, self.length_s).begin - self.length
 
     @property
     def length(self) -> timedelta:
@@ -76,3 +90,10 @@ class Settings:
     def lock_name(self, base: str) -> bytes:
         """Return the name of a lock of this kind of scopes."""
         return locks.name(base, **self.identity._asdict())
+
+
+def _start_date(text):
+    try:
+        return timeframe.parse(text) if text else None
+    except errors.InvalidInput as exc:
+        raise errors.ConfigurationError(reason=f'[collect]start_date: {exc}') from exc

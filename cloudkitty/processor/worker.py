@@ -1,6 +1,7 @@
 """The loop of a rating worker: find what is due, take it, rate it, sleep until more is due."""
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -10,10 +11,11 @@ from oslo_db import exception as db_exception
 from oslo_log import log
 
 from cloudkitty import db, errors, observer, pipeline, schedule
-from cloudkitty.db import scopes
+from cloudkitty.db import pauses, scopes
 from cloudkitty.locks import Locks
 from cloudkitty.observer import Observer
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.settings import BUSY_S, Settings
 
@@ -43,6 +45,7 @@ class Worker:
     """Rates the scopes of the shards it can lock.
 
     :param chores: what comes before each batch, in this order.
+    :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
     :param observer: is told what happens.
     """
@@ -50,6 +53,7 @@ class Worker:
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
                  clock: Callable[[], datetime], chores: Sequence[Chore] = (),
+                 freshness: Freshness | None = None,
                  observer: Observer = Observer()):  # noqa: B008 (it keeps nothing)
         self._database = database
         self._discovery = discovery
@@ -58,14 +62,21 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._chores = chores
+        self._freshness = freshness
         self._observer = observer
         self._stopping = threading.Event()
+        self._waking = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
 
     def stop(self) -> None:
         """Make run() end soon; callable from any thread."""
         self._stopping.set()
+        self._waking.set()
+
+    def wake(self) -> None:
+        """Make run() look at the database at once; callable from any thread."""
+        self._waking.set()
 
     def run(self) -> None:
         """Work until stop() is called."""
@@ -74,7 +85,8 @@ class Worker:
             sleep_s = (wake_at - self._clock()).total_seconds()
             sleep_s = min(max(sleep_s, 0), SLEEP_MAX_S)
             self._observer.is_alive(sleep_s)
-            self._stopping.wait(sleep_s)
+            self._waking.wait(sleep_s)
+            self._waking.clear()
 
     def _safe_turn(self):
         try:
@@ -120,6 +132,8 @@ class Worker:
                                            self._settings.wait_periods))
         if self._rating.is_waiting(now):
             reasons.append(self._rating.until)
+        elif self._freshness and self._freshness.next_at:
+            reasons.append(self._freshness.next_at)
         elif due.scopes:
             # Other workers are on them; should one die, this one takes over.
             reasons.append(now + timedelta(seconds=min(BUSY_S, self._settings.length_s)))
@@ -129,7 +143,7 @@ class Worker:
         """Rate the next periods of some of the scopes of *due*; say whether there were any."""
         has_worked = False
         with self._claim(due) as state_ids:
-            for batch in self._batches(state_ids):
+            for batch in self._without_held(self._batches(state_ids)):
                 has_worked = True
                 if self._stopping.is_set() or not self._run(batch):
                     break
@@ -158,10 +172,41 @@ class Worker:
         settings = self._settings
         with self._database.reader() as connection:
             found = scopes.get_scopes(connection, state_ids)
+            inactive = pauses.list_pauses(connection, state_ids)
+        if inactive:
+            found = self._over_pauses(found, inactive)
         return [pipeline.Batch(alike, periods) for alike, periods in schedule.batches(
             (scope for scope in found if scope.active), self._clock(), length_s=settings.length_s,
             wait_periods=settings.wait_periods, scopes_max=settings.batch_scopes,
             periods_max=settings.batch_periods)]
+
+    def _over_pauses(self, found, inactive) -> list[scopes.Scope]:
+        """Return scopes past the pauses that follow their marks, to end before their next ones."""
+        settings = self._settings
+        leaps = {scope.id: schedule.leap(scope.mark, inactive.get(scope.id, ()), settings.length_s)
+                 for scope in found}
+        old = {scope.id: scope.mark for scope in found
+               if scope.active and leaps[scope.id][0] != scope.mark}
+
+        def change(connection):
+            marks = scopes.lock_marks(connection, old)
+            scopes.advance(connection, {key: leaps[key][0] for key, mark in marks.items()
+                                        if mark == old[key]})
+        if old:
+            self._database.write(change)
+        return [_limited(scope, *leaps[scope.id], settings.length) for scope in found]
+
+    def _without_held(self, batches) -> list[pipeline.Batch]:
+        """Return *batches* without what waits for the source."""
+        if self._freshness is None:
+            return batches
+        try:
+            return self._freshness.cut(batches)
+        except errors.SourceUnreachable as exc:
+            failure = exc
+        self._observer.failed(observer.SOURCE)
+        self._pause(batches[0], failure)
+        return []
 
     def _run(self, batch) -> bool:
         """Rate a batch; say whether it makes sense to try another."""
@@ -174,10 +219,14 @@ class Worker:
             _log(batch, outcome)
             self._hold(outcome.held, self._clock())
             return True
+        self._pause(batch, failure)
+        return False
+
+    def _pause(self, batch, failure):
+        """Rate nothing for a while; the scopes of *batch* tell why."""
         now = self._clock()
         retry_at = self._rating.begin(now, failure)
         self._hold([pipeline.Held(scope, str(failure)) for scope in batch.scopes], now, retry_at)
-        return False
 
     def _hold(self, held: Sequence[pipeline.Held], now: datetime,
               retry_at: datetime | None = None) -> None:
@@ -194,6 +243,12 @@ class Worker:
 
         if alike:
             self._database.write(change)
+
+
+def _limited(scope, mark, until, length):
+    """Return *scope* with this mark, to be rated up to the period that begins at *until*."""
+    ends = [one for one in (scope.final_mark, until and until - length) if one is not None]
+    return dataclasses.replace(scope, mark=mark, final_mark=min(ends, default=None))
 
 
 def _log(batch, outcome):

@@ -1,16 +1,37 @@
-"""Resets and rating again, for stores outside the SQL database: data first, progress second."""
+"""What goes with progress, for stores outside the SQL database: data first, progress second."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from cloudkitty import schedule
-from cloudkitty.db import reprocess, resets, scopes
+from cloudkitty.db import notes, reprocess, resets, scopes
 
 # Periods begin at whole seconds.
 NEXT = timedelta(seconds=1)
+
+
+def commit(store: Any, batch: Sequence) -> list:
+    """Do what BaseStorage.commit says."""
+    moved = store.database.write(lambda connection: _find_moved(connection, batch))
+    valid = [part for part in batch if part not in moved]
+    for part in valid:
+        store.push(part.frames, part.scope_id)
+
+    def change(connection):
+        missed = _find_moved(connection, valid)
+        advance(connection, [part for part in valid if part not in missed],
+                store.conf.collect.period)
+        return missed
+
+    return moved + store.database.write(change)
+
+
+def _find_moved(connection, batch):
+    marks = scopes.lock_marks(connection, [part.state_id for part in batch])
+    return [part for part in batch if marks.get(part.state_id) != part.mark]
 
 
 def reset(store: Any, order: resets.Reset) -> bool:
@@ -31,12 +52,37 @@ def reset(store: Any, order: resets.Reset) -> bool:
     return store.database.write(change)
 
 
+def advance(connection: sa.Connection, batch: Sequence, length_s: int) -> None:
+    """Move the marks of scope batches and keep their notes; call scopes.lock_marks() before."""
+    scopes.advance(connection, {one.state_id: one.new_mark for one in batch})
+    length = timedelta(seconds=length_s)
+    notes.record(connection, (
+        notes.Note(one.state_id, one.mark + length, one.new_mark + length, one.note)
+        for one in batch if one.note))
+
+
+def finish(connection: sa.Connection, replacements: Sequence, kept: Mapping[int, int]) -> None:
+    """Move tasks on, and forget what was noted of what they replaced.
+
+    :param kept: numbers of periods that kept their data, by task.
+    """
+    reprocess.advance(connection, {one.task_id: one.new_current for one in replacements}, kept)
+    replaced: dict[tuple, list[int]] = {}
+    for one in replacements:
+        for frame in one.batch.frames:
+            replaced.setdefault((frame.start, frame.end), []).append(one.batch.state_id)
+    for (begin, end), state_ids in replaced.items():
+        notes.clear(connection, state_ids, begin, end)
+
+
 def take_order(connection: sa.Connection, order: resets.Reset, length_s: int) -> datetime | None:
-    """Lock the scope and take the order away; return its new mark, None when there is no order."""
+    """Lock the scope, take the order away; return the scope's new mark, None: there is no order."""
     marks = scopes.lock_marks(connection, [order.state_id])
     if not resets.finish(connection, order):
         return None
-    return schedule.reset_mark(marks[order.state_id], order.mark, length_s)
+    mark = schedule.reset_mark(marks[order.state_id], order.mark, length_s)
+    notes.clear(connection, [order.state_id], mark + timedelta(seconds=length_s))
+    return mark
 
 
 def replace(store: Any, replacements: Sequence) -> list:
@@ -47,8 +93,7 @@ def replace(store: Any, replacements: Sequence) -> list:
 
     def change(connection):
         missed = find_late(connection, valid)
-        reprocess.advance(connection, {one.task_id: one.new_current for one in valid
-                                       if one not in missed}, kept)
+        finish(connection, [one for one in valid if one not in missed], kept)
         return missed
 
     return late + store.database.write(change)

@@ -47,6 +47,7 @@ class PostgreSQL(services.Daemon):
     user = 'postgres'
     standard_url = 'postgresql+psycopg2://postgres@127.0.0.1:5432'
     stop_signal = signal.SIGINT          # TERM would wait for every client to leave
+    kill_signal = signal.SIGQUIT         # its children end too, or it could not start again
 
     @property
     def url(self) -> str:

@@ -1,5 +1,6 @@
 """Drivers without a source: they answer from memory."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from cloudkitty import collector, errors, fetcher
@@ -47,6 +48,16 @@ class FakeCollector(collector.BaseCollector):
                 points.append(DataPoint.of(metric.series(labels), metric.quantity(max(values)),
                                            calendar=calendar))
         return points
+
+    def newest(self, metric_names, *, since, now):
+        found = {}
+        for key in metric_names:
+            name = self.conf[key].name
+            instants = [instant for family in self.families if family.name == name
+                        for _, samples in family.series for instant, _ in samples
+                        if since.timestamp() <= instant <= now.timestamp()]
+            found[key] = datetime.fromtimestamp(max(instants), UTC) if instants else None
+        return found
 
     def _series(self, name, scope_id):
         return [series for family in self.families if family.name == name

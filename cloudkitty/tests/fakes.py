@@ -20,6 +20,8 @@ class FakeCollector:
 
     :param metrics: published name, or FakeMetric, by internal key.
     :param usage: returns a quantity, or None for nothing; may raise.
+    :ivar reaches: called with the current time; returns what newest() does, or raises.
+    :ivar asked: how often newest() was called.
     """
 
     collector_name = 'fake'
@@ -29,7 +31,12 @@ class FakeCollector:
                      for key, metric in metrics.items()}
         self.usage = usage
         self.calls = []
+        self.reaches = lambda now: {}
+        self.asked = 0
         self._lock = threading.Lock()
+
+    def refresh(self):
+        """Nothing changes."""
 
     def collect(self, metric_name, periods, scope_ids):
         with self._lock:
@@ -40,6 +47,12 @@ class FakeCollector:
                 quantity = self.usage(metric_name, scope_id, period.begin)
                 if quantity is not None:
                     yield scope_id, period, [DataPoint.of(series, Decimal(quantity))]
+
+    def newest(self, metric_names, *, since, now):
+        self.asked += 1
+        found = self.reaches(now)
+        return {metric: found[metric] if found[metric] and found[metric] >= since else None
+                for metric in metric_names if metric in found}
 
 
 class FlatRate:

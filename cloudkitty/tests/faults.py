@@ -119,6 +119,12 @@ def vector(*series: tuple[dict, str]) -> Answer:
     return answer
 
 
+def nothing(handler: _Handler, request: Request) -> None:
+    """Answer as Prometheus does when no series fits the question."""
+    kind = 'matrix' if request.path.endswith('query_range') else 'vector'
+    as_json({'status': 'success', 'data': {'resultType': kind, 'result': []}})(handler, request)
+
+
 def error(kind: str, reason: str, *, status: int) -> Answer:
     """Answer Prometheus' error object."""
     return as_json({'status': 'error', 'errorType': kind, 'error': reason}, status=status)
@@ -178,7 +184,7 @@ def pass_on(url: str) -> Answer:
 
 def forward(url: str) -> Answer:
     """Answer what the server at *url* answers to the same request, a Keystone for one."""
-    passed = ('X-Auth-Token', 'X-Subject-Token', 'Content-Type')
+    passed = ('X-Auth-Token', 'X-Subject-Token', 'Content-Type', 'Authorization')
 
     def answer(handler, request):
         reply = requests.request(
@@ -186,5 +192,5 @@ def forward(url: str) -> Answer:
             data=request.body.encode(),
             headers={name: request.headers[name] for name in passed if name in request.headers})
         handler.send(reply.status_code, reply.content, headers={
-            name: reply.headers[name] for name in passed[:2] if name in reply.headers})
+            name: reply.headers[name] for name in (*passed[:2], 'Link') if name in reply.headers})
     return answer

@@ -71,3 +71,16 @@ FAMILIES = [
         for number, scope_id in enumerate(ODD_SCOPES, 1)
     ]),
 ]
+
+
+def usage():
+    """Yield every tenth sample, if finite, as a line of a file with usage has it, a dict.
+
+    They have the values that all samples have, at a tenth of the time to read them.
+    """
+    for family in FAMILIES:
+        for labels, samples in family.series:
+            for instant, value in samples[::10]:
+                if not isinstance(value, str):
+                    yield {'timestamp': datetime.fromtimestamp(instant, UTC).isoformat(),
+                           'metric': family.name, 'quantity': value, **labels}

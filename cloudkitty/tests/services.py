@@ -99,6 +99,7 @@ class Daemon:
     package = ''
     ready_path = '/'
     stop_signal = signal.SIGTERM
+    kill_signal = signal.SIGKILL
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -165,7 +166,7 @@ class Daemon:
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self._end(signal.SIGKILL)
+        self._end(self.kill_signal)
 
     def _end(self, signal_number):
         if self._process is None:

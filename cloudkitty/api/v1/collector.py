@@ -1,4 +1,4 @@
-"""`/v1/collector`: mappings and states, which have no effect on rating any more."""
+"""`/v1/collector`: which collector serves a service, and which are switched on."""
 
 import pecan
 import webob.exc

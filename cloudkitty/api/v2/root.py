@@ -5,12 +5,20 @@ import webob.exc
 
 from cloudkitty import errors
 from cloudkitty.api import query, rest
-from cloudkitty.api.v2 import audit, dataframes, modules, scopes, summary, tasks
+from cloudkitty.api.v2 import (
+    audit,
+    completeness,
+    dataframes,
+    modules,
+    scopes,
+    summary,
+    tasks,
+)
 from cloudkitty.api.v2.endpoint import Endpoint
 
 # Endpoints by path and method; a `*` takes any one segment.
-ROUTES = (audit.ROUTES | dataframes.ROUTES | modules.ROUTES | scopes.ROUTES | summary.ROUTES
-          | tasks.ROUTES)
+ROUTES = (audit.ROUTES | completeness.ROUTES | dataframes.ROUTES | modules.ROUTES | scopes.ROUTES
+          | summary.ROUTES | tasks.ROUTES)
 
 
 def match(segments: list[str]) -> tuple[dict[str, Endpoint], list[str]]:

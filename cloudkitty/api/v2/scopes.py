@@ -1,14 +1,17 @@
 """`/v2/scope`."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
-from cloudkitty import errors, timeframe
-from cloudkitty.api import query, schemas
+from cloudkitty import errors, schedule, timeframe
+from cloudkitty.api import query, reading, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
-from cloudkitty.db import resets, scope_changes, scopes
+from cloudkitty.db import lags, resets, scope_changes, scopes
 
 # Characters of a scope key, and of the name of a fetcher or collector.
 PART_LENGTH_MAX = 40
+# What others than an admin read of a failure: its text may name servers.
+FAILED = 'Rating fails; the operator sees why.'
 FILTERS = {name: query.many() for name in ('scope_id', 'scope_key', 'fetcher', 'collector')}
 
 
@@ -29,12 +32,19 @@ SCOPE = {
 SHOWN = schemas.form(
     scope_id=schemas.TEXT, scope_key=schemas.OPTIONAL_TEXT, fetcher=schemas.OPTIONAL_TEXT,
     collector=schemas.OPTIONAL_TEXT, last_processed_timestamp=schemas.MOMENT,
-    state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT)
+    state=schemas.MOMENT, active=schemas.BOOLEAN, scope_activation_toggle_date=schemas.MOMENT,
+    lag=schemas.INTEGER, failure=schemas.TEXT, failing_since=schemas.OPTIONAL_MOMENT,
+    next_retry=schemas.OPTIONAL_MOMENT, held=schemas.TEXT)
 
 
-def render(scope: scopes.Scope) -> dict:
-    """Return a scope as answers show it."""
-    return {
+def render(found: Sequence[scopes.Scope], request, *, now: datetime) -> list[dict]:
+    """Return scopes as answers show them to the caller of *request*."""
+    services = request.services
+    identity = scopes.Identity.of(services.conf)
+    with services.database.reader() as connection:
+        lagging = lags.list_lags(connection, identity)
+    is_admin = reading.viewer_of(request).is_admin
+    return [{
         'scope_id': scope.scope_id,
         'scope_key': scope.scope_key,
         'fetcher': scope.fetcher,
@@ -44,15 +54,39 @@ def render(scope: scopes.Scope) -> dict:
         'state': scope.mark,
         'active': scope.active,
         'scope_activation_toggle_date': scope.toggled_at,
-    }
+        'lag': (lag_s := _lag_s(scope, services.conf.collect, now)),
+        'failure': _failure(scope, is_admin),
+        'failing_since': scope.failing_since,
+        'next_retry': scope.retry_at,
+        'held': (_held(scope, lagging, services.conf.collect.period)
+                 if lag_s and scope.identity == identity else ''),
+    } for scope in found]
+
+
+def _lag_s(scope, options, now):
+    if not scope.active:
+        return 0
+    return int(schedule.lag(scope.mark, now, length_s=options.period, final_mark=scope.final_mark,
+                            wait_periods=options.wait_periods).total_seconds())
+
+
+def _failure(scope, is_admin):
+    return FAILED if scope.failure_reason and not is_admin else scope.failure_reason or ''
+
+
+def _held(scope, lagging, length_s):
+    end = scope.mark + timedelta(seconds=2 * length_s)
+    return lags.describe({metric: lag for metric, lag in lagging.items()
+                          if lag.state == lags.HELD and lag.newest < end})
 
 
 def list_scopes(request, *, offset, limit, **filters):
+    filters['scope_id'] = reading.visible_scopes(request, filters['scope_id'])
     with request.services.database.reader() as connection:
         total, found = scopes.list_scopes(connection, offset=offset, limit=limit, **filters)
     if not found:
         raise errors.NotFound(reason='No scope matches.')
-    return {'total': total, 'results': [render(scope) for scope in found]}
+    return {'total': total, 'results': render(found, request, now=datetime.now(UTC))}
 
 
 def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, state, **filters):
@@ -77,24 +111,31 @@ def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, sta
         if not found:
             raise errors.NotFound(reason='No scope matches.')
         resets.order(connection, [scope.id for scope in found], mark, now=now)
+        return found
 
-    request.services.database.write(change)
+    found = request.services.database.write(change)
+    request.services.bus.scopes_reset([
+        {'scope_id': scope.scope_id, 'scope_key': scope.scope_key, 'fetcher': scope.fetcher,
+         'collector': scope.collector} for scope in found], timeframe.render(mark))
     return {}
 
 
 def create_scope(request, *, scope_id, last_processed_timestamp, active, **parts):
-    conf = request.services.conf
-    identity = scopes.Identity(
-        parts['scope_key'] or conf.collect.scope_key, parts['fetcher'] or conf.fetcher.backend,
-        parts['collector'] or conf.collect.collector)
-    return render(scope_changes.create(
+    conf, now = request.services.conf, datetime.now(UTC)
+    identity = scopes.Identity.of(conf)._replace(
+        **{name: value for name, value in parts.items() if value})
+    created = scope_changes.create(
         request.services.database, scope_id, identity, mark=last_processed_timestamp,
-        active=active is not False, now=datetime.now(UTC)))
+        active=active is not False, now=now)
+    request.services.bus.orders_changed()
+    return render([created], request, now=now)[0]
 
 
 def update_scope(request, *, scope_id, **values):
-    return render(scope_changes.update(request.services.database, scope_id,
-                                       now=datetime.now(UTC), **values))
+    now = datetime.now(UTC)
+    changed = scope_changes.update(request.services.database, scope_id, now=now, **values)
+    request.services.bus.orders_changed()
+    return render([changed], request, now=now)[0]
 
 
 ROUTES = {
@@ -107,7 +148,9 @@ ROUTES = {
             'last_processed_timestamp': query.one(query.instant),
             'state': query.one(query.instant),
         }, answer=schemas.form()),
-        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE, answer=SHOWN),
+        'PATCH': Endpoint(update_scope, 'scope:patch_state', body=SCOPE | {
+            'bill_inactive_time': query.one(query.or_null(query.boolean)),
+        }, answer=SHOWN),
         'POST': Endpoint(create_scope, 'scope:post_state', body=SCOPE | {
             'last_processed_timestamp': query.required(query.one(query.instant)),
         }, answer=SHOWN),

@@ -1,5 +1,7 @@
 """`/v2/task/reprocesses`."""
 
+from collections.abc import Mapping
+
 from cloudkitty import errors, timeframe
 from cloudkitty.api import query, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
@@ -15,7 +17,9 @@ SHOWN = schemas.form(
     scope_id=schemas.TEXT, reason=schemas.TEXT, start_reprocess_time=schemas.MOMENT,
     end_reprocess_time=schemas.MOMENT,
     current_reprocess_time={'anyOf': [schemas.MOMENT, schemas.constant('')]},
-    kept_periods=schemas.INTEGER, failure=schemas.TEXT)
+    kept_periods=schemas.INTEGER, failure=schemas.TEXT, dry_run=schemas.BOOLEAN,
+    prices=schemas.listing(schemas.form(type=schemas.TEXT, old=schemas.NUMBER,
+                                        new=schemas.NUMBER)))
 
 
 @query.accepts({'enum': [*ORDERS]})
@@ -23,8 +27,8 @@ def _order(value):
     return query.choice(*ORDERS)(query.text(value).lower())
 
 
-def render(task: reprocess.Task) -> dict:
-    """Return a task as answers show it."""
+def render(task: reprocess.Task, prices: Mapping[str, reprocess.Prices]) -> dict:
+    """Return a task as answers show it, with the prices of a dry run by metric."""
     return {
         'scope_id': task.scope_id,
         'reason': task.reason,
@@ -33,6 +37,9 @@ def render(task: reprocess.Task) -> dict:
         'current_reprocess_time': task.current or '',
         'kept_periods': task.kept_periods,
         'failure': task.failure_reason or '',
+        'dry_run': task.is_dry_run,
+        'prices': [{'type': metric, 'old': pair.old, 'new': pair.new}
+                   for metric, pair in prices.items()],
     }
 
 
@@ -41,10 +48,13 @@ def list_tasks(request, scope_id=None, *, scope_ids, order, offset, limit):
     with request.services.database.reader() as connection:
         total, found = reprocess.list_tasks(
             connection, scope_ids=chosen, is_ascending=order == 'asc', offset=offset, limit=limit)
-    return {'total': total, 'results': [render(task) for task in found]}
+        prices = reprocess.list_prices(connection, [task.id for task in found])
+    return {'total': total,
+            'results': [render(task, prices.get(task.id, {})) for task in found]}
 
 
-def create_tasks(request, *, scope_ids, reason, start_reprocess_time, end_reprocess_time):
+def create_tasks(request, *, scope_ids, reason, start_reprocess_time, end_reprocess_time,
+                 dry_run):
     if not scope_ids:
         raise errors.InvalidInput(reason='No scope is chosen')
     if ALL in scope_ids and set(scope_ids) != {ALL}:
@@ -54,7 +64,9 @@ def create_tasks(request, *, scope_ids, reason, start_reprocess_time, end_reproc
     window = Period(start_reprocess_time, end_reprocess_time)
     _check_window(window, request.services.conf.collect.period)
     request.services.database.write(lambda connection: reprocess.create(
-        connection, None if ALL in scope_ids else set(scope_ids), window=window, reason=reason))
+        connection, None if ALL in scope_ids else set(scope_ids), window=window, reason=reason,
+        is_dry_run=dry_run))
+    request.services.bus.orders_changed()
     return {}
 
 
@@ -82,6 +94,7 @@ ROUTES = {
             'reason': query.required(query.one(query.nonempty(REASON_LENGTH_MAX))),
             'start_reprocess_time': query.required(query.one(query.instant)),
             'end_reprocess_time': query.required(query.one(query.instant)),
+            'dry_run': query.one(query.boolean, default=False),
         }, answer=schemas.form()),
     },
     ('task', 'reprocesses', '*'): {'GET': LIST},

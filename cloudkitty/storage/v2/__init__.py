@@ -4,12 +4,13 @@ import abc
 import functools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import dataframe, db, plugins
+from cloudkitty import dataframe, db
 from cloudkitty.db import resets
 from cloudkitty.storage import orders
 
@@ -24,6 +25,8 @@ class ScopeBatch(NamedTuple):
     :ivar mark: where the scope's mark must be for the commit to be valid, aware UTC.
     :ivar new_mark: where it is afterwards: begin of the last period, aware UTC.
     :ivar frames: rated frames, oldest first; a period without usage has none.
+    :ivar note: what is missing in the source, to be noted of these periods; '': nothing. A store
+        leaves that to orders.advance().
     """
 
     state_id: int
@@ -31,6 +34,7 @@ class ScopeBatch(NamedTuple):
     mark: datetime
     new_mark: datetime
     frames: Sequence[dataframe.DataFrame]
+    note: str = ''
 
 
 class Replacement(NamedTuple):
@@ -75,13 +79,15 @@ class BaseStorage(abc.ABC):
         :param scope_id: owner of the frames; None: read from each point.
         """
 
-    @abc.abstractmethod
     def commit(self, batch: Sequence[ScopeBatch]) -> list[ScopeBatch]:
         """Store points, roll-ups and marks, all or nothing for each scope.
+
+        Here it is done in two transactions, and doing the first one again changes nothing.
 
         :returns: the members of *batch* whose mark was not where it must be; nothing of them is
             stored.
         """
+        return orders.commit(self, batch)
 
     @functools.cached_property
     def database(self) -> db.Database:
@@ -105,6 +111,23 @@ class BaseStorage(abc.ABC):
             far; nothing of them is stored.
         """
         return orders.replace(self, replacements)
+
+    def rated_prices(self, scope_id: str, begin: datetime,
+                     end: datetime) -> dict[tuple[datetime, str], Decimal]:
+        """Return the price of each period of a scope by its begin and metric, as it was rated.
+
+        Here with the points that were pushed, which a store may be able to tell apart.
+
+        :param begin, end: the periods that begin in this span, aware UTC.
+        """
+        found = self.retrieve(begin, end, {self.conf.collect.scope_key: scope_id},
+                              paginate=False)['dataframes']
+        prices: dict[tuple[datetime, str], Decimal] = {}
+        for frame in found:
+            for metric, point in frame:
+                before = prices.get((frame.start, metric), dataframe.ZERO)
+                prices[frame.start, metric] = dataframe.SUM_CONTEXT.add(before, point.price)
+        return prices
 
     @abc.abstractmethod
     def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
@@ -132,11 +155,3 @@ class BaseStorage(abc.ABC):
     @abc.abstractmethod
     def delete(self, begin=None, end=None, filters=None) -> None:
         """Remove the frames that begin in [begin, end); None: no bound."""
-
-
-def get_driver(conf: cfg.ConfigOpts) -> BaseStorage:
-    """Return the storage that [storage]backend names.
-
-    :raises ConfigurationError: no such driver, or its options are wrong.
-    """
-    return plugins.load(NAMESPACE, conf.storage.backend, group='storage', option='backend')(conf)

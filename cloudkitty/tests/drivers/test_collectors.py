@@ -3,19 +3,28 @@
 A driver gets a history it can read, tests/history.py, and definitions that read it.
 """
 
+import csv
+import gzip
+import json
 import random
 from datetime import timedelta
 
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.collector import BaseCollector
 from cloudkitty.collector.ceilometer import CeilometerCollector
+from cloudkitty.collector.file import FileCollector
+from cloudkitty.collector.gnocchi import GnocchiCollector
+from cloudkitty.collector.meta import MetaCollector
 from cloudkitty.collector.monasca import MonascaCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
+from cloudkitty.plugins import DRIVER_OPT
 from cloudkitty.tests import aetos, faults, history
 from cloudkitty.tests.fake_ceilometer import Ceilometer
 from cloudkitty.tests.fake_monasca import Monasca
 from cloudkitty.tests.fake_sources import FakeCollector
+from cloudkitty.tests.gnocchi import basic_auth
 from cloudkitty.timeframe import Period
 
 METRICS = {'metrics': {
@@ -26,8 +35,11 @@ METRICS = {'metrics': {
     'test_odd_scopes': {'unit': 'x'},
     'test_nothing': {'unit': 'x'},
 }}
+HOUR = timedelta(hours=1)
 VCPUS = 'test_vcpus@#vcpus'
 SCOPE_IDS = ('alpha', 'beta', 'nobody', *history.ODD_SCOPES)
+# Scopes and periods that are asked for at random: its requests take a hundred times as long.
+MANY_MAX = {'gnocchi': (2, 3)}
 
 
 def build_prometheus(conf, request, definitions):
@@ -51,6 +63,14 @@ def build_aetos(conf, request, definitions):
 
 def build_fake(conf, request, definitions):
     return FakeCollector(period=3600, conf=definitions, service_conf=conf)
+
+
+def build_gnocchi(conf, request, definitions):
+    basic_auth(conf, GnocchiCollector, request.getfixturevalue('gnocchi').url)
+    extra_args = {'resource_type': 'test', 'resource_key': 'resource'}
+    return GnocchiCollector(period=3600, service_conf=conf, conf={
+        key: {name: {'extra_args': extra_args, **definition}
+              for name, definition in metrics.items()} for key, metrics in definitions.items()})
 
 
 @pytest.fixture(scope='session')
@@ -84,16 +104,59 @@ def with_resource_key(definitions):
     return {**definitions, 'metrics': named} if found else definitions
 
 
+def build_meta(conf, request, definitions):
+    server = request.getfixturevalue('prometheus')
+    conf.register_opts(MetaCollector.OPTS, MetaCollector.GROUP)
+    conf.set_override('collectors', ['one', 'prometheus'], MetaCollector.GROUP)
+    conf.register_opts([DRIVER_OPT, *PrometheusCollector.OPTS], 'collector_one')
+    conf.set_override('driver', 'prometheus', 'collector_one')
+    for group in 'collector_one', PrometheusCollector.GROUP:
+        conf.register_opts(PrometheusCollector.OPTS, group)
+        conf.set_override('prometheus_url', server.url, group)
+    return MetaCollector(period=3600, conf=definitions, service_conf=conf)
+
+
+@pytest.fixture(scope='module')
+def usage_folder(tmp_path_factory):
+    """The history as files: CSV, and what is beside it as packed JSON lines."""
+    folder = tmp_path_factory.mktemp('usage')
+    columns = ('timestamp', 'metric', 'quantity', 'project_id', 'resource', 'flavor',
+               'volume_type')
+    with (open(folder / 'one.csv', 'w', newline='') as one,
+          gzip.open(folder / 'two.jsonl.gz', 'wt') as two):
+        rows = csv.DictWriter(one, columns)
+        rows.writeheader()
+        for row in history.usage():
+            if row['resource'] in ('web', 'one'):
+                rows.writerow(row)
+            else:
+                two.write(json.dumps(row) + '\n')
+    return folder
+
+
+def build_file(conf, request, definitions):
+    conf.register_opts(FileCollector.OPTS, FileCollector.GROUP)
+    conf.set_override('files', [str(request.getfixturevalue('usage_folder'))],
+                      FileCollector.GROUP)
+    if definitions is METRICS:
+        # The history has the largest of many samples in mind.
+        definitions = {'metrics': {
+            name: {**definition, 'extra_args': {'aggregation_method': 'max'}}
+            for name, definition in METRICS['metrics'].items()}}
+    return FileCollector(period=3600, conf=definitions, service_conf=conf)
+
+
 DRIVERS = {'prometheus': build_prometheus, 'victoriametrics': build_victoria_metrics,
-           'aetos': build_aetos, 'fake': build_fake,
+           'aetos': build_aetos, 'gnocchi': build_gnocchi, 'meta': build_meta,
+           'file': build_file, 'fake': build_fake,
            'monasca': build_openstack(MonascaCollector),
            'ceilometer': build_openstack(CeilometerCollector)}
-# Those that need a Keystone share one.
-KEYSTONE_DRIVERS = ('aetos',)
+# Those that need a service that is slow to start share one.
+GROUPS = {'aetos': 'keystone', 'gnocchi': 'gnocchi'}
 
 
 @pytest.fixture(params=[
-    pytest.param(name, marks=[pytest.mark.xdist_group('keystone')] * (name in KEYSTONE_DRIVERS))
+    pytest.param(name, marks=[pytest.mark.xdist_group(GROUPS[name])] if name in GROUPS else [])
     for name in DRIVERS])
 def build(request, conf):
     """Return what builds the driver from metric definitions."""
@@ -129,7 +192,9 @@ def test_a_batch_is_the_sum_of_its_parts(driver, first_hour, metric, seed):
     first = dice.randrange(first_hour, history.HOURS)
     periods = [history.hour(number)
                for number in range(first, dice.randint(first + 1, history.HOURS + 2))]
-    scope_ids = dice.sample(SCOPE_IDS, dice.randint(1, len(SCOPE_IDS)))
+    scopes_max, periods_max = MANY_MAX.get(driver.collector_name, (len(SCOPE_IDS), len(periods)))
+    scope_ids = dice.sample(SCOPE_IDS, dice.randint(1, scopes_max))
+    periods = periods[:periods_max]
     single = {(scope_id, period): driver.fetch_all(metric, *period, scope_id)
               for scope_id in scope_ids for period in periods}
 
@@ -202,6 +267,23 @@ def test_what_is_retrieved_has_its_published_name(driver):
     assert len(points) == 2
 
 
+def test_the_newest_data_of_each_metric(driver):
+    """Of whatever scope, and none where there is none; a driver that cannot tell says nothing."""
+    names = [VCPUS, 'test_volume_gib', 'test_nothing']
+    last = history.PERIODS[-1].end
+    cases = [(last - 60 * HOUR, last + 3 * HOUR, last), (last - HOUR, last, last),
+             (last - 3 * HOUR, last - 2 * HOUR, last - 2 * HOUR),
+             (last + HOUR / 2, last + 5 * HOUR, None), (last - 90 * HOUR, last - 80 * HOUR, None)]
+
+    found = [driver.newest(names, since=since, now=now) for since, now, _ in cases]
+
+    if type(driver).newest is BaseCollector.newest:
+        assert found == [{}] * len(cases)
+    else:
+        assert found == [{VCPUS: newest, 'test_volume_gib': newest, 'test_nothing': None}
+                         for _, _, newest in cases]
+
+
 def test_a_period_before_the_history_has_no_points(driver):
     begin = history.BEGIN - timedelta(days=400)
 
@@ -226,8 +308,9 @@ def test_wrong_definitions_are_refused(build, definitions):
 
 
 @pytest.mark.parametrize('arguments', [{}, {'period': 60}, {'conf': METRICS}])
-@pytest.mark.parametrize('driver_class', [PrometheusCollector, FakeCollector, MonascaCollector,
-                                          CeilometerCollector])
+@pytest.mark.parametrize('driver_class', [
+    PrometheusCollector, GnocchiCollector, FileCollector, MetaCollector, FakeCollector,
+    MonascaCollector, CeilometerCollector])
 def test_period_and_definitions_are_needed(driver_class, arguments):
     with pytest.raises(ValueError, match='needs period and conf'):
         driver_class(**arguments)

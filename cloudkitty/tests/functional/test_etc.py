@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudkitty import metrics
 from cloudkitty.collector import definitions
+from cloudkitty.collector.gnocchi import GnocchiCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
 from cloudkitty.tests import services
 
@@ -18,13 +18,14 @@ PERIOD_S = 5
 
 
 def test_the_gnocchi_definitions():
-    found = metrics.parse(definitions.load(FOLDER / 'metrics.yml'), scope_key='project_id')
+    found = GnocchiCollector.check_configuration(
+        definitions.load(FOLDER / 'metrics.yml'), 'project_id')
 
     assert [metric.published_name for metric in found.values()] == [
         'instance', 'image.size', 'volume.size', 'network.outgoing.bytes.rate',
         'network.incoming.bytes.rate', 'ip.floating', 'radosgw.objects.size']
     assert found['cpu@#instance'].groupby == ('id', 'user_id', 'project_id')
-    assert all(metric.extra_args['resource_type'] for metric in found.values())
+    assert found['ip.floating'].extra_args['force_granularity'] == 3600
 
 
 @pytest.mark.parametrize('name, scope_key, expected', [

@@ -14,6 +14,7 @@ import yaml
 
 from cloudkitty.tests import faults, services
 from cloudkitty.tests.functional import daemon, worker_run
+from cloudkitty.tests.processors import Processor
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / 'etc' / 'prometheus' / 'cloudkitty.rules.yml'
@@ -104,7 +105,7 @@ def test_prometheus_has_all_that_is_asked_for(path, database, tmp_path):
     """Each name in the dashboard, the alerts and the page exists, and the page has each name."""
     daemon.seed(database)
     address = f'127.0.0.1:{worker_run.load_conf(path).orchestrator.metrics_port}'
-    with Api(tmp_path / 'api', database.url) as api, daemon.Processor(path, tmp_path / 'log'):
+    with Api(tmp_path / 'api', database.url) as api, Processor(path, tmp_path / 'log'):
         requests.get(f'http://{api.address}/v2/scope', timeout=10)
         services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
                             what='rating')
@@ -133,16 +134,16 @@ def test_prometheus_has_all_that_is_asked_for(path, database, tmp_path):
 def test_what_a_killed_worker_counted_stays_and_its_successor_goes_on(
         path, database, tmp_path, prometheus):
     daemon.seed(database)
-    with daemon.Processor(path, tmp_path / 'log') as processor:
+    with Processor(path, tmp_path / 'log') as processor:
         services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
                             what='rating')
-        services.wait_until(lambda: len(processor.children()) == 3, deadline_s=WAIT_S,
+        services.wait_until(lambda: len(processor.workers) == 3, deadline_s=WAIT_S,
                             what='two workers and the exporter')
         before = _counters(path)
-        children = set(processor.children())
+        children = set(processor.workers)
         for worker in sorted(children)[:2]:
             os.kill(worker, signal.SIGKILL)
-        services.wait_until(lambda: len(set(processor.children()) - children) == 2,
+        services.wait_until(lambda: len(set(processor.workers) - children) == 2,
                             deadline_s=WAIT_S, what='new workers')
         daemon.seed(database)
         services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
@@ -168,7 +169,7 @@ def test_the_processor_shows_that_the_source_is_away(path, database, tmp_path):
     with faults.FaultyServer(faults.reset) as server:
         path.write_text(re.sub('prometheus_url = .*', f'prometheus_url = {server.url}',
                                path.read_text()))
-        with daemon.Processor(path, tmp_path / 'log'):
+        with Processor(path, tmp_path / 'log'):
             services.wait_until(
                 lambda: _scrape(path).get('cloudkitty_failures_total{reason="source"}'),
                 deadline_s=WAIT_S, what='a failure')
@@ -178,7 +179,7 @@ def test_a_taken_port_ends_the_command_with_one_line(path, tmp_path, prometheus)
     path.write_text(re.sub('metrics_port = .*', f'metrics_port = {prometheus.port}',
                            path.read_text()))
 
-    with daemon.Processor(path, tmp_path / 'log') as processor:
+    with Processor(path, tmp_path / 'log') as processor:
         assert processor.process.wait(WAIT_S) == 1
 
     lines = (tmp_path / 'log').read_text().splitlines()

@@ -10,6 +10,7 @@ from cloudkitty import errors
 from cloudkitty.processor import service
 from cloudkitty.tests import faults, services
 from cloudkitty.tests.functional import daemon, worker_run
+from cloudkitty.tests.processors import Processor
 
 
 @pytest.fixture
@@ -46,14 +47,14 @@ def test_processes_that_are_killed_and_stopped_store_what_a_quiet_run_stores(
 
         for _ in range(4):
             before = daemon.marks(database)
-            with daemon.Processor(path, log_path) as processor:
+            with Processor(path, log_path) as processor:
                 services.wait_until(lambda before=before: daemon.marks(database) != before,
                                     deadline_s=60, what='the first commit')
                 time.sleep(choose.uniform(0, 0.1))
                 processor.end(signal.SIGKILL)
             if daemon.marks(database) == daemon.FINISHED:
                 daemon.seed(database)
-        with daemon.Processor(path, log_path) as processor:
+        with Processor(path, log_path) as processor:
             services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=60,
                                 what='rating')
             assert processor.end(signal.SIGTERM) == 0
@@ -67,7 +68,7 @@ def test_a_stop_does_not_wait_for_the_source(make_conf, database, tmp_path, answ
     daemon.seed(database)
     with faults.FaultyServer(answer) as server:
         path = make_conf(server.url)
-        with daemon.Processor(path, tmp_path / 'log') as processor:
+        with Processor(path, tmp_path / 'log') as processor:
             services.wait_until(lambda: server.requests, deadline_s=60, what='the first question')
             begin = time.monotonic()
 
@@ -81,7 +82,7 @@ def test_what_is_wrong_ends_the_command_with_one_line(make_conf, tmp_path):
     path = make_conf('http://127.0.0.1:1/api/v1')
     path.write_text(path.read_text().replace('backend = source', 'backend = nothing'))
 
-    with daemon.Processor(path, tmp_path / 'log') as processor:
+    with Processor(path, tmp_path / 'log') as processor:
         assert processor.process.wait(60) == 1
 
     lines = (tmp_path / 'log').read_text().splitlines()

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from cloudkitty import storage
 from cloudkitty.db import reprocess
 from cloudkitty.db.hashmap import groups, mappings, services
-from cloudkitty.storage import v2 as storage
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import faults, history
 from cloudkitty.tests.functional import test_kill, worker_run
@@ -155,8 +155,7 @@ def test_what_the_source_has_lost_is_kept(rated, any_database):
     store = storage.get_driver(conf)
     before = hourly(store)
     any_database.write(order)
-    with faults.FaultyServer(faults.as_json({
-            'status': 'success', 'data': {'resultType': 'matrix', 'result': []}})) as server:
+    with faults.FaultyServer(faults.nothing) as server:
         worker_run.build(at_source(rated, server.url)).worker.turn()
 
     assert hourly(store) == before

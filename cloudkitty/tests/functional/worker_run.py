@@ -10,12 +10,11 @@ import yaml
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import db
+from cloudkitty import db, storage
 from cloudkitty.db import models, modules, scopes
 from cloudkitty.db.hashmap import fields, mappings, services
 from cloudkitty.processor import service
-from cloudkitty.storage import v2 as storage
-from cloudkitty.tests import history
+from cloudkitty.tests import history, ini
 
 HOUR = timedelta(hours=1)
 # Every hour of the history is due.
@@ -34,11 +33,11 @@ METRICS = {
 
 
 def write_conf(folder: Path, *, connection: str, prometheus_url: str, timeout_s: float = 10,
-               **orchestrator) -> Path:
+               transport_url: str = '', **orchestrator) -> Path:
     """Write a configuration with all it refers to; return its path."""
     (folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': METRICS}))
     options = {
-        'DEFAULT': {'debug': False},
+        'DEFAULT': {'debug': False, 'transport_url': transport_url},
         'database': {'connection': connection},
         'collect': {'collector': 'prometheus', 'metrics_conf': folder / 'metrics.yml'},
         'collector_prometheus': {'prometheus_url': prometheus_url, 'timeout': timeout_s},
@@ -47,11 +46,7 @@ def write_conf(folder: Path, *, connection: str, prometheus_url: str, timeout_s:
         'orchestrator': {'coordination_url': f'file://{folder}/locks', 'max_workers': 1,
                          'max_threads': 4, **orchestrator},
     }
-    path = folder / 'cloudkitty.conf'
-    path.write_text('\n'.join(
-        line for section, values in options.items()
-        for line in (f'[{section}]', *(f'{name} = {value}' for name, value in values.items()))))
-    return path
+    return ini.write(folder / 'cloudkitty.conf', options)
 
 
 def load_conf(path: Path) -> cfg.ConfigOpts:

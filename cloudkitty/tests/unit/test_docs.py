@@ -1,16 +1,18 @@
 """Every option, driver, route and policy is named in the documentation."""
 
 import pathlib
+import re
 
 import pytest
 
 from cloudkitty import collector, conf, fetcher, opts, plugins, policies, rating
 from cloudkitty.api.v2 import root
-from cloudkitty.storage import v2 as storage
+from cloudkitty.storage import v1, v2
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGES = ROOT / 'doc' / 'source'
-NAMESPACES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, storage.NAMESPACE)
+TESTS = ROOT / 'cloudkitty' / 'tests'
+NAMESPACES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, v1.NAMESPACE, v2.NAMESPACE)
 OURS = 'namespace = cloudkitty\n'
 
 
@@ -90,3 +92,13 @@ def test_pages_are_in_one_sentence_a_line():
         for number, line in enumerate(page.read_text().splitlines(), 1):
             if line[:1].isalpha() and ' ' * 3 not in line:
                 assert '. ' not in line.replace('e.g. ', ''), f'{page}:{number}: {line}'
+
+
+def test_every_defect_is_shown_to_be_absent():
+    """The tests that the page of defects names are there."""
+    page = (PAGES / 'contributor' / 'defects.rst').read_text()
+    named = re.findall(r'- ``(\S+)(::|: )([^`]+)``', page)
+    assert len(named) == page.count('   * - ') > 40
+    for path, kind, name in named:
+        text = (TESTS / path).read_text()
+        assert (f'def {name}(' if kind == '::' else f'- name: {name}\n') in text, f'{path} {name}'

@@ -106,7 +106,7 @@ def test_a_wrong_shape_is_one_clear_error(conf, text):
     ('skip_datapoints_expression', '', 'skip_datapoints_expression must be text of at least one'),
     ('skip_datapoints_expression', True, 'skip_datapoints_expression must be text'),
     ('colour', 'red', "unknown key 'colour'; allowed: unit, description, alt_name, factor, offset, "
-                      'groupby, metadata, mutate, mutate_map, extra_args, '
+                      'groupby, metadata, mutate, mutate_map, collector, extra_args, '
                       'skip_datapoints_expression.'),
     (5, 'red', 'unknown key 5; allowed: unit'),
 ])

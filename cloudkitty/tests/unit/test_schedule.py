@@ -29,6 +29,15 @@ def test_a_period_is_due_after_the_waiting_time(wait, ago, expected):
     assert (schedule.due_at(NOON - ago, 3600, wait) <= NOON) == bool(expected)
 
 
+@pytest.mark.parametrize('wait', [0, 1, 2, 5])
+@pytest.mark.parametrize('minutes', [0, 1, 59])
+def test_the_last_period_that_is_due_ends_where_the_due_periods_end(wait, minutes):
+    now = NOON + timedelta(minutes=minutes)
+    due = schedule.due_periods(NOON - 20 * HOUR, now, length_s=3600, wait_periods=wait, limit=99)
+
+    assert schedule.due_end(due[0].begin, now, length_s=3600, wait_periods=wait) == due[-1].end
+
+
 def test_a_backlog_is_bounded():
     due = schedule.due_periods(NOON - 100 * HOUR, NOON, length_s=3600, wait_periods=2, limit=7)
 
@@ -45,6 +54,31 @@ def test_nothing_is_due_after_the_scope_vanished(minutes, expected):
     due = schedule.due_periods(mark, NOON, length_s=3600, wait_periods=2, until=until, limit=99)
 
     assert len(due) == expected
+
+
+@pytest.mark.parametrize('mark, final_mark, expected', [
+    (NOON - 3 * HOUR, None, timedelta(0)), (NOON - 4 * HOUR, None, HOUR),
+    (NOON, None, timedelta(0)),
+    (NOON - 4 * HOUR, NOON - 4 * HOUR, timedelta(0)), (NOON - 4 * HOUR, NOON - 3 * HOUR, HOUR),
+])
+def test_the_lag_counts_from_when_a_period_was_due(mark, final_mark, expected):
+    """A scope that is gone and rated to its end has none."""
+    assert schedule.lag(mark, NOON, length_s=3600, wait_periods=2,
+                        final_mark=final_mark) == expected
+
+
+@pytest.mark.parametrize('hours, expected', [
+    (-3, (-3, 0)), (-1.5, (-1.5, 0)), (-1, (2, 5)), (0, (2, 5)), (0.5, (2.5, 5)), (1.5, (2.5, 5)),
+    (2, (2, 5)), (3.5, (3.5, 5)), (4, (7, None)), (7, (7, None)), (8, (8, None)),
+])
+def test_periods_that_begin_in_a_pause_are_leapt_over(hours, expected):
+    """The next period begins after the pause, on the edges that the mark gives."""
+    pauses = [timeframe.Period(NOON + first * HOUR, NOON + end * HOUR)
+              for first, end in ((0, 3), (5, 8))]
+
+    mark, until = schedule.leap(NOON + hours * HOUR, pauses, 3600)
+
+    assert ((mark - NOON) / HOUR, until and (until - NOON) / HOUR) == expected
 
 
 def test_a_new_scope_starts_with_the_month():

@@ -1,10 +1,13 @@
 """Skip expressions."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from cloudkitty import errors, skip
-from cloudkitty.dataframe import DataPoint
+from cloudkitty.dataframe import DataFrame, DataPoint
 
+BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
 POINT = DataPoint('GiB', '0.30', '1.50', {'flavor': 'tiny', 'id': 'a-1'}, {'state': 'off'}, 'text')
 
 
@@ -63,3 +66,13 @@ def test_what_is_no_expression_is_refused(text):
 ])
 def test_a_filter_that_skips_nothing_knows_it(default, own, expected):
     assert skip.SkipFilter(default, own).is_idle is expected
+
+
+@pytest.mark.parametrize('default, expected', [('True', 0), ('False', 1)])
+def test_a_metric_without_a_definition_has_the_general_expression(default, expected):
+    """A rating script may make metrics that no definition knows."""
+    frame = DataFrame(BEGIN, BEGIN + timedelta(hours=1), {'made_up': [POINT]})
+
+    kept = skip.SkipFilter(default, {'cpu': 'False'}).apply(frame)
+
+    assert len(kept.usage.get('made_up', ())) == expected

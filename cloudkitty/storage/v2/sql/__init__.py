@@ -4,17 +4,18 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
-from cloudkitty.dataframe import DataFrame
-from cloudkitty.db import migration, reprocess, scopes
-from cloudkitty.storage import orders, v2
-from cloudkitty.storage.v2.sql import query
+from cloudkitty.db import migration, scopes
+from cloudkitty.storage import orders, owners, v2
+from cloudkitty.storage.v2.sql import query, rated
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
 from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
+from cloudkitty.timeframe import Period
 
 
 class SQLStorage(v2.BaseStorage):
@@ -24,6 +25,12 @@ class SQLStorage(v2.BaseStorage):
         super().__init__(conf)
         self.database = db.Database(conf)
         self.catalogue = Catalogue(conf.collect.scope_key)
+        sa.event.listen(self.database.engine, 'handle_error', self._forget)
+
+    def _forget(self, context):
+        # A server that takes over from one that died may lack what was committed last.
+        if context.is_disconnect:
+            self.catalogue.forget()
 
     def init(self):
         migration.upgrade(self.database)
@@ -32,7 +39,8 @@ class SQLStorage(v2.BaseStorage):
         if scope_id is not None:
             cells = [Cell(scope_id, RATED, frame) for frame in dataframes]
         else:
-            cells = list(self._by_scope(dataframes))
+            cells = [Cell(owner, PUSHED, frame)
+                     for owner, frame in owners.split(dataframes, self.catalogue.scope_key)]
         numbers = self._number(cells)
 
         def change(connection):
@@ -50,26 +58,11 @@ class SQLStorage(v2.BaseStorage):
 
     def _number(self, cells):
         """Return the numbers of the owners of *cells*."""
-        owners = {cell.owner for cell in cells}
+        names = {cell.owner for cell in cells}
         numbers = self.database.write(
-            lambda connection: self.catalogue.scope_numbers(connection, owners))
+            lambda connection: self.catalogue.scope_numbers(connection, names))
         self.catalogue.remember(numbers, {})
         return numbers.values()
-
-    def _by_scope(self, dataframes) -> Iterator[Cell]:
-        """Yield a cell for every scope that the points of each frame name."""
-        merged = {}
-        for frame in dataframes:
-            for name, point in frame:
-                owner = str(point.groupby.get(self.catalogue.scope_key, ''))
-                whole = merged.setdefault((owner, frame.start), DataFrame(frame.start, frame.end))
-                if whole.end != frame.end:
-                    raise errors.InvalidInput(
-                        reason=f'two frames of scope {owner!r} begin at {frame.start} and end at '
-                               f'different times')
-                whole.add_point(point, name)
-        for (owner, _), frame in merged.items():
-            yield Cell(owner, PUSHED, frame)
 
     def commit(self, batch):
         def change(connection):
@@ -79,7 +72,7 @@ class SQLStorage(v2.BaseStorage):
             writer = Writer(connection, self.catalogue)
             writer.store([Cell(part.scope_id, RATED, frame)
                           for part in valid for frame in part.frames])
-            scopes.advance(connection, {part.state_id: part.new_mark for part in valid})
+            orders.advance(connection, valid, self.conf.collect.period)
             return writer, moved
 
         writer, moved = self.database.write(change)
@@ -91,8 +84,8 @@ class SQLStorage(v2.BaseStorage):
             mark = orders.take_order(connection, reset, self.conf.collect.period)
             if mark is None:
                 return False
-            owners = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
-            Writer(connection, self.catalogue).remove(owners, mark + orders.NEXT, None,
+            owner = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
+            Writer(connection, self.catalogue).remove(owner, mark + orders.NEXT, None,
                                                       origin=RATED)
             scopes.advance(connection, {reset.state_id: mark})
             return True
@@ -107,12 +100,16 @@ class SQLStorage(v2.BaseStorage):
             kept = self._count_kept(connection, valid)
             writer.store([Cell(one.batch.scope_id, RATED, frame)
                           for one in valid for frame in one.batch.frames])
-            reprocess.advance(connection, {one.task_id: one.new_current for one in valid}, kept)
+            orders.finish(connection, valid, kept)
             return writer, late
 
         writer, late = self.database.write(change)
         self._remember(writer)
         return late
+
+    def rated_prices(self, scope_id, begin, end):
+        with self.database.reader() as connection:
+            return rated.prices(connection, self.catalogue, scope_id, Period(begin, end))
 
     def _count_kept(self, connection, replacements):
         """Return how many stored periods each of *replacements* does not touch, by task."""
@@ -162,9 +159,9 @@ class SQLStorage(v2.BaseStorage):
 
         def change(connection):
             writer = Writer(connection, self.catalogue)
-            owners = None
+            chosen = None
             if scope_ids is not None:
-                owners = self.catalogue.find_scopes(connection, scope_ids).values()
-            writer.remove(owners, begin, end)
+                chosen = self.catalogue.find_scopes(connection, scope_ids).values()
+            writer.remove(chosen, begin, end)
 
         self.database.write(change)

@@ -1,7 +1,7 @@
 """Scopes and series of rated data, each written once and known by a number from then on."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -73,12 +73,12 @@ class Catalogue:
 
     def identifier(self, connection: sa.Connection, number: int) -> str:
         """Return the scope id of a number; '' if it was given under another scope key."""
-        if number not in self._identifiers:
+        known = self._identifiers
+        if number not in known:
             table = models.rated_scopes
             row = connection.execute(sa.select(table).where(table.c.id == number)).one()
-            self._identifiers[number] = (
-                row.identifier if row.scope_key == self.scope_key else '')
-        return self._identifiers[number]
+            known[number] = row.identifier if row.scope_key == self.scope_key else ''
+        return known[number]
 
     def known(self, owner: int, metric: str) -> dict[Series, int]:
         """Return the series ids of a scope and metric that are known by now; not to be changed."""
@@ -86,18 +86,18 @@ class Catalogue:
 
     def series_ids(self, connection: sa.Connection, wanted: Iterable[Entry]) -> dict[Entry, int]:
         """Return the id of each of *wanted*; those that have none get one."""
-        digests = {entry: _digest(self.scope_key, entry) for entry in wanted}
+        digests = {entry: digest(self.scope_key, entry) for entry in wanted}
         ids = self._read_series(connection, sorted(digests.values()))
-        missing = {entry: digest for entry, digest in digests.items() if digest not in ids}
+        missing = {entry: known for entry, known in digests.items() if known not in ids}
         if missing:
             upsert.insert_missing(connection, models.rated_series, [
-                _series_row(entry, digest)
-                for entry, digest in sorted(missing.items(), key=lambda item: item[1])])
+                _series_row(entry, known)
+                for entry, known in sorted(missing.items(), key=lambda item: item[1])])
             ids.update(self._read_series(connection, sorted(missing.values()), is_new=True))
             upsert.insert_missing(connection, models.rated_attributes, [
-                row for entry, digest in missing.items()
-                for row in _attribute_rows(ids[digest], entry)])
-        return {entry: ids[digest] for entry, digest in digests.items()}
+                row for entry, known in missing.items()
+                for row in attribute_rows(ids[known], entry)])
+        return {entry: ids[known] for entry, known in digests.items()}
 
     @staticmethod
     def _read_series(connection, digests, is_new=False):
@@ -119,20 +119,22 @@ class Catalogue:
         for entry, series_id in series.items():
             self._series.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
 
+    def forget(self) -> None:
+        """Forget all numbers; whoever looks at them meanwhile goes on with what there was."""
+        self._scopes, self._identifiers, self._series, self._entries = {}, {}, {}, {}
+
     def entries(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Entry]:
         """Return what series ids stand for."""
-        wanted = set(ids)
-        missing = sorted(wanted - self._entries.keys())
-        if missing and len(self._entries) + len(missing) > KNOWN_MAX:
-            self._entries.clear()
+        wanted, known = set(ids), self._entries
+        missing = sorted(wanted - known.keys())
+        if missing and len(known) + len(missing) > KNOWN_MAX:
+            known.clear()
             missing = sorted(wanted)
         table = models.rated_series
         for chunk in chunks(missing):
             for row in connection.execute(sa.select(table).where(table.c.id.in_(chunk))):
-                self._entries[row.id] = Entry(row.owner_id, row.scope_id, row.metric, Series(
-                    row.unit, FrozenDict(orjson.loads(row.groupby)),
-                    FrozenDict(orjson.loads(row.metadata)), row.description))
-        return {series_id: self._entries[series_id] for series_id in wanted}
+                known[row.id] = entry_of(row)
+        return {series_id: known[series_id] for series_id in wanted}
 
 
 def has_calendar(series: Series) -> bool:
@@ -167,19 +169,28 @@ def _latest(statement, is_new):
     return statement.with_for_update(read=True, key_share=True) if is_new else statement
 
 
-def _digest(scope_key, entry):
+def entry_of(row: sa.Row) -> Entry:
+    """Return what a row of rated_series says."""
+    return Entry(row.owner_id, row.scope_id, row.metric, Series(
+        row.unit, FrozenDict(orjson.loads(row.groupby)), FrozenDict(orjson.loads(row.metadata)),
+        row.description))
+
+
+def digest(scope_key: str, entry: Entry) -> bytes:
+    """Return what tells a series from all others."""
     content = orjson.dumps([scope_key, entry.owner, entry.scope, entry.metric])
     return hashlib.blake2b(content + entry.series.identity, digest_size=16).digest()
 
 
-def _series_row(entry, digest):
+def _series_row(entry, known_by):
     series = entry.series
-    return {'digest': digest, 'owner_id': entry.owner, 'scope_id': entry.scope,
+    return {'digest': known_by, 'owner_id': entry.owner, 'scope_id': entry.scope,
             'metric': entry.metric, 'unit': series.unit, 'description': series.description,
             'groupby': _json(series.groupby), 'metadata': _json(series.metadata)}
 
 
-def _attribute_rows(series_id, entry):
+def attribute_rows(series_id: int, entry: Entry) -> Iterator[dict]:
+    """Yield the rows of rated_attributes of a series."""
     for is_groupby, attributes in ((True, entry.series.groupby), (False, entry.series.metadata)):
         for name, value in attributes.items():
             yield {'series_id': series_id, 'name': str(name), 'is_groupby': is_groupby,

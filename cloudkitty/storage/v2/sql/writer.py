@@ -263,7 +263,9 @@ class Writer:
         entries = {series_id: entry for entry, series_id in self.series.items()}
         entries.update(self.catalogue.entries(
             self.connection, {series for series, _ in sums} - entries.keys()))
-        self._fill_calendar({day for _, day in sums})
+        days = {day for _, day in sums}
+        # A month's sums are found by its first day, whether that holds data or not.
+        self._fill_calendar(days | {day.replace(day=1) for day in days})
         totals, months = {}, {}
         for (series, day), (qty, price, points) in sums.items():
             entry = entries[series]

@@ -95,6 +95,17 @@ def noauth(conf, database, storage, known_scopes, metrics_file):
     return Described(app.build(conf, database=database, storage=storage))
 
 
+def behind_a_proxy(conf, database, storage, policy_file):
+    """Return an application that believes the identity headers, as behind a token check."""
+    for group, options in app.library_options(conf):
+        conf.register_opts(options, group=group)
+    conf.set_override('policy_file', str(policy_file), 'oslo_policy')
+    conf.set_override('auth_strategy', 'noauth')
+    application = app.build(conf, database=database, storage=storage)
+    conf.set_override('auth_strategy', 'keystone')
+    return application
+
+
 @pytest.fixture(scope='session')
 def identity_service():
     """A Keystone that knows a few tokens, see keystone.TOKENS."""

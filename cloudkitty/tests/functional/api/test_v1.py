@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 import webob
 
-from cloudkitty.api import app
 from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import modules as db_modules
+from cloudkitty.tests.functional.api import conftest
 from cloudkitty.tests.functional.api.conftest import BEGIN, HOUR
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
@@ -107,7 +107,7 @@ def test_a_policy_may_let_others_read_a_project(tmp_path, conf, database, storag
     path = tmp_path / 'policy.yaml'
     path.write_text('"report:get_total": "role:auditor"\n'
                     '"storage:list_data_frames": "role:auditor"\n')
-    application = _behind_a_proxy(conf, database, storage, path)
+    application = conftest.behind_a_proxy(conf, database, storage, path)
 
     auditor = {'X-Roles': 'auditor', 'X-Project-Id': 'p1'}
     span = 'begin=2019-01-01&end=2019-02-01'
@@ -118,17 +118,6 @@ def test_a_policy_may_let_others_read_a_project(tmp_path, conf, database, storag
     assert total.json == '1.0000000000000000000000000002'
     assert own.json == '0.6'
     assert {frame['tenant_id'] for frame in frames.json['dataframes']} == {'p2'}
-
-
-def _behind_a_proxy(conf, database, storage, policy_file):
-    """Return an application that believes the identity headers, as behind a token check."""
-    for group, options in app.library_options(conf):
-        conf.register_opts(options, group=group)
-    conf.set_override('policy_file', str(policy_file), 'oslo_policy')
-    conf.set_override('auth_strategy', 'noauth')
-    application = app.build(conf, database=database, storage=storage)
-    conf.set_override('auth_strategy', 'keystone')
-    return application
 
 
 def test_reloading_changes_the_version_of_every_module(noauth, database):

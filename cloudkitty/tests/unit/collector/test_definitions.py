@@ -117,5 +117,7 @@ def test_a_scope_key_must_be_a_label(conf, metrics_file):
 def test_an_unknown_collector_names_those_there_are(conf):
     conf.set_override('collector', 'crystal-ball', 'collect')
 
-    assert refusal(conf) == ("[collect]collector: no driver is named 'crystal-ball'; allowed: "
-                             f'{", ".join(plugins.names(collector.NAMESPACE))}.')
+    assert refusal(conf) == (
+        "[collect]collector: no driver is named 'crystal-ball'; allowed: "
+        f'{", ".join(plugins.names(collector.NAMESPACE))}, or any name with a section '
+        '[collector_crystal-ball] that has the option driver.')

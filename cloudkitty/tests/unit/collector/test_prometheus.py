@@ -240,3 +240,47 @@ def _matrix(*series):
     return faults.as_json({'status': 'success', 'data': {'resultType': 'matrix', 'result': [
         {'metric': labels, 'values': [[end, str(value)] for value in values]}
         for labels, values in series]}})
+
+
+def test_one_question_tells_the_newest_sample_of_all_metrics(build, server):
+    """Those without a sample of the last minutes are looked for in the past, with one more."""
+    driver = build()
+    server.answer = faults.vector(({'metric': 'NAME'}, '1714521599.5'))
+
+    found = driver.newest(['NAME'], since=HOUR.begin - timedelta(days=1), now=HOUR.begin)
+
+    assert found == {'NAME': HOUR.begin - timedelta(seconds=0.5)}
+    (request,) = server.requests
+    assert request.path == '/api/v1/query'
+    assert request.parameters['query'] == (
+        'label_replace(max(timestamp(NAME)), "metric", "NAME", "", "")')
+
+    server.answer = faults.in_turn(faults.vector(), faults.as_json({
+        'status': 'success', 'data': {'resultType': 'matrix', 'result': [
+            {'metric': {'metric': 'NAME'}, 'values': [[1, '1714500000'], [2, '1714500300']]}]}}))
+    found = driver.newest(['NAME'], since=HOUR.begin - timedelta(days=1), now=HOUR.begin)
+
+    assert found['NAME'].timestamp() == 1714500300
+    assert [request.path for request in server.requests[1:]] == ['/api/v1/query',
+                                                                 '/api/v1/query_range']
+    assert server.requests[2].parameters['step'] == '60'
+
+
+def test_the_past_is_not_looked_through_in_more_steps_than_there_may_be(build, server):
+    """Prometheus refuses a range query of more than 11,000 steps."""
+    server.answer = faults.in_turn(faults.vector(), faults.as_json({
+        'status': 'success', 'data': {'resultType': 'matrix', 'result': []}}))
+
+    found = build().newest(['NAME'], since=HOUR.begin - timedelta(days=60), now=HOUR.begin)
+
+    assert found == {'NAME': None}
+    assert 60 * 86400 / int(server.requests[1].parameters['step']) < 11000
+
+
+@pytest.mark.parametrize('series', [({'metric': 'NAME'}, 'soon'), ({}, '1'),
+                                    ({'metric': 'NAME'}, 'Inf')])
+def test_a_strange_answer_about_the_newest_sample_is_an_error(build, server, series):
+    server.answer = faults.vector(series)
+
+    with pytest.raises(errors.CollectError, match='unexpected answer for the newest data'):
+        build().newest(['NAME'], since=HOUR.begin - timedelta(days=1), now=HOUR.begin)

@@ -36,3 +36,17 @@ def test_a_state_stands_beside_those_of_the_modules(database):
         assert collectors.is_enabled(connection, 'hashmap')
         assert not collectors.is_enabled(connection, 'other')
         assert not modules.get(connection, 'hashmap').enabled
+
+
+def test_only_what_was_switched_off_is_off(any_database):
+    """Reading like never set is not enough."""
+    for name, is_enabled in (('first', False), ('second', True), ('third', True),
+                             ('third', False)):
+        any_database.write(lambda connection, name=name, is_enabled=is_enabled:
+                           collectors.set_enabled(connection, name, is_enabled))
+    any_database.write(lambda connection: modules.update(connection, 'hashmap', enabled=False))
+    any_database.write(lambda connection: collectors.set_mapping(
+        connection, collectors.Mapping('cpu', 'second')))
+
+    with any_database.reader() as connection:
+        assert collectors.get_preferences(connection) == ({'cpu': 'second'}, {'first', 'third'})

@@ -124,11 +124,12 @@ def test_nothing_is_due_in_an_empty_table(any_database):
 
 
 def test_a_failure_is_kept_until_the_mark_moves(any_database):
+    """With the times of the first and the last."""
     _see(any_database, ['a', 'b'])
     keys = [scope.id for scope in _all(any_database)]
     for count in (1, 2):
         with any_database.writer() as connection:
-            scopes.record_failure(connection, keys, f'reason {count}', now=NOW,
+            scopes.record_failure(connection, keys, f'reason {count}', now=NOW + count * HOUR,
                                   retry_at=NOW + count * HOUR)
     with any_database.writer() as connection:
         assert scopes.lock_marks(connection, keys) == dict.fromkeys(keys, START)
@@ -136,9 +137,10 @@ def test_a_failure_is_kept_until_the_mark_moves(any_database):
 
     well, held = _all(any_database)
     assert (well.mark, well.failure_count, well.failure_reason, well.failed_at,
-            well.retry_at) == (START + HOUR, None, None, None, None)
+            well.retry_at, well.failing_since) == (START + HOUR, None, None, None, None, None)
     assert (held.mark, held.failure_count, held.failure_reason, held.failed_at,
-            held.retry_at) == (START, 2, 'reason 2', NOW, NOW + 2 * HOUR)
+            held.retry_at, held.failing_since) == (
+                START, 2, 'reason 2', NOW + 2 * HOUR, NOW + 2 * HOUR, NOW + HOUR)
 
 
 def test_one_worker_records_a_fetch(any_database):

@@ -8,8 +8,9 @@ import pytest
 from oslo_db import exception as db_exception
 
 from cloudkitty import errors, locks, pipeline, skip
-from cloudkitty.db import reprocess, resets, scope_changes, scopes
-from cloudkitty.processor import discovery, reprocessing, settings, worker
+from cloudkitty.dataframe import DataFrame, DataPoint
+from cloudkitty.db import notes, reprocess, resets, scope_changes, scopes
+from cloudkitty.processor import discovery, freshness, reprocessing, settings, worker
 from cloudkitty.processor import resets as resetting
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import fakes
@@ -62,10 +63,15 @@ class Bench:
         rating = pipeline.Pipeline(
             collector=self.collector, modules=self.modules, commit=self.storage.commit,
             skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30)
+        source = freshness.Freshness(
+            collector=self.collector,
+            **{name: part for name, part in parts.items() if name != 'locks'})
         chores = [resetting.Resets(reset=lambda order: self.reset(order), **parts),
-                  reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace, **parts)]
+                  reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace,
+                                            rated_prices=self.storage.rated_prices,
+                                            freshness=source, **parts)]
         return worker.Worker(discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
-                             pipeline=rating, chores=chores, **parts)
+                             pipeline=rating, chores=chores, freshness=source, **parts)
 
     def scopes(self):
         with self.storage.database.reader() as connection:
@@ -83,14 +89,23 @@ class Bench:
             prices[(row['begin'] - START) // HOUR] = row['rate']
         return prices
 
+    def notes(self, scope_id='a'):
+        """Return begin and end in hours, and reason, of what is noted."""
+        key = self.scopes()[scope_id].id
+        with self.storage.database.reader() as connection:
+            return [((begin - START) // HOUR, (end - START) // HOUR, reason)
+                    for _, begin, end, reason in notes.list_notes(
+                        connection, [key], Period(at(0), at(99)))]
+
     def order_reset(self, mark, *scope_ids):
         ids = [scope.id for name, scope in self.scopes().items() if name in scope_ids]
         self.storage.database.write(
             lambda connection: resets.order(connection, ids, mark, now=self.now))
 
-    def order_task(self, first, end, *scope_ids):
+    def order_task(self, first, end, *scope_ids, is_dry_run=False):
         self.storage.database.write(lambda connection: reprocess.create(
-            connection, scope_ids, window=Period(at(first), at(end)), reason='test'))
+            connection, scope_ids, window=Period(at(first), at(end)), reason='test',
+            is_dry_run=is_dry_run))
 
     def is_over(self):
         return [task.current == task.end for task in self.tasks()]
@@ -299,3 +314,134 @@ def test_a_worker_that_only_rates_again_leaves_what_is_due(bench):
 
     assert bench.hourly() == [1] * 2 + [3] * 2 + [1] * 20
     assert {scope.mark for scope in bench.scopes().values()} == {at(23)}
+
+
+def test_no_number_of_orders_is_too_many(bench):
+    """All are carried out within one turn."""
+    names = [f's{number:03}' for number in range(150)]
+    bench.fetcher.scope_ids = names
+    bench.settings = dataclasses.replace(bench.settings, batch_scopes=100)
+    bench.now = at(25)
+    bench.worker().turn()
+    bench.order_reset(at(20), *names)
+    bench.order_task(22, 23, *names[:1])
+    bench.order_task(1, 3, *names[1:])
+
+    bench.worker().turn()
+
+    assert bench.is_over() == [True] * 150
+    with bench.storage.database.reader() as connection:
+        assert resets.list_pending(connection, IDENTITY, limit=1) == []
+    assert {scope.mark for name, scope in bench.scopes().items() if name in names} == {at(24)}
+
+
+def test_a_source_that_lags_replaces_nothing(bench):
+    """The task tells why it waits; what the source has is rated again meanwhile."""
+    bench.settings = dataclasses.replace(bench.settings, lag_max_s=10 * 3600)
+    bench.collector.reaches = lambda now: {'cpu': at(20)}
+    bench.order_task(12, 16, 'a')
+    bench.order_task(18, 22, 'b')
+    one = bench.worker()
+
+    one.turn()
+
+    assert bench.hourly('a') == [1] * 12 + [3] * 4 + [1] * 8
+    assert bench.hourly('b') == [1] * 24
+    assert bench.is_over() == [True, False]
+    assert bench.tasks()[1].failure_reason == (
+        'metric cpu: the source has no data after 2024-05-01T20:00:00+00:00')
+    bench.collector.reaches = lambda now: {'cpu': now}
+    bench.now += timedelta(minutes=1)
+    one.turn()
+    assert bench.hourly('b') == [1] * 18 + [3] * 4 + [1] * 2
+
+
+def test_what_is_rated_in_spite_of_a_lag_is_noted(bench):
+    """In one range; rating again with all the data, or setting back, takes the note away."""
+    bench.settings = dataclasses.replace(bench.settings, lag_max_s=2 * 3600)
+    bench.collector.reaches = lambda now: {'cpu': at(25) - timedelta(minutes=1)}
+    one = bench.worker()
+    while bench.now < at(30):
+        bench.now = one.turn()
+    assert {scope.mark for scope in bench.scopes().values()} == {at(28)}
+    assert bench.notes('a') == bench.notes('b') == [(24, 29, 'no data of cpu')]
+
+    bench.collector.reaches = lambda now: {'cpu': now}
+    bench.order_task(25, 27, 'a')
+    bench.order_reset(at(26), 'b')
+    one.turn()
+
+    assert bench.is_over() == [True]
+    assert {scope.mark for scope in bench.scopes().values()} == {at(29)}
+    assert bench.notes('a') == [(24, 25, 'no data of cpu'), (27, 29, 'no data of cpu')]
+    assert bench.notes('b') == [(24, 27, 'no data of cpu')]
+
+
+def switch(bench, is_active, hour, **more):
+    bench.now = at(hour)
+    scope_changes.update(bench.storage.database, 'a', now=bench.now, active=is_active, **more)
+
+
+def counts(bench, hours):
+    """Return how many points of scope a are stored in each of these hours."""
+    found = bench.storage.retrieve(at(0), at(99), {'project_id': 'a'}, paginate=False)
+    begins = [(frame.start - START) // HOUR for frame in found['dataframes']]
+    return [begins.count(hour) for hour in hours]
+
+
+@pytest.mark.parametrize('asked, expected', [
+    (None, [1, 1, 0, 0, 0, 1]), (False, [1, 1, 0, 0, 0, 1]), (True, [1] * 6)])
+def test_time_in_which_a_scope_was_off_is_rated_only_if_that_is_asked_for(bench, asked, expected):
+    """Periods that began before are rated, though the scope was switched off before they were due;
+    neither a reset nor rating again brings the others back."""
+    one = bench.worker()
+    switch(bench, False, 25.5)
+    one.turn()
+    assert bench.scopes()['a'].mark == at(23)
+    switch(bench, True, 28.5, bill_inactive_time=asked)
+    bench.now = at(30)
+
+    one.turn()
+
+    assert counts(bench, range(24, 30)) == expected
+    assert bench.scopes()['a'].mark == at(29)
+    bench.order_task(24, 29, 'a')
+    one.turn()
+    assert bench.is_over() == [True]
+    assert counts(bench, range(24, 30)) == expected
+    bench.order_reset(at(24), 'a')
+    one.turn()
+    assert counts(bench, range(24, 30)) == expected
+
+
+def test_a_scope_may_be_off_several_times_before_anything_is_due(bench):
+    for hour, is_active in ((24.2, False), (25.2, True), (26.2, False), (28, True)):
+        switch(bench, is_active, hour)
+    bench.now = at(31)
+
+    bench.worker().turn()
+
+    assert counts(bench, range(24, 31)) == [1, 0, 1, 0, 1, 1, 1]
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(bench):
+    """Per metric; what the source has no more would keep its price, what was pushed is apart."""
+    bench.collector.usage = lambda metric, scope_id, begin: 2 if begin < at(8) else None
+    pushed = DataFrame(at(3), at(4), {'cpu': [
+        DataPoint('x', '1', '7', {'project_id': 'a'}, {})]})
+    bench.storage.push([pushed])
+    before = bench.hourly()
+    bench.order_task(2, 12, 'a', is_dry_run=True)
+    bench.order_task(2, 4, 'b')
+    bench.order_task(2, 12, 'b', is_dry_run=True)
+
+    bench.worker().turn()
+
+    assert bench.is_over() == [True, True, True]
+    assert bench.hourly() == before
+    assert bench.hourly('b') == [1] * 2 + [6] * 2 + [1] * 20
+    with bench.storage.database.reader() as connection:
+        prices = reprocess.list_prices(connection, [task.id for task in bench.tasks()])
+    assert prices[1] == {'cpu': (10, 40)}
+    assert sum(pair.new for pair in prices[3].values()) == 40
+    assert 2 not in prices

@@ -12,7 +12,7 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import errors, locks, pipeline, skip, timeframe
 from cloudkitty.db import models, scopes
-from cloudkitty.processor import discovery, settings, worker
+from cloudkitty.processor import discovery, freshness, settings, worker
 from cloudkitty.tests import fakes
 
 HOUR = timedelta(hours=1)
@@ -91,6 +91,8 @@ class Bench:
         parts = {'database': self.database, 'clock': self.clock, 'settings': chosen,
                  'locks': locks.Locks(f'file://{self.folder}')}
         return worker.Worker(
+            freshness=freshness.Freshness(collector=self.collector, settings=chosen,
+                                          database=self.database, clock=self.clock),
             discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
             pipeline=pipeline.Pipeline(
                 collector=self.collector, modules=self.modules, commit=self.storage.commit,
@@ -394,7 +396,7 @@ class FreeForAll:
 def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
     """The loop survives it, and waits longer each time."""
     one = bench.worker()
-    one._stopping = Impatient(bench.clock)
+    one._waking = Impatient(bench.clock)
     seen = []
 
     def check(scope_batch):
@@ -408,7 +410,7 @@ def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
 
     assert bench.hours()['a'] == 3
     assert len([record for record in caplog.records if record.levelname == 'ERROR']) == 1
-    assert one._stopping.waits[:2] == [5, 10]
+    assert one._waking.waits[:2] == [5, 10]
 
 
 class Impatient(threading.Event):
@@ -449,3 +451,21 @@ def test_a_mark_that_was_set_back_is_followed(bench):
     assert bench.hours()['a'] == 3
     assert sorted(bench.storage.frames) == [('a', START + HOUR), ('a', START + 2 * HOUR)]
     assert timeframe.period_at(START, 3600).begin == START
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('', START), ('2024-04-30', START - 24 * HOUR), ('2024-04-30T22:30', START - 2 * HOUR),
+    ('2024-05-01T02:00:00+02:00', START),
+])
+def test_new_scopes_start_at_the_configured_date(conf, text, expected):
+    """At the begin of the period that holds it, or of the month."""
+    conf.set_override('start_date', text, 'collect')
+
+    assert settings.Settings.of(conf).initial_mark(START + 40 * HOUR) == expected - HOUR
+
+
+def test_a_date_that_is_none_is_told_at_the_start(conf):
+    conf.set_override('start_date', 'soon', 'collect')
+
+    with pytest.raises(errors.ConfigurationError, match=r"\[collect\]start_date: 'soon' is not"):
+        settings.Settings.of(conf)

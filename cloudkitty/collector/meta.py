@@ -1,0 +1,165 @@
+"""Several collectors at once: each metric is asked from the one that serves it."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from oslo_config import cfg
+
+from cloudkitty import collector, db, errors, plugins
+from cloudkitty import conf as configuration
+from cloudkitty.collector import assignment
+from cloudkitty.db import collectors as preferences
+
+LOG = logging.getLogger(__name__)
+
+
+class MetaCollector(collector.BaseCollector):
+    """Ask several collectors.
+
+    A metric is asked from the collector that its definition names. One that names none is asked
+    from each that accepts it, until one answers: first the one that v1 of the API maps its
+    published name to, then in the configured order. Nothing is an answer; only an error leads to
+    the next. A collector that is switched off over the API is not asked.
+
+    Source: contract collection, section 6.5.
+    """
+
+    collector_name = 'meta'
+    GROUP = 'collector_meta'
+    OPTS = [cfg.ListOpt('collectors', default=[],
+                        help='Collectors to ask, in this order: names of drivers, or of sections '
+                             '[collector_NAME] with the option driver.')]
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        me = plugins.Instance(self.collector_name, type(self), self.group)
+        members = self.members(self.service_conf, me)
+        self._assigned = assignment.assign(arguments['conf'], members, self.scope_key)
+        self.conf = {key: assigned.metric for key, assigned in self._assigned.items()}
+        self._drivers = {member.name: self._build(member) for member in members
+                         if self._definitions_of(member)}
+        for member in members:
+            if member.name not in self._drivers:
+                LOG.warning('Collector %s serves none of the metrics', member.name)
+        self._troubles = _Troubles()
+        self._preferences = preferences.Preferences({}, frozenset())
+        self._silent: set[str] = set()
+        # Opened in the process that collects, never before a fork.
+        self._database: db.Database | None = None
+
+    @classmethod
+    def members(cls, service_conf, instance):
+        group = instance.group or cls.GROUP
+        options = configuration.register_driver(service_conf, group, cls.OPTS)
+        found = plugins.find_all(service_conf, options.collectors, namespace=collector.NAMESPACE,
+                                 family=collector.FAMILY, group=group, option='collectors')
+        nested = [member.name for member in found if issubclass(member.driver, MetaCollector)]
+        if nested:
+            raise errors.ConfigurationError(
+                reason=f'[{group}]collectors: {nested[0]!r} has several collectors itself')
+        return found
+
+    def _build(self, member):
+        return collector.build(self.service_conf, member,
+                               {'metrics': self._definitions_of(member)})
+
+    def _definitions_of(self, member):
+        found = {}
+        for assigned in self._assigned.values():
+            if member.name in assigned.collectors:
+                found.setdefault(assigned.metric.name, []).append(assigned.raw)
+        return found
+
+    def refresh(self):
+        self._silent.clear()
+        if self._database is None:
+            self._database = db.Database(self.service_conf)
+        with self._database.reader() as connection:
+            self._preferences = preferences.get_preferences(connection)
+        for driver in self._drivers.values():
+            driver.refresh()
+
+    def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
+        return self._ask(metric_name, lambda driver: driver.fetch_all(
+            metric_name, start, end, scope_id, q_filter))
+
+    def collect(self, metric_name, periods, scope_ids):
+        # One answer is taken whole: halves of two would be none.
+        return iter(self._ask(metric_name, lambda driver: list(
+            driver.collect(metric_name, periods, scope_ids))))
+
+    def newest(self, metric_names, *, since, now):
+        found = {}
+        for name in metric_names:
+            found.update(self._ask(name, lambda driver, name=name: driver.newest(
+                [name], since=since, now=now)))
+        return found
+
+    def _ask(self, metric_name, question: Callable):
+        failures: dict[str, Exception] = {}
+        for name in self._order(metric_name):
+            try:
+                found = question(self._drivers[name])
+            except errors.NoDataCollected:
+                self._troubles.note(metric_name, failures, name)
+                raise
+            # A foreign driver may raise anything.
+            except Exception as exc:
+                failures[name] = exc
+                if isinstance(exc, errors.SourceUnreachable):
+                    self._silent.add(name)
+                continue
+            self._troubles.note(metric_name, failures, name)
+            return found
+        raise self._failure(metric_name, failures)
+
+    def _order(self, metric_name):
+        """Return the names of the collectors to ask."""
+        first = self._preferences.collectors.get(self.conf[metric_name].published_name)
+        found = [name for name in self._assigned[metric_name].collectors
+                 if name not in self._preferences.switched_off]
+        # One that said nothing in this batch would cost the time of another silence.
+        return sorted(found, key=lambda name: (name in self._silent, name != first))
+
+    def _failure(self, metric_name, failures):
+        if not failures:
+            names = ', '.join(self._assigned[metric_name].collectors)
+            return errors.SourceUnreachable(
+                collector=self.collector_name,
+                reason=f'no collector of metric {metric_name} is switched on: {names}')
+        # With one more source there could have been an answer: it is not the question that fails.
+        is_silence = any(isinstance(exc, errors.SourceUnreachable) for exc in failures.values())
+        kind = errors.SourceUnreachable if is_silence else errors.CollectError
+        if len(failures) == 1:
+            ((name, exc),) = failures.items()
+            return kind(collector=name, reason=_reason(exc))
+        return kind(collector=self.collector_name, reason='; '.join(
+            f'{name}: {_reason(exc)}' for name, exc in failures.items()))
+
+
+class _Troubles:
+    """What failed while another collector answered: a log line at its begin, one at its end."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._known: set[tuple[str, ...]] = set()
+
+    def note(self, metric_name: str, failures: dict[str, Exception], answered: str) -> None:
+        """Record who failed, and who answered then, for one metric."""
+        with self._lock:
+            for name, exc in failures.items():
+                # One that is silent is so for every metric.
+                is_silent = isinstance(exc, errors.SourceUnreachable)
+                what = (name,) if is_silent else (name, metric_name)
+                if what not in self._known:
+                    self._known.add(what)
+                    LOG.warning('Collector %s failed, %s is asked in its place: %s',
+                                ', metric '.join(what), answered, _reason(exc))
+            for what in {(answered,), (answered, metric_name)} & self._known:
+                self._known.remove(what)
+                LOG.info('Collector %s works again', ', metric '.join(what))
+
+
+def _reason(exc):
+    return exc.facts['reason'] if isinstance(exc, errors.CollectError) else errors.describe(exc)

@@ -1,0 +1,254 @@
+"""Table rated_data_frames as a storage of interface 2: one transaction a batch, marks included."""
+
+import functools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from cloudkitty import errors, timeframe
+from cloudkitty.db import migration, scopes, types
+from cloudkitty.storage import orders, owners, v2
+from cloudkitty.storage.v1 import adapter, sums, table
+from cloudkitty.storage.v1.table import ROWS
+from cloudkitty.storage.v2.sql import query
+from cloudkitty.storage.v2.sql.catalogue import Catalogue, chunks
+from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
+
+LOG = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 5000
+
+
+class TableStorage(v2.BaseStorage):
+    """Reads and writes the table; a (scope, period, origin) is replaced as a whole."""
+
+    def __init__(self, conf):
+        super().__init__(conf)
+        self._scope_key = conf.collect.scope_key
+        self._catalogue = Catalogue(self._scope_key)
+
+    def init(self):
+        migration.upgrade(self.database)
+        self.database.write(lambda connection: ROWS.create(connection, checkfirst=True))
+        LOG.info('Table %s keeps %s of quantities and %s of prices', table.NAME, self.layout.qty,
+                 self.layout.rate)
+
+    @functools.cached_property
+    def layout(self) -> table.Layout:
+        """How the table was made; what it cannot keep is logged once a process."""
+        with self.database.reader() as connection:
+            found = table.describe(connection)
+        if found.losses:
+            LOG.warning('Table %s was made by an earlier release: %s. `cloudkitty-storage '
+                        'migrate` takes its data to [storage]version 2, which keeps all',
+                        table.NAME, '; '.join(found.losses))
+        return found
+
+    def push(self, dataframes, scope_id=None):
+        if scope_id is not None:
+            cells = [Cell(scope_id, RATED, frame) for frame in dataframes]
+        elif not self.layout.has_origin:
+            raise errors.Conflict(
+                reason=f'table {table.NAME} cannot tell pushed points from rated ones; add a '
+                       'column `origin SMALLINT NOT NULL DEFAULT 0` or use [storage]version 2')
+        else:
+            cells = [Cell(owner, PUSHED, frame)
+                     for owner, frame in owners.split(dataframes, self._scope_key)]
+        names = {cell.owner for cell in cells}
+        numbers = self.database.write(
+            lambda connection: self._catalogue.scope_numbers(connection, names))
+
+        def change(connection):
+            # First of all, so that what is read afterwards is what whoever held it before left.
+            Writer(connection, self._catalogue).lock(numbers.values())
+            self._store(connection, cells)
+
+        self.database.write(change)
+
+    def commit(self, batch):
+        def change(connection):
+            marks = scopes.lock_marks(connection, [part.state_id for part in batch])
+            moved = [part for part in batch if marks.get(part.state_id) != part.mark]
+            valid = [part for part in batch if marks.get(part.state_id) == part.mark]
+            self._store(connection, [Cell(part.scope_id, RATED, frame)
+                                     for part in valid for frame in part.frames])
+            orders.advance(connection, valid, self.conf.collect.period)
+            return moved
+
+        return self.database.write(change)
+
+    def reset(self, reset):
+        def change(connection):
+            mark = orders.take_order(connection, reset, self.conf.collect.period)
+            if mark is None:
+                return False
+            self._remove(connection, [reset.scope_id], mark + orders.NEXT, None, origin=RATED)
+            scopes.advance(connection, {reset.state_id: mark})
+            return True
+
+        return self.database.write(change)
+
+    def replace(self, replacements):
+        def change(connection):
+            late = orders.find_late(connection, replacements)
+            valid = [one for one in replacements if one not in late]
+            kept = {one.task_id: self._count_kept(connection, one.batch) for one in valid}
+            self._store(connection, [Cell(one.batch.scope_id, RATED, frame)
+                                     for one in valid for frame in one.batch.frames])
+            orders.finish(connection, valid, kept)
+            return late
+
+        return self.database.write(change)
+
+    def _count_kept(self, connection, batch):
+        """Return how many stored periods of a scope the batch does not touch."""
+        begins = connection.execute(sa.select(ROWS.c.begin).distinct().where(
+            self.layout.among('tenant_id', [batch.scope_id]), self.layout.of_origin(RATED),
+            ROWS.c.res_type != table.NO_DATA,
+            ROWS.c.begin > timeframe.to_naive(batch.mark),
+            ROWS.c.begin <= timeframe.to_naive(batch.new_mark))).scalars()
+        return len({timeframe.from_naive(begin) for begin in begins}
+                   - {frame.start for frame in batch.frames})
+
+    def _store(self, connection, cells: Sequence[Cell]) -> None:
+        """Make each rated cell hold its points and nothing else; pushed ones keep their others."""
+        rows = [row for cell in cells
+                for row in self.layout.encode(cell.owner, cell.origin, cell.frame)]
+        origins = {(cell.owner, timeframe.to_naive(cell.frame.start)): cell.origin
+                   for cell in cells}
+        pushed = {(row['tenant_id'], row['begin'], row['res_type'], row['desc']) for row in rows}
+        doomed = []
+        for owner in sorted({cell.owner for cell in cells}):
+            begins = [begin for name, begin in origins if name == owner]
+            for row in self._existing(connection, owner, min(begins), max(begins)):
+                origin = origins.get((owner, row.begin))
+                if origin == row.origin == RATED:
+                    doomed.append(row.id)
+                elif origin == row.origin and (owner, row.begin, row.res_type, row.desc) in pushed:
+                    doomed.append(row.id)
+        for chunk in chunks(doomed):
+            connection.execute(sa.delete(ROWS).where(ROWS.c.id.in_(chunk)))
+        if rows:
+            connection.execute(sa.insert(ROWS), rows)
+
+    def _existing(self, connection, owner, first, last):
+        origin = ROWS.c.origin if self.layout.has_origin else sa.literal(RATED).label('origin')
+        return connection.execute(
+            sa.select(ROWS.c.id, ROWS.c.begin, ROWS.c.res_type, ROWS.c.desc, origin).where(
+                self.layout.among('tenant_id', [owner]), ROWS.c.begin.between(first, last)))
+
+    def _remove(self, connection, scope_ids, begin, end, *, origin=None):
+        conditions = [self.layout.of_origin(origin)]
+        if scope_ids is not None:
+            conditions.append(self.layout.among('tenant_id', scope_ids))
+        if begin is not None:
+            conditions.append(ROWS.c.begin >= timeframe.to_naive(begin))
+        if end is not None:
+            conditions.append(ROWS.c.begin < timeframe.to_naive(end))
+        connection.execute(sa.delete(ROWS).where(*conditions))
+
+    def delete(self, begin=None, end=None, filters=None):
+        scope_ids = (filters or {}).get(self._scope_key)
+        if filters and (scope_ids is None or len(filters) > 1):
+            raise errors.InvalidInput(
+                reason=f'rated data is deleted by {self._scope_key} and time only')
+        if isinstance(scope_ids, str):
+            scope_ids = [scope_ids]
+        self.database.write(
+            lambda connection: self._remove(connection, scope_ids, begin, end))
+
+    def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
+                 limit=1000, paginate=True):
+        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
+        offset, last = (offset, offset + limit) if paginate else (0, None)
+        conditions = self._conditions(window)
+        with self.database.reader() as connection:
+            if window.filters.keys() <= {self._scope_key}:
+                total = connection.execute(
+                    sa.select(sa.func.count()).select_from(ROWS).where(*conditions)).scalar()
+                page = connection.execute(self._points(conditions).offset(offset).limit(
+                    None if last is None else last - offset))
+                rows = [table.decode(row) for row in page]
+            else:
+                total, rows = 0, []
+                for row in self._stream(connection, window):
+                    if sums.fits(row, window.filters, self._scope_key):
+                        if offset <= total and (last is None or total < last):
+                            rows.append(row)
+                        total += 1
+        return {'total': total, 'dataframes': adapter.to_frames(rows, self._scope_key)}
+
+    def total(self, groupby=None, begin=None, end=None, metric_types=None, filters=None,
+              custom_fields=None, offset=0, limit=1000, paginate=True):
+        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
+        groups = query.parse_groupby(groupby)
+        question = sums.Question(window, groups, query.parse_fields(custom_fields, groups),
+                                 self._scope_key)
+        with self.database.reader() as connection:
+            rows = (self._summed(connection, question) if question.is_of_sums
+                    else self._stream(connection, window))
+            return sums.answer(rows, question, offset if paginate else 0,
+                               limit if paginate else None)
+
+    def _conditions(self, window):
+        """Return the conditions that the database decides: all but those on attributes."""
+        layout = self.layout
+        conditions = [ROWS.c.begin >= timeframe.to_naive(window.begin),
+                      ROWS.c.begin < timeframe.to_naive(window.end),
+                      ROWS.c.res_type != table.NO_DATA]
+        if window.metrics is not None:
+            conditions.append(layout.among('res_type', window.metrics))
+        if self._scope_key in window.filters:
+            conditions.append(layout.among('tenant_id', window.filters[self._scope_key]))
+        return conditions
+
+    def _points(self, conditions) -> sa.Select:
+        return sa.select(
+            ROWS.c.id, ROWS.c.begin, ROWS.c.end, ROWS.c.tenant_id, ROWS.c.res_type, ROWS.c.unit,
+            ROWS.c.desc, self.layout.number('qty').label('qty'),
+            self.layout.number('rate').label('rate'),
+        ).where(*conditions).order_by(ROWS.c.begin, ROWS.c.id)
+
+    def _stream(self, connection, window) -> Iterator[sums.Row]:
+        """Yield the points of *window* in the order of time; a bounded number is in memory."""
+        statement = self._points(self._conditions(window))
+        part = connection.execute(statement.limit(ROWS_AT_ONCE)).all()
+        while part:
+            yield from map(table.decode, part)
+            last = part[-1]
+            part = connection.execute(statement.where(
+                ROWS.c.begin >= last.begin,
+                sa.or_(ROWS.c.begin > last.begin, ROWS.c.id > last.id)).limit(ROWS_AT_ONCE)).all()
+
+    def _summed(self, connection, question) -> Iterable[sums.Row]:
+        """Yield sums of points that agree in scope, metric, and whatever else is asked for."""
+        names = {*question.groups, *question.window.filters}
+        asked = {name: self.layout.text(name) for name in ('tenant_id', 'res_type')}
+        if names - {query.TYPE, query.TIME, self._scope_key}:
+            # Attributes of the calendar may be among them.
+            asked['desc'] = self.layout.text('desc')
+        if query.TIME in names:
+            asked |= {'begin': ROWS.c.begin, 'end': ROWS.c.end}
+        elif names & set(timeframe.CALENDAR_KEYS):
+            asked['day'] = sa.func.date(ROWS.c.begin, type_=sa.Date)
+        found = connection.execute(sa.select(
+            types.exact_sum(self.layout.number('qty')).label('qty'),
+            types.exact_sum(self.layout.number('rate')).label('rate'),
+            sa.func.count().label('points'),
+            *(column.label(name) for name, column in asked.items()),
+        ).where(*self._conditions(question.window)).group_by(*asked.values())).mappings()
+        for row in found:
+            yield _sum(row, question.window)
+
+
+def _sum(row, window):
+    begin, end = window.begin, window.end
+    if 'begin' in row:
+        begin, end = timeframe.from_naive(row['begin']), timeframe.from_naive(row['end'])
+    elif 'day' in row:
+        begin = timeframe.midnight(row['day'])
+    return sums.Row(begin, end, row['tenant_id'] or '', row['res_type'],
+                    table.attributes_of(row.get('desc', '')), row['qty'], row['rate'],
+                    row['points'])

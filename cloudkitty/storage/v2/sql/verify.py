@@ -1,0 +1,315 @@
+"""Whether the tables of rated data agree with each other.
+
+The points (blocks, and the series they name) are the truth. Everything else follows from them,
+but for the marks. The unit is one scope in one month: it is looked at in one transaction, so
+that a worker that stores something meanwhile is no fault.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty import block, db, timeframe
+from cloudkitty.dataframe import SUM_CONTEXT, ZERO
+from cloudkitty.db import models, types
+from cloudkitty.storage.v2.sql import catalogue as catalogues
+from cloudkitty.storage.v2.sql.writer import RATED
+
+FRAMES, SERIES, DAYS = models.rated_frames, models.rated_series, models.rated_days
+TOTALS, MONTHS, CALENDAR = models.rated_totals, models.rated_months, models.rated_calendar
+ATTRIBUTES, SCOPES, STATES = models.rated_attributes, models.rated_scopes, models.scopes
+ROWS_AT_ONCE = 500
+SUMS = ('qty', 'price', 'points')
+
+
+class Scope(NamedTuple):
+    """A row of rated_scopes."""
+
+    id: int
+    scope_key: str
+    identifier: str
+
+
+class Month(NamedTuple):
+    """A calendar month, [first, end)."""
+
+    first: date
+    end: date
+
+
+class Fault(NamedTuple):
+    """A row that is not as it must be.
+
+    :ivar key: its primary key.
+    :ivar right: what must be in it; None: there must be no such row.
+    :ivar found: what is in it; None: there is no such row.
+    :ivar reason: what is wrong with a row that nothing else says the content of; '': rebuild()
+        makes it right.
+    """
+
+    table: sa.Table
+    key: Mapping[str, Any]
+    right: Mapping[str, Any] | None = None
+    found: Mapping[str, Any] | None = None
+    reason: str = ''
+
+    def __str__(self):
+        where = ', '.join(f'{name} {value}' for name, value in self.key.items())
+        if self.reason:
+            return f'{self.table.name}: {where}: {self.reason}'
+        if self.found is None:
+            return f'{self.table.name}: {where}: missing; must be {_text(self.right)}'
+        if self.right is None:
+            return f'{self.table.name}: {where}: {_text(self.found)}; must not be there'
+        return f'{self.table.name}: {where}: {_text(self.found)}; must be {_text(self.right)}'
+
+
+def list_scopes(connection: sa.Connection, scope_ids: Sequence[str] | None) -> list[Scope]:
+    """Return the scopes that have data, or those of them that are named."""
+    statement = sa.select(SCOPES.c.id, SCOPES.c.scope_key, SCOPES.c.identifier)
+    if scope_ids:
+        statement = statement.where(SCOPES.c.identifier.in_(scope_ids))
+    return [Scope(*row) for row in connection.execute(statement.order_by(SCOPES.c.id))]
+
+
+@contextlib.contextmanager
+def snapshot(database: db.Database) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one moment, whatever is stored meanwhile."""
+    with database.reader() as connection:
+        if connection.dialect.name == 'postgresql':
+            connection.execute(sa.text('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ'))
+        yield connection
+
+
+def list_months(connection: sa.Connection, scope: Scope, begin: datetime | None,
+                end: datetime | None) -> list[Month]:
+    """Return the months of which a scope has anything, those of [begin, end) as a whole."""
+    ours = sa.or_(SERIES.c.owner_id == scope.id, SERIES.c.scope_id == scope.id)
+    bounds = []
+    for column, chosen in (
+            (FRAMES.c.begin, FRAMES.c.scope_id == scope.id),
+            (DAYS.c.day, DAYS.c.series_id.in_(sa.select(SERIES.c.id).where(ours))),
+            (TOTALS.c.day, TOTALS.c.scope_id == scope.id),
+            (MONTHS.c.day, MONTHS.c.scope_id == scope.id)):
+        found = connection.execute(
+            sa.select(sa.func.min(column), sa.func.max(column)).where(chosen)).one()
+        bounds += [bound.date() if isinstance(bound, datetime) else bound
+                   for bound in found if bound is not None]
+    if not bounds:
+        return []
+    first, last = min(bounds), max(bounds)
+    if begin is not None:
+        first = max(first, timeframe.to_utc(begin).date())
+    if end is not None:
+        last = min(last, (timeframe.to_utc(end) - timedelta(microseconds=1)).date())
+    months, month = [], _month_of(first)
+    while month.first <= last:
+        months.append(month)
+        month = _month_of(month.end)
+    return months
+
+
+def check(database: db.Database, scope: Scope, begin: datetime | None = None,
+          end: datetime | None = None) -> Iterator[Fault]:
+    """Yield all that is wrong with a scope, as it is at one moment.
+
+    :param begin, end: bounds, aware UTC; the months they are in are checked as a whole.
+    """
+    with snapshot(database) as connection:
+        yield from check_scope(connection, scope)
+        for month in list_months(connection, scope, begin, end):
+            yield from check_days(connection, scope, month)
+            yield from check_totals(connection, scope, month)
+
+
+def check_scope(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
+    """Yield what is wrong with a scope whatever the month: series, overlaps, progress."""
+    yield from _series_faults(connection, scope)
+    rated = sa.select(
+        FRAMES.c.begin, FRAMES.c.end,
+        sa.func.lead(FRAMES.c.begin).over(order_by=FRAMES.c.begin).label('next'),
+    ).where(FRAMES.c.scope_id == scope.id, FRAMES.c.origin == RATED).subquery()
+    for row in connection.execute(sa.select(rated).where(rated.c.next < rated.c.end)):
+        yield _frame_fault(scope, row.begin, RATED, f'ends at {row.end}, after the next one begins '
+                                                    f'at {row.next}: a time is rated twice')
+    mark = connection.execute(sa.select(sa.func.max(STATES.c.last_processed_timestamp)).where(
+        STATES.c.identifier == scope.identifier,
+        sa.or_(STATES.c.scope_key == scope.scope_key, STATES.c.scope_key.is_(None)))).scalar()
+    if mark is None:
+        return
+    count, first = connection.execute(sa.select(sa.func.count(), sa.func.min(FRAMES.c.begin)).where(
+        FRAMES.c.scope_id == scope.id, FRAMES.c.origin == RATED, FRAMES.c.begin > mark)).one()
+    if count:
+        yield Fault(STATES, {'identifier': scope.identifier},
+                    reason=f'the scope is rated up to {mark}, and {count} rated periods begin '
+                           f'after that, the first at {first}')
+
+
+def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
+    """Yield what is wrong with the frames of a scope in a month, and with their sums by day."""
+    days, is_readable = {}, True
+    for fault in _frame_faults(connection, scope, month, days):
+        # What a block that cannot be read would add is not known.
+        is_readable = is_readable and not fault.reason
+        yield fault
+    if not is_readable:
+        return
+    stored = connection.execute(
+        sa.select(DAYS).join_from(DAYS, SERIES, SERIES.c.id == DAYS.c.series_id)
+        .where(SERIES.c.owner_id == scope.id, *within(DAYS, month)))
+    found = {(row.series_id, row.day): _sums(row) for row in stored}
+    yield from _compare(DAYS, ('series_id', 'day'), found, days)
+    wanted = {day for _, day in days} | ({month.first} if days else set())
+    known = {row.day: dict(row._mapping) for row in connection.execute(
+        sa.select(CALENDAR).where(CALENDAR.c.day.in_(wanted)))}
+    for day in sorted(wanted):
+        right = timeframe.calendar_of(timeframe.midnight(day))
+        row = known.get(day)
+        if row is None or {name: row[name] for name in right} != right:
+            yield Fault(CALENDAR, {'day': day}, right,
+                        row and {name: row[name] for name in right})
+
+
+def check_totals(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
+    """Yield which sums of a scope in a month are not those of its days."""
+    rows = connection.execute(
+        sa.select(SERIES.c.metric, DAYS.c.day, types.exact_sum(DAYS.c.qty).label('qty'),
+                  types.exact_sum(DAYS.c.price).label('price'),
+                  sa.cast(sa.func.sum(DAYS.c.points), sa.BigInteger).label('points'))
+        .join_from(DAYS, SERIES, SERIES.c.id == DAYS.c.series_id)
+        .where(SERIES.c.scope_id == scope.id, *within(DAYS, month))
+        .group_by(SERIES.c.metric, DAYS.c.day))
+    totals, months = {}, {}
+    for row in rows:
+        right = _sums(row)
+        totals[scope.id, row.metric, row.day] = right
+        whole = months.setdefault((scope.id, row.metric, month.first), (ZERO, ZERO, 0))
+        months[scope.id, row.metric, month.first] = _add(whole, right)
+    for table, wanted in ((TOTALS, totals), (MONTHS, months)):
+        stored = connection.execute(
+            sa.select(table).where(table.c.scope_id == scope.id, *within(table, month)))
+        found = {(row.scope_id, row.metric, row.day): _sums(row) for row in stored}
+        yield from _compare(table, ('scope_id', 'metric', 'day'), found, wanted)
+
+
+def _series_faults(connection, scope):
+    last = 0
+    while rows := connection.execute(
+            sa.select(SERIES).where(SERIES.c.owner_id == scope.id, SERIES.c.id > last)
+            .order_by(SERIES.c.id).limit(ROWS_AT_ONCE)).all():
+        last = rows[-1].id
+        right = {}
+        for row in rows:
+            try:
+                entry = catalogues.entry_of(row)
+            except ValueError:
+                entry = None
+            if entry is None or catalogues.digest(scope.scope_key, entry) != bytes(row.digest):
+                yield Fault(SERIES, {'id': row.id}, reason='its content is not what was stored')
+                continue
+            right.update(_attributes(catalogues.attribute_rows(row.id, entry)))
+        # Of a series that is not right, nothing says which attributes it has.
+        found = _attributes(map(dict, connection.execute(sa.select(ATTRIBUTES).where(
+            ATTRIBUTES.c.series_id.in_({key[0] for key in right}))).mappings()))
+        yield from _differences(ATTRIBUTES, ('series_id', 'name', 'is_groupby'), found, right)
+
+
+def _attributes(rows):
+    return {(row['series_id'], row['name'], bool(row['is_groupby'])): {'value': row['value']}
+            for row in rows}
+
+
+def _frame_faults(connection, scope, month, days):
+    """Yield the faults of frames; *days* gets the sums by (series, day) of all others."""
+    known = set()
+    statement = (sa.select(FRAMES).where(FRAMES.c.scope_id == scope.id, *begins(month))
+                 .order_by(FRAMES.c.begin, FRAMES.c.origin).limit(ROWS_AT_ONCE))
+    rows = connection.execute(statement).all()
+    while rows:
+        for row in rows:
+            try:
+                columns = block.decode(row.block)
+            except block.CorruptBlock as exc:
+                yield _frame_fault(scope, row.begin, row.origin, f'the block is corrupt: {exc}')
+                continue
+            unknown = set(columns[0]) - known
+            known |= _owned(connection, scope, unknown)
+            if unknown - known:
+                yield _frame_fault(scope, row.begin, row.origin,
+                                   f'series {min(unknown - known)} is not one of this scope')
+                continue
+            if row.end <= row.begin:
+                yield _frame_fault(scope, row.begin, row.origin, f'ends at {row.end}')
+            found = {'points': row.points, 'price': row.price}
+            right = {'points': len(columns[0]),
+                     'price': functools.reduce(SUM_CONTEXT.add, columns[2], ZERO)}
+            if found != right:
+                yield Fault(FRAMES, _key(scope, row.begin, row.origin), right, found)
+            for series_id, qty, price in zip(*columns, strict=True):
+                key = series_id, row.begin.date()
+                days[key] = _add(days.get(key, (ZERO, ZERO, 0)), (qty, price, 1))
+        last = rows[-1]
+        rows = connection.execute(statement.where(
+            FRAMES.c.begin >= last.begin,
+            sa.or_(FRAMES.c.begin > last.begin, FRAMES.c.origin > last.origin))).all()
+
+
+def _owned(connection, scope, ids):
+    found = set()
+    for chunk in catalogues.chunks(sorted(ids)):
+        found.update(connection.execute(sa.select(SERIES.c.id).where(
+            SERIES.c.id.in_(chunk), SERIES.c.owner_id == scope.id)).scalars())
+    return found
+
+
+def _compare(table, names, found, right):
+    return _differences(table, names, *(
+        {key: dict(zip(SUMS, sums, strict=True)) for key, sums in side.items()}
+        for side in (found, right)))
+
+
+def _differences(table, names, found, right):
+    for key in sorted(found.keys() | right.keys()):
+        if found.get(key) != right.get(key):
+            yield Fault(table, dict(zip(names, key, strict=True)), right.get(key), found.get(key))
+
+
+def _frame_fault(scope, begin, origin, reason):
+    return Fault(FRAMES, _key(scope, begin, origin), reason=reason)
+
+
+def _key(scope, begin, origin):
+    return {'scope_id': scope.id, 'begin': begin, 'origin': origin}
+
+
+def _sums(row):
+    return row.qty, row.price, row.points
+
+
+def _add(one, other):
+    return (SUM_CONTEXT.add(one[0], other[0]), SUM_CONTEXT.add(one[1], other[1]),
+            one[2] + other[2])
+
+
+def _month_of(day):
+    first = day.replace(day=1)
+    return Month(first, (first + timedelta(days=31)).replace(day=1))
+
+
+def begins(month: Month) -> tuple[sa.ColumnElement, ...]:
+    """Return the conditions that a frame begins in *month*."""
+    return (FRAMES.c.begin >= datetime.combine(month.first, datetime.min.time()),
+            FRAMES.c.begin < datetime.combine(month.end, datetime.min.time()))
+
+
+def within(table: sa.Table, month: Month) -> tuple[sa.ColumnElement, ...]:
+    """Return the conditions that a row of a roll-up is of *month*."""
+    return table.c.day >= month.first, table.c.day < month.end
+
+
+def _text(values):
+    return ', '.join(f'{name} {value}' for name, value in values.items())

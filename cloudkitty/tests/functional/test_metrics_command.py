@@ -1,0 +1,174 @@
+"""The command cloudkitty-metrics: what it says, and its exit status."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cloudkitty.tests import ini
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[3]
+WRONG = """\
+metrics:
+  cpu:
+    unit: core
+    factor: .nan
+    colour: red
+    extra_args: {aggregation_method: last, x: 1}
+  ram:
+  - unit: MiB
+    skip_datapoints_expression: "1 +"
+  - {unit: MiB, alt_name: x, groupby: [a.b, c-d]}
+  disk: {}
+  net: []
+  5: {unit: x}
+  gpu: &gpu {unit: x, collector: west}
+  tpu: {<<: *gpu, alt_name: gpu, mutate: MAP}
+other: 1
+"""
+PLACES = {
+    '4:5': ['factor must be a finite number'],
+    '5:5': ["unknown key 'colour'"],
+    '6:18': ['aggregation_method must be one of'],
+    '6:44': ["extra_args has the unknown key 'x'"],
+    '9:5': ["skip_datapoints_expression '1 +' is not an expression"],
+    '10:30': ["'a.b' in groupby", "'c-d' in groupby"],
+    '11:3': ['the key unit is missing'],
+    '12:3': ['the list of definitions is empty'],
+    '13:3': ['the name must be text'],
+    '14:23': ["collector 'west' is not configured; allowed: prometheus."],
+    '15:3': ['mutate_map goes with mutate: MAP'],
+    '16:1': ["unknown key 'other'"],
+}
+
+
+def run(*arguments, conf=None):
+    config = ('--config-file', str(conf)) if conf else ()
+    return subprocess.run([BIN / 'cloudkitty-metrics', *config, *map(str, arguments)],
+                          capture_output=True, text=True, timeout=60)
+
+
+def test_every_problem_of_a_file_is_told_with_its_place(tmp_path):
+    path = tmp_path / 'metrics.yml'
+    path.write_text(WRONG)
+
+    result = run('check', path, '--collector', 'prometheus')
+
+    told = {}
+    for line in result.stdout.splitlines():
+        place, _, text = line.removeprefix(f'{path}:').partition(': ')
+        told.setdefault(place, []).append(text)
+    assert {place: len(texts) for place, texts in told.items()} == {
+        place: len(texts) for place, texts in PLACES.items()}
+    for place, texts in PLACES.items():
+        for text, line in zip(texts, told[place], strict=True):
+            assert text in line
+    assert (result.returncode, result.stderr) == (1, '')
+
+
+@pytest.mark.parametrize('content, text', [
+    ('a: [\n  }', ":2:3: no valid YAML: while parsing a flow node expected the node content"),
+    ('metrics:\n  cpu: {unit: x}\n  cpu: {unit: y}\n', ":3:3: no valid YAML: .* found 'cpu' twice"),
+    ('', ':1:1: metrics must be a mapping of metric names'),
+    ('- a\n', ':1:1: the file must hold the key metrics'),
+])
+def test_a_file_that_is_no_definition_file_is_told(tmp_path, content, text):
+    path = tmp_path / 'metrics.yml'
+    path.write_text(content)
+
+    result = run('check', path, '--collector', 'file')
+
+    assert result.stdout.startswith(f'{path}{text}'.partition(' .*')[0])
+    assert result.returncode == 1
+
+
+def test_a_good_file_is_told(tmp_path):
+    """For each collector among which its definitions choose."""
+    conf = ini.write(tmp_path / 'conf', {
+        'collect': {'collector': 'meta', 'scope_key': 'tenant_id'},
+        'collector_meta': {'collectors': 'east, west'}, 'collector_east': {'driver': 'prometheus'},
+        'collector_west': {'driver': 'file'}})
+    path = ROOT / 'etc' / 'cloudkitty' / 'prom_metrics.yml'
+
+    result = run('check', path, conf=conf)
+
+    assert result.stdout == f'{path}: nothing is wrong for collector east, west\n'
+    assert (result.returncode, result.stderr) == (0, '')
+
+
+@pytest.fixture
+def sources(tmp_path, prometheus):
+    """A configuration of a real Prometheus and a file, and a definition file for both."""
+    (tmp_path / 'metrics.yml').write_text("""\
+metrics:
+  test_vcpus: {unit: vcpu, alt_name: vcpus, groupby: [resource], metadata: [flavor],
+               collector: prometheus}
+  disk: {unit: GiB, groupby: [id], collector: file}
+""")
+    (tmp_path / 'usage.csv').write_text(
+        'begin,end,metric,project_id,quantity,id\n'
+        '2024-05-01T00:00:00Z,2024-05-01T01:00:00Z,disk,alpha,0.1,d1\n')
+    return ini.write(tmp_path / 'conf', {
+        'collect': {'collector': 'meta'},
+        'collector_meta': {'collectors': 'prometheus, file'},
+        'collector_prometheus': {'prometheus_url': prometheus.url},
+        'collector_file': {'files': tmp_path / 'usage.csv'}})
+
+
+def test_queries_and_points_are_shown(sources, tmp_path, prometheus):
+    result = run('try', tmp_path / 'metrics.yml', '--scope', 'alpha', '--begin', '2024-05-01',
+                 '--end', '2024-05-01T02:00', conf=sources)
+
+    lines = result.stdout.splitlines()
+    assert lines[0] == ("Scope 'alpha', from 2024-05-01T00:00:00+00:00 to "
+                        '2024-05-01T02:00:00+00:00, periods: 2')
+    assert lines[2] == 'test_vcpus@#vcpus as vcpus'
+    assert lines[3].startswith(f'  query: GET {prometheus.url}/query_range ')
+    assert 'max(max_over_time(test_vcpus{project_id="alpha"}[3600s]))' in lines[3]
+    assert lines[4].split() == ['begin', 'quantity', 'unit', 'resource', 'project_id', 'flavor']
+    assert sorted(line.split() for line in lines[5:9]) == [
+        [f'2024-05-01T0{hour}:00:00+00:00', quantity, 'vcpu', resource, 'alpha', flavor]
+        for hour in (0, 1) for resource, quantity, flavor in (
+            ('web', '1.0', 'm1.small'), ('db', '4.0', 'm1.large'))]
+    assert lines[10] == 'disk'
+    assert f'in {tmp_path}/usage.csv' in lines[11]
+    assert lines[-1].split() == ['2024-05-01T00:00:00+00:00', '0.1', 'GiB', 'd1', 'alpha']
+    assert (result.returncode, result.stderr) == (0, '')
+
+
+def test_one_metric_of_the_newest_period_has_no_points(sources, tmp_path):
+    result = run('try', tmp_path / 'metrics.yml', '--scope', 'alpha', '--metric', 'vcpus',
+                 conf=sources)
+
+    assert result.stdout.endswith('  no points\n')
+    assert 'disk' not in result.stdout
+    assert result.returncode == 0
+
+
+def test_a_source_that_fails_is_shown_and_the_others_are_asked(sources, tmp_path):
+    (tmp_path / 'usage.csv').write_text('no\nusage\n')
+
+    result = run('try', tmp_path / 'metrics.yml', '--scope', 'alpha', '--begin', '2024-05-01',
+                 conf=sources)
+
+    assert f"  error: Collector 'file': {tmp_path}/usage.csv:2: metric is missing" in result.stdout
+    assert 'm1.small' in result.stdout
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize('arguments, text', [
+    (['--end', '2024-05-01'], '--end needs --begin'),
+    (['--begin', '2024-05-01', '--end', '2024-05-01T00:30'], 'there must be 1 to 48 whole periods'),
+    (['--begin', '2024-05-01', '--end', '2024-04-01'], 'there must be 1 to 48 whole periods'),
+    (['--begin', '2024-05-01', '--end', '2024-06-01'], 'there must be 1 to 48 whole periods'),
+    (['--begin', 'yesterday'], "'yesterday' is not an ISO 8601 date"),
+    (['--metric', 'ram'], 'metrics.yml has no such metric'),
+    (['--collector', 'nope'], "no driver is named 'nope'"),
+])
+def test_a_wrong_argument_is_told(sources, tmp_path, arguments, text):
+    result = run('try', tmp_path / 'metrics.yml', '--scope', 'alpha', *arguments, conf=sources)
+
+    assert text in result.stderr
+    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)

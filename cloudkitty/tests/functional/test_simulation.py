@@ -1,0 +1,103 @@
+"""Schedules of faults, and stores that break a rule: the schedules must find them out."""
+
+import logging
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from cloudkitty.db import scopes
+from cloudkitty.storage import orders
+from cloudkitty.storage.v2.sql.writer import RATED, Cell, Writer
+from cloudkitty.tests.simulation import run, world
+from cloudkitty.tests.simulation.__main__ import MEMORY
+
+SECONDS = 40
+# What is wrong shows after some of them.
+SEEDS_MAX = 200
+
+
+class WithoutCompare(world.Storage):
+    """It stores whatever the mark says by now."""
+
+    def commit(self, batch):
+        with self.database.reader() as connection:
+            marks = {one.id: one.mark for one in scopes.get_scopes(
+                connection, [part.state_id for part in batch])}
+        return super().commit([part._replace(mark=marks[part.state_id]) for part in batch])
+
+
+class DataFirst(world.Storage):
+    """It stores data in one transaction and marks in the next."""
+
+    def commit(self, batch):
+        self._store(batch)
+        return super().commit([part._replace(frames=()) for part in batch])
+
+    def _store(self, batch):
+        def change(connection):
+            writer = Writer(connection, self.catalogue)
+            writer.store([Cell(part.scope_id, RATED, frame)
+                          for part in batch for frame in part.frames])
+        self.database.write(change)
+
+
+class MarksFirst(DataFirst):
+    """It does the same the other way round."""
+
+    def commit(self, batch):
+        moved = world.Storage.commit(self, [part._replace(frames=()) for part in batch])
+        self._store([part for part in batch if part._replace(frames=()) not in moved])
+        return moved
+
+
+class ResetTooFar(world.Storage):
+    """A reset takes the period of the mark away as well."""
+
+    def reset(self, reset):
+        def change(connection):
+            mark = orders.take_order(connection, reset, self.conf.collect.period)
+            if mark is None:
+                return False
+            owners = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
+            Writer(connection, self.catalogue).remove(owners, mark, None, origin=RATED)
+            scopes.advance(connection, {reset.state_id: mark})
+            return True
+        return self.database.write(change)
+
+
+@pytest.fixture
+def memory():
+    with tempfile.TemporaryDirectory(prefix='ck-simulation-',
+                                     dir=MEMORY if MEMORY.is_dir() else None) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def silence():
+    """A thousand faults are no news."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_schedules_of_faults_store_what_a_quiet_run_stores():
+    """tools/simulate runs any number of them, and shows the one of a seed."""
+    ended = subprocess.run([sys.executable, '-m', 'cloudkitty.tests.simulation', '--seeds',
+                            '0-3000', '--seconds', str(SECONDS), '--jobs', '1'],
+                           text=True, capture_output=True, timeout=SECONDS + 200)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert int(re.search(r'(\d+) schedules, \d+ steps, 0 failed', ended.stdout)[1]) > 10
+
+
+@pytest.mark.parametrize('storage', [WithoutCompare, DataFirst, MarksFirst, ResetTooFar])
+def test_a_store_that_breaks_a_rule_is_found_out(memory, silence, storage):
+    simulation = run.Simulation(memory, storage)
+    problems = (simulation.run(seed).problem for seed in range(SEEDS_MAX))
+
+    assert any(problems)
+    simulation.close()

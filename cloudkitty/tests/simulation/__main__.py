@@ -1,0 +1,90 @@
+"""The command tools/simulate."""
+
+import argparse
+import functools
+import gc
+import logging
+import os
+import sys
+import tempfile
+import time
+from concurrent import futures
+from pathlib import Path
+
+from cloudkitty.processor import service
+from cloudkitty.tests.simulation import run
+
+MEMORY = Path('/dev/shm')
+PROGRESS_S = 10
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog='tools/simulate', description='Run schedules of faults and compare what they store '
+        'with an undisturbed run. A seed always gives the same schedule.')
+    parser.add_argument('--seeds', type=_range, default=range(1000), metavar='FIRST-LAST',
+                        help='One seed, or a range; a single one is shown step by step.')
+    parser.add_argument('--seconds', type=float, default=None,
+                        help='Stop after so many seconds.')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='Processes.')
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    folder = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix='ck-simulation-', dir=folder) as path:
+        play = functools.partial(_play, has_log=len(arguments.seeds) == 1)
+        count, seconds = len(arguments.seeds), arguments.seconds
+        if min(arguments.jobs, count) == 1:
+            _prepare(path)
+            return _collect(map(play, arguments.seeds), count, seconds)
+        pool = futures.ProcessPoolExecutor(arguments.jobs, initializer=_prepare, initargs=(path,))
+        try:
+            return _collect(pool.map(play, arguments.seeds), count, seconds)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare(path):
+    """Make what this process plays on."""
+    global _simulation
+    gc.set_threshold(*service.GC_THRESHOLDS)
+    _simulation = run.Simulation(Path(tempfile.mkdtemp(dir=path)))
+
+
+def _play(seed, has_log):
+    return _simulation.run(seed, has_log=has_log)
+
+
+def _collect(results, count, seconds):
+    begin = word = time.monotonic()
+    failed, steps, done = 0, 0, 0
+    for result in results:
+        steps, done = steps + result.steps, done + 1
+        for line in result.log:
+            print(line)
+        if result.problem:
+            failed += 1
+            print(f'seed {result.seed} FAILED; tools/simulate --seeds {result.seed} shows it:\n'
+                  f'{result.problem}', flush=True)
+        now = time.monotonic()
+        if now - word > PROGRESS_S:
+            print(f'{done} of {count} schedules', flush=True)
+            word = now
+        if seconds is not None and now - begin > seconds:
+            break
+    took = time.monotonic() - begin
+    print(f'{done} schedules, {steps} steps, {failed} failed, {took:.1f} s, '
+          f'{60 * done / took:.0f} a minute')
+    return 1 if failed else 0
+
+
+def _range(text):
+    first, _, last = text.partition('-')
+    return range(int(first), int(last or first) + 1)
+
+
+if __name__ == '__main__':
+    # The order in a set of texts must not differ from run to run.
+    if os.environ.get('PYTHONHASHSEED') != '0':
+        os.execve(sys.executable, [sys.executable, '-m', __spec__.name.rpartition('.')[0],
+                                   *sys.argv[1:]], {**os.environ, 'PYTHONHASHSEED': '0'})
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""All that rating left in a database, without what may differ from run to run (numbers, times)."""
+
+import json
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from cloudkitty import block
+from cloudkitty.db import models
+
+_SERIES = models.rated_series
+_STATES = models.scopes
+
+
+def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> bytes:
+    """Return frames, roll-ups, marks, tasks and pending orders: equal bytes, equal data.
+
+    :param without_mark: scopes that may be rated to any point.
+    """
+    names = {row.id: row.identifier for row in connection.execute(sa.select(models.rated_scopes))}
+    series = {row.id: (names[row.owner_id], names[row.scope_id], row.metric, row.unit, row.groupby,
+                       row.metadata, row.description)
+              for row in connection.execute(sa.select(_SERIES))}
+    content = {
+        'frames': sorted(_frame(row, names, series)
+                         for row in connection.execute(sa.select(models.rated_frames))),
+        'days': _sums(connection, models.rated_days, 'series_id', series),
+        'totals': _sums(connection, models.rated_totals, 'scope_id', names),
+        'months': _sums(connection, models.rated_months, 'scope_id', names),
+        'marks': sorted((row.identifier, str(row.last_processed_timestamp), row.active,
+                         row.failure_count)
+                        for row in connection.execute(sa.select(_STATES))
+                        if row.identifier not in without_mark),
+        'unfinished': [sum(connection.execute(statement).scalar_one() for statement in (
+            sa.select(sa.func.count()).select_from(models.resets),
+            sa.select(sa.func.count()).select_from(models.tasks).where(sa.func.coalesce(
+                models.tasks.c.current_reprocess_time, models.tasks.c.start_reprocess_time)
+                < models.tasks.c.end_reprocess_time)))],
+    }
+    return '\n'.join(f'{kind} {json.dumps(row)}' for kind, rows in content.items()
+                     for row in rows).encode()
+
+
+def _frame(row, names, series):
+    points = [(series[number], str(qty), str(price))
+              for number, qty, price in zip(*block.decode(row.block), strict=True)]
+    return (names[row.scope_id], str(row.begin), row.origin, str(row.end), row.points,
+            _number(row.price), json.dumps(sorted(points, key=str)))
+
+
+def _sums(connection, table, key, meanings):
+    metric = (table.c.metric,) if 'metric' in table.c else ()
+    rows = connection.execute(sa.select(table.c[key], table.c.day, table.c.qty, table.c.price,
+                                        table.c.points, *metric))
+    return sorted((json.dumps(meanings[row[0]]), str(row.day), *row[5:], _number(row.qty),
+                   _number(row.price), row.points) for row in rows)
+
+
+def _number(value):
+    return str(value.normalize())
+
+
+def difference(expected: bytes, found: bytes) -> str:
+    """Return the first lines that only one of two dumps has; empty when they are equal."""
+    ours, theirs = expected.decode().splitlines(), found.decode().splitlines()
+    missing, extra = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
+    if not missing and not extra and expected != found:
+        return f'{len(ours)} lines expected, {len(theirs)} found'
+    return '\n'.join([*(f'- {line:.300}' for line in missing[:5]),
+                      *(f'+ {line:.300}' for line in extra[:5])])
