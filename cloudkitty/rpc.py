@@ -58,6 +58,9 @@ def has_bus(conf: cfg.ConfigOpts) -> bool:
         # This registers the option too.
         oslo_messaging.TransportURL.parse(conf)
     except exceptions.MessagingException as exc:
+        # Nothing behind the equals sign is the same as no line.
+        if not conf.transport_url:
+            return False
         raise errors.ConfigurationError(
             reason='[DEFAULT]transport_url is no URL of a message bus; allowed: one such as '
                    'rabbit://USER:PASSWORD@HOST:5672/') from exc

@@ -10,13 +10,14 @@ from oslo_policy import opts as policy_opts
 from cloudkitty import conf as configuration
 from cloudkitty import db, rpc, storage
 from cloudkitty import policy as policies
-from cloudkitty.api import faults, hooks, middleware, rest, root
+from cloudkitty.api import faults, figures, hooks, middleware, rest, root
 from cloudkitty.db import migration
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
 # Outermost first. Each takes the application inside it and the service's configuration.
 MIDDLEWARE = (
+    figures.counted,
     middleware.cross_origin,
     middleware.proxy_headers,
     request_id.RequestId,
