@@ -45,6 +45,7 @@ PAGE_SIZE = 1000                    # Gnocchi's own limit, unless it is configur
 PAGES_MAX = 100_000
 ANSWER_SIZE_MAX_BYTES = 256 * 2**20
 CHUNK_SIZE_BYTES = 256 * 2**10
+CONNECT_RETRIES_MAX = 3
 READ_RETRIES_MAX = 1
 BACKOFF_S = 0.2
 # What an answer says of Gnocchi or of the login, not of the question.
@@ -233,7 +234,7 @@ def _open_session(conf, group, pool_size):
     if options.cafile:
         session.verify = options.cafile
     retry = urllib3.Retry(
-        total=keystone.CONNECT_RETRIES, read=READ_RETRIES_MAX, redirect=False,
+        total=CONNECT_RETRIES_MAX, read=READ_RETRIES_MAX, redirect=False,
         allowed_methods=None, status_forcelist=RETRIED, raise_on_status=False,
         backoff_factor=BACKOFF_S, respect_retry_after_header=False)
     for adapter in session.adapters.values():

@@ -15,7 +15,6 @@ from oslo_config import cfg
 from cloudkitty import errors
 
 TIMEOUT_S = 60
-CONNECT_RETRIES = 3
 ANSWER_SIZE_MAX_BYTES = 512 * 2**20
 CHUNK_SIZE_BYTES = 256 * 2**10
 # Connections kept open; that many threads of a worker ask at once.

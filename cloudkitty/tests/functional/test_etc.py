@@ -1,5 +1,6 @@
 """The metric definition files that we ship."""
 
+import re
 import subprocess
 import sys
 import time
@@ -87,3 +88,24 @@ def test_this_machine_can_be_rated(conf, tmp_path):
     assert 0 < found['memory.used'][0].qty < 100_000
     assert all(point.qty >= 0 for name in ('filesystem.used', 'network.in', 'network.out')
                for point in found[name])
+
+
+@pytest.mark.parametrize('name', ['cloudkitty-api', 'cloudkitty-processor'])
+def test_systemd_accepts_the_units(tmp_path, name):
+    """Programs that are not installed here stand for themselves."""
+    unit = (FOLDER.parent / 'systemd' / f'{name}.service').read_text()
+    assert 'ExecStart=/usr/bin/' in unit
+    (tmp_path / f'{name}.service').write_text(
+        re.sub('(?<=ExecStart=)/usr/bin/[a-z-]+', '/bin/true', unit))
+
+    ended = subprocess.run([services.find('systemd-analyze', 'systemd'), 'verify', '--man=no',
+                            str(tmp_path / f'{name}.service')],
+                           capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, '')
+
+
+def test_the_files_that_the_units_name_are_shipped():
+    for name in re.findall('/etc/cloudkitty/([a-z-]+[.]ini)', ''.join(
+            path.read_text() for path in (FOLDER.parent / 'systemd').iterdir())):
+        assert (FOLDER / name).exists()
