@@ -267,7 +267,7 @@ def _log(batch, outcome, paused):
     # One line when the trouble of a scope begins, and one when it ends.
     troubled: dict[str, list[str]] = {}
     for scope, reason in outcome.held:
-        if not scope.failure_count:
+        if not scope.failure_count or scope.id in paused:
             troubled.setdefault(reason, []).append(scope.scope_id)
     for reason, names in troubled.items():
         LOG.warning('%s scopes are held back (%.200s) and tried again later: %s', len(names),
