@@ -31,7 +31,7 @@ def measure(folder: Path) -> list[Figure]:
         server.define({'test': gnocchi.texts('resource')})
         server.load(gnocchi.of_families(families, BEGIN, resource_type='test'))
         figures += _count(folder, 'gnocchi', faults.forward(server.url))
-    figures += _count(folder, 'monasca', Monasca(families))
+    figures += _count(folder, 'monasca', Monasca(families, page_rows=1000))
     figures += _count(folder, 'ceilometer', Ceilometer(families))
     with keystone.Keystone(folder / 'keystone') as server:
         figures += _projects(folder, server)
