@@ -266,15 +266,19 @@ class Writer:
         days = {day for _, day in sums}
         # A month's sums are found by its first day, whether that holds data or not.
         self._fill_calendar(days | {day.replace(day=1) for day in days})
-        totals, months = {}, {}
+        totals, months, series_months = {}, {}, {}
         for (series, day), (qty, price, points) in sums.items():
             entry = entries[series]
-            for table, when in ((totals, day), (months, day.replace(day=1))):
-                total = table.setdefault((entry.scope, entry.metric, when), [ZERO, ZERO, 0])
+            month = day.replace(day=1)
+            for table, key in ((totals, (entry.scope, entry.metric, day)),
+                               (months, (entry.scope, entry.metric, month)),
+                               (series_months, (series, month))):
+                total = table.setdefault(key, [ZERO, ZERO, 0])
                 total[0] += qty
                 total[1] += price
                 total[2] += points
         self._apply(models.rated_days, ('series_id', 'day'), sums)
+        self._apply(models.rated_series_months, ('series_id', 'day'), series_months)
         self._apply(models.rated_totals, ('scope_id', 'metric', 'day'), totals)
         self._apply(models.rated_months, ('scope_id', 'metric', 'day'), months)
 
@@ -325,7 +329,8 @@ class _Days:
 
 def _row(frame, revision):
     return {'scope_id': frame.owner, 'begin': frame.begin, 'origin': frame.origin,
-            'end': frame.end, 'points': len(frame.ids), 'price': sum(frame.prices.numbers, ZERO),
+            'end': frame.end, 'points': len(frame.ids),
+            'qty': sum(frame.quantities.numbers, ZERO), 'price': sum(frame.prices.numbers, ZERO),
             'revision': revision,
             'block': block.encode(frame.ids, frame.quantities.texts, frame.prices.texts)}
 
