@@ -327,7 +327,8 @@ def _rollup(table_name, *keys):
         table_name, *keys,
         sa.Column('qty', types.Exact(), nullable=False),
         sa.Column('price', types.Exact(), nullable=False),
-        sa.Column('points', sa.BigInteger, nullable=False))
+        sa.Column('points', sa.BigInteger, nullable=False),
+        sa.Index(f'ix_{table_name}_day', 'day'))
 
 
 rated_days = _rollup(

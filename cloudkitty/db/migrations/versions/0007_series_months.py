@@ -1,4 +1,4 @@
-"""Sums by series and month, and the quantity of each frame.
+"""Sums by series and month, indexes by day, and the quantity of each frame.
 
 Runs again after an interruption on MariaDB, which keeps the statements that are done.
 """
@@ -37,6 +37,9 @@ def upgrade():
         sa.Column('qty', types.Exact(), nullable=False),
         sa.Column('price', types.Exact(), nullable=False),
         sa.Column('points', sa.BigInteger, nullable=False), **OPTIONS)
+    for table in ('rated_days', 'rated_series_months', 'rated_totals', 'rated_months'):
+        # Without it a question about one month reads all of them.
+        op.create_index(f'ix_{table}_day', table, ['day'], if_not_exists=True)
     connection = op.get_bind()
     columns = {found['name'] for found in sa.inspect(connection).get_columns('rated_frames')}
     if 'qty' not in columns:

@@ -126,7 +126,7 @@ class SQLStorage(v2.BaseStorage):
         return kept
 
     def _remember(self, writer):
-        self.catalogue.remember(writer.scopes, writer.series)
+        writer.numbering.remember()
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Reader]:
