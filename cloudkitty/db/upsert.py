@@ -65,7 +65,7 @@ def _run(connection, statement, rows):
 def _run_bulk(connection, table, names, rows, *, is_add):
     kind = connection.dialect.name
     build, render = BULK[kind]
-    head, tail = _frame_of(kind, table, names, is_add)
+    head, tail = _around(kind, table, names, is_add)
     kinds = [_kind_of(table.c[name]) for name in names]
     for part in _parts(rows, kinds):
         columns = [render(of, column) for of, column in
@@ -75,7 +75,7 @@ def _run_bulk(connection, table, names, rows, *, is_add):
 
 
 @functools.cache
-def _frame_of(kind, table, names, is_add):
+def _around(kind, table, names, is_add):
     """Return what stands before and after the rows."""
     quote = DIALECTS[kind]().identifier_preparer.quote
     head = f'INSERT INTO {table.name} ({", ".join(map(quote, names))})'

@@ -73,7 +73,9 @@ BY_SERIES, BY_SCOPE = ('days', 'series_months'), ('totals', 'months')
 
 def sums(question: Question, span: Span, page: tuple[int, int] | None = None) -> tuple[
         sa.Select, dict]:
-    """Return a statement and its values; its rows are qty, price, points and g0, g1, … for groups.
+    """Return a statement and its values; its rows are sums, a total and g0, g1, … for groups.
+
+    The sums are qty, price and points; the total is the number of rows without the page's limits.
 
     Building a statement takes longer than running it, so it is kept for others of its shape.
 
@@ -92,10 +94,17 @@ def count(question: Question, span: Span) -> tuple[sa.Select, dict]:
     return _count(shape), values
 
 
-def _describe(question, span) -> tuple[_Shape, dict]:
+def day_counts(question: Question, span: Span) -> tuple[sa.Select, dict]:
+    """Return a statement and its values; its rows are days and how many points they hold."""
+    days, _ = BY_SERIES if _needs_series_table(question) else BY_SCOPE
+    shape, values = _describe(question, span, {_Piece(days, 'days'): span})
+    return _day_counts(shape), values
+
+
+def _describe(question, span, pieces=None) -> tuple[_Shape, dict]:
     """Return the shape of a question, and its values."""
     window = question.window
-    pieces = _pieces(question, span)
+    pieces = pieces or _pieces(question, span)
     values = {}
     for piece, part in pieces.items():
         values[f'{piece.name}_first'], values[f'{piece.name}_end'] = part
@@ -119,11 +128,21 @@ def _statement(shape):
     return (sa.select(types.exact_sum(source.c.qty).label('qty'),
                       types.exact_sum(source.c.price).label('price'),
                       # sum() of a BIGINT is a decimal on PostgreSQL and MariaDB.
-                      sa.cast(points, sa.BigInteger).label('points'), *keys)
+                      sa.cast(points, sa.BigInteger).label('points'),
+                      sa.func.count().over().label('total'), *keys)
             .select_from(joined).where(*_conditions(source, shape))
             .group_by(*(columns[name] for name in shape.groups))
             .having(points > 0)
             .order_by(*(columns[name] for name in shape.groups)))
+
+
+@functools.lru_cache(maxsize=256)
+def _day_counts(shape):
+    source = _source(shape)
+    joined, _ = _join(source, shape)
+    points = sa.func.sum(source.c.points)
+    return (sa.select(source.c.day, sa.cast(points, sa.BigInteger)).select_from(joined)
+            .where(*_conditions(source, shape)).group_by(source.c.day).having(points > 0))
 
 
 @functools.lru_cache(maxsize=256)
@@ -140,9 +159,7 @@ def _count(shape):
 def _pieces(question, span) -> dict[_Piece, Span]:
     """Return which tables to ask for which days."""
     names = (*question.groups, *question.window.filters)
-    days, months = BY_SCOPE
-    if any(_needs_series(name, question) for name in names):
-        days, months = BY_SERIES
+    days, months = BY_SERIES if _needs_series_table(question) else BY_SCOPE
     needs_days = any(name in ('day_of_the_year', 'week_of_the_year') for name in names)
     middle = None if needs_days else _whole_months(span)
     if middle is None:
@@ -151,6 +168,11 @@ def _pieces(question, span) -> dict[_Piece, Span]:
               _Piece(days, 'before'): Span(span.first, middle.first),
               _Piece(days, 'after'): Span(middle.end, span.end)}
     return {piece: part for piece, part in pieces.items() if part.first < part.end}
+
+
+def _needs_series_table(question):
+    return any(_needs_series(name, question)
+               for name in (*question.groups, *question.window.filters))
 
 
 def _needs_series(name, question):
