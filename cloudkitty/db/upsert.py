@@ -103,6 +103,10 @@ def _kind_of(column):
 def _parts(rows, kinds):
     """Yield *rows* in lists of a bounded size."""
     blobs = [place for place, kind in enumerate(kinds) if kind == 'bytea']
+    if not blobs:
+        for start in range(0, len(rows), BYTES_PER_STATEMENT // 100):
+            yield rows[start:start + BYTES_PER_STATEMENT // 100]
+        return
     part, size = [], 0
     for row in rows:
         part.append(row)

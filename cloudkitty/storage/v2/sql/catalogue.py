@@ -128,9 +128,11 @@ class Catalogue:
             self._scopes.clear()
         if sum(map(len, self._series.values())) + len(series) > KNOWN_MAX:
             self._series.clear()
+            self._entries.clear()
         self._scopes.update(scopes)
         for entry, series_id in series.items():
             self._series.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
+            self._entries[series_id] = entry
 
     def forget(self) -> None:
         """Forget all numbers; whoever looks at them meanwhile goes on with what there was."""

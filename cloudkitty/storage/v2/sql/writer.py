@@ -162,20 +162,15 @@ class Writer:
         if not sums:
             return
         entries = self.numbering.entries({series for series, _ in sums})
-        days = {day for _, day in sums}
+        months = {day: day.replace(day=1) for _, day in sums}
         # A month's sums are found by its first day, whether that holds data or not.
-        self._fill_calendar(days | {day.replace(day=1) for day in days})
-        totals, months, series_months = {}, {}, {}
-        for (series, day), (qty, price, points) in sums.items():
-            entry = entries[series]
-            month = day.replace(day=1)
-            for table, key in ((totals, (entry.scope, entry.metric, day)),
-                               (months, (entry.scope, entry.metric, month)),
-                               (series_months, (series, month))):
-                total = table.setdefault(key, [ZERO, ZERO, 0])
-                total[0] += qty
-                total[1] += price
-                total[2] += points
+        self._fill_calendar({*months, *months.values()})
+        series_months = _grouped(((series, months[day]), total)
+                                 for (series, day), total in sums.items())
+        totals = _grouped(((entries[series].scope, entries[series].metric, day), total)
+                          for (series, day), total in sums.items())
+        months = _grouped(((scope, metric, months[day]), total)
+                          for (scope, metric, day), total in totals.items())
         self._apply(models.rated_days, ('series_id', 'day'), sums)
         self._apply(models.rated_series_months, ('series_id', 'day'), series_months)
         self._apply(models.rated_totals, ('scope_id', 'metric', 'day'), totals)
@@ -234,6 +229,20 @@ class _Days:
                 totals[series_id, day] = (qty, price, count) if old is None else (
                     old[0] + qty, old[1] + price, old[2] + count)
         return {key: total for key, total in totals.items() if any(total)}
+
+
+def _grouped(sums):
+    """Return (key, sums) pairs as sums by key."""
+    totals = {}
+    for key, (qty, price, points) in sums:
+        total = totals.get(key)
+        if total is None:
+            totals[key] = [qty, price, points]
+        else:
+            total[0] += qty
+            total[1] += price
+            total[2] += points
+    return totals
 
 
 def _row(frame, revision):
