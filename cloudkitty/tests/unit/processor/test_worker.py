@@ -396,7 +396,7 @@ class FreeForAll:
 def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
     """The loop survives it, and waits longer each time."""
     one = bench.worker()
-    one._stopping = Impatient(bench.clock)
+    one._waking = Impatient(bench.clock)
     seen = []
 
     def check(scope_batch):
@@ -410,7 +410,7 @@ def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
 
     assert bench.hours()['a'] == 3
     assert len([record for record in caplog.records if record.levelname == 'ERROR']) == 1
-    assert one._stopping.waits[:2] == [5, 10]
+    assert one._waking.waits[:2] == [5, 10]
 
 
 class Impatient(threading.Event):
