@@ -314,6 +314,7 @@ rated_frames = _table(
     sa.Column('origin', sa.SmallInteger, primary_key=True),
     sa.Column('end', types.instant(), nullable=False),
     sa.Column('points', sa.Integer, nullable=False),
+    sa.Column('qty', types.Exact(), nullable=False),
     sa.Column('price', types.Exact(), nullable=False),
     sa.Column('revision', sa.Integer, nullable=False),
     sa.Column('block', types.blob(), nullable=False),
@@ -326,11 +327,19 @@ def _rollup(table_name, *keys):
         table_name, *keys,
         sa.Column('qty', types.Exact(), nullable=False),
         sa.Column('price', types.Exact(), nullable=False),
-        sa.Column('points', sa.BigInteger, nullable=False))
+        sa.Column('points', sa.BigInteger, nullable=False),
+        sa.Index(f'ix_{table_name}_day', 'day'))
 
 
 rated_days = _rollup(
     'rated_days',
+    sa.Column('series_id', sa.ForeignKey('rated_series.id'), primary_key=True),
+    sa.Column('day', sa.Date, primary_key=True),
+)
+
+# The same by month; `day` is its first.
+rated_series_months = _rollup(
+    'rated_series_months',
     sa.Column('series_id', sa.ForeignKey('rated_series.id'), primary_key=True),
     sa.Column('day', sa.Date, primary_key=True),
 )

@@ -177,12 +177,10 @@ def list_unfinished(connection: sa.Connection, identity: scopes.Identity,
 def add_prices(connection: sa.Connection,
                prices: Mapping[int, Mapping[str, Prices]]) -> None:
     """Add what periods cost and would, by task and metric; call lock_tasks() before."""
-    rows = [{'task_id': task_id, 'metric': metric, 'old_price': types.on_grid(pair.old),
-             'new_price': types.on_grid(pair.new)}
+    rows = [(task_id, metric, types.on_grid(pair.old), types.on_grid(pair.new))
             for task_id, by_metric in sorted(prices.items())
             for metric, pair in sorted(by_metric.items())]
-    if rows:
-        upsert.add(connection, _PRICES, rows, ('old_price', 'new_price'))
+    upsert.add(connection, _PRICES, ('task_id', 'metric', 'old_price', 'new_price'), rows)
 
 
 def list_prices(connection: sa.Connection,

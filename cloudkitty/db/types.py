@@ -89,11 +89,9 @@ class Exact(sa.types.TypeDecorator):
 
 def trim(number: Decimal) -> Decimal:
     """Return *number* without trailing zeros after the point."""
-    _, digits, exponent = number.as_tuple()
-    if exponent >= 0 or digits[-1]:
-        return number
-    text_form = format(number, 'f').rstrip('0')
-    return Decimal(text_form.rstrip('.'))
+    whole = number.to_integral_value()
+    # The context keeps every digit that a column can hold.
+    return whole if whole == number else number.normalize(dataframe.WIDE_CONTEXT)
 
 
 class exact_sum(functions.GenericFunction):  # noqa: N801 - it is written as a function

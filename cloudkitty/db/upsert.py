@@ -1,5 +1,7 @@
 """Inserts that meet rows which are there already, in each database's bulk form."""
 
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
@@ -8,6 +10,10 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from cloudkitty.db import types
 
 ROWS_PER_STATEMENT = 1000
+BYTES_PER_STATEMENT = 1 << 20        # MariaDB refuses statements of 16 MiB
+DIALECTS = {'sqlite': sqlite.dialect, 'postgresql': postgresql.dialect, 'mysql': mysql.dialect}
+KINDS = {sa.Integer: 'bigint', sa.DateTime: 'timestamp', sa.Date: 'date',
+         sa.LargeBinary: 'bytea', sa.String: 'text'}
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping]) -> None:
@@ -21,22 +27,16 @@ def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[Ma
     _run(connection, statement, rows)
 
 
-def add(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping],
-        sums: Sequence[str]) -> None:
-    """Insert *rows*; where the primary key is there, add the columns *sums* to what it holds."""
-    if connection.dialect.name in ('mysql', 'mariadb'):
-        statement = mysql.insert(table)
-        new = statement.inserted
-    else:
-        statement = _insert(connection, table)
-        new = statement.excluded
-    changes = {name: _sum(table.c[name], new[name]) for name in sums}
-    if connection.dialect.name in ('mysql', 'mariadb'):
-        statement = statement.on_duplicate_key_update(changes)
-    else:
-        statement = statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_=changes)
-    _run(connection, statement, rows)
+def insert(connection: sa.Connection, table: sa.Table, names: Sequence[str],
+           rows: Sequence[tuple]) -> None:
+    """Insert many *rows* whose columns are *names*."""
+    _run_bulk(connection, table, tuple(names), rows, is_add=False)
+
+
+def add(connection: sa.Connection, table: sa.Table, names: Sequence[str],
+        rows: Sequence[tuple]) -> None:
+    """Insert many *rows*; where the primary key is there, add the other columns to what it has."""
+    _run_bulk(connection, table, tuple(names), rows, is_add=True)
 
 
 def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mapping) -> None:
@@ -47,10 +47,6 @@ def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mappi
         statement = _insert(connection, table).values(row).on_conflict_do_update(
             index_elements=list(table.primary_key.columns), set_=dict(changes))
     connection.execute(statement)
-
-
-def _sum(old, new):
-    return types.exact_add(old, new) if isinstance(old.type, types.Exact) else old + new
 
 
 def _insert(connection, table):
@@ -64,3 +60,109 @@ def _run(connection, statement, rows):
         statement = statement.returning(next(iter(statement.table.primary_key.columns)))
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         connection.execute(statement, list(rows[start:start + ROWS_PER_STATEMENT]))
+
+
+def _run_bulk(connection, table, names, rows, *, is_add):
+    kind = connection.dialect.name
+    build, render = BULK[kind]
+    head, tail = _around(kind, table, names, is_add)
+    kinds = [_kind_of(table.c[name]) for name in names]
+    for part in _parts(rows, kinds):
+        columns = [render(of, column) for of, column in
+                   zip(kinds, zip(*part, strict=True), strict=True)]
+        body, values = build(kinds, columns)
+        connection.exec_driver_sql(f'{head} {body} {tail}', values)
+
+
+@functools.cache
+def _around(kind, table, names, is_add):
+    """Return what stands before and after the rows."""
+    quote = DIALECTS[kind]().identifier_preparer.quote
+    head = f'INSERT INTO {table.name} ({", ".join(map(quote, names))})'
+    if not is_add:
+        return head, ''
+    keys = [column.name for column in table.primary_key.columns]
+    sums = [name for name in names if name not in keys]
+    if kind == 'mysql':
+        changes = ', '.join(f'{name} = {name} + VALUES({name})' for name in sums)
+        return head, f'ON DUPLICATE KEY UPDATE {changes}'
+    changes = ', '.join(
+        f'{name} = exact_add({table.name}.{name}, excluded.{name})'
+        if kind == 'sqlite' and _kind_of(table.c[name]) == 'numeric'
+        else f'{name} = {table.name}.{name} + excluded.{name}' for name in sums)
+    return head, f'ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {changes}'
+
+
+def _kind_of(column):
+    """Return what PostgreSQL calls the widest type of that kind."""
+    if isinstance(column.type, types.Exact):
+        return 'numeric'
+    return next(name for of, name in KINDS.items() if isinstance(column.type, of))
+
+
+def _parts(rows, kinds):
+    """Yield *rows* in lists of a bounded size."""
+    blobs = [place for place, kind in enumerate(kinds) if kind == 'bytea']
+    if not blobs:
+        for start in range(0, len(rows), BYTES_PER_STATEMENT // 100):
+            yield rows[start:start + BYTES_PER_STATEMENT // 100]
+        return
+    part, size = [], 0
+    for row in rows:
+        part.append(row)
+        size += 100 + sum(len(row[place]) for place in blobs)
+        if size > BYTES_PER_STATEMENT:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _sqlite_column(kind, column):
+    if kind == 'numeric':
+        return [format(number, 'f') for number in column]
+    if kind == 'timestamp':
+        return [when.isoformat(' ', 'microseconds') for when in column]
+    return map(str, column) if kind == 'date' else column
+
+
+def _sqlite_body(kinds, columns):
+    return f'VALUES ({", ".join("?" * len(kinds))})', list(zip(*columns, strict=True))
+
+
+def _postgresql_column(kind, column):
+    """Return a value for a whole column: the text of an array, or a list of text from callers."""
+    if kind == 'text':
+        return list(column)
+    if kind == 'bytea':
+        column = [f'"\\\\x{one.hex()}"' for one in column]
+    return f'{{{",".join(map(str, column))}}}'
+
+
+def _postgresql_body(kinds, columns):
+    arrays = ', '.join(f'%s::{kind}[]' for kind in kinds)
+    return f'SELECT * FROM unnest({arrays})', tuple(columns)
+
+
+def _mysql_column(kind, column):
+    """Return the text of numbers and times; bytes and text from callers are parameters."""
+    if kind in ('text', 'bytea'):
+        return column
+    if kind == 'numeric':
+        return [format(number, 'f') for number in column]
+    return map(str, column) if kind == 'bigint' else [f"'{one}'" for one in column]
+
+
+def _mysql_body(kinds, columns):
+    # A parameter for each number would take longer than the statement.
+    bound = [place for place, kind in enumerate(kinds) if kind in ('text', 'bytea')]
+    values = tuple(itertools.chain.from_iterable(
+        zip(*(columns[place] for place in bound), strict=True))) if bound else ()
+    row = ','.join('%s' if place in bound else '{}' for place in range(len(kinds)))
+    shown = [column for place, column in enumerate(columns) if place not in bound]
+    return f'VALUES {",".join(map(f"({row})".format, *shown))}', values
+
+
+BULK = {'sqlite': (_sqlite_body, _sqlite_column),
+        'postgresql': (_postgresql_body, _postgresql_column),
+        'mysql': (_mysql_body, _mysql_column)}

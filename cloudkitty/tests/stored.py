@@ -25,6 +25,7 @@ def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> by
         'frames': sorted(_frame(row, names, series)
                          for row in connection.execute(sa.select(models.rated_frames))),
         'days': _sums(connection, models.rated_days, 'series_id', series),
+        'series_months': _sums(connection, models.rated_series_months, 'series_id', series),
         'totals': _sums(connection, models.rated_totals, 'scope_id', names),
         'months': _sums(connection, models.rated_months, 'scope_id', names),
         'marks': sorted((row.identifier, str(row.last_processed_timestamp), row.active,

@@ -13,6 +13,7 @@ from cloudkitty.db import migration, scopes
 from cloudkitty.storage import orders, owners, v2
 from cloudkitty.storage.v2.sql import query, rated
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
+from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
 from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
 from cloudkitty.timeframe import Period
@@ -126,7 +127,7 @@ class SQLStorage(v2.BaseStorage):
         return kept
 
     def _remember(self, writer):
-        self.catalogue.remember(writer.scopes, writer.series)
+        writer.numbering.remember()
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Reader]:
@@ -138,7 +139,7 @@ class SQLStorage(v2.BaseStorage):
         window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
         wanted = Slice(offset, limit) if paginate else Slice(0, None)
         with self._reader() as reader:
-            return reader.retrieve(window, wanted)
+            return Pages(reader).retrieve(window, wanted)
 
     def total(self, groupby=None, begin=None, end=None, metric_types=None, filters=None,
               custom_fields=None, offset=0, limit=1000, paginate=True):

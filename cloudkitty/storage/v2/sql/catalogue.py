@@ -13,6 +13,8 @@ from cloudkitty.db import models, upsert
 
 KNOWN_MAX = 1_000_000                # entries kept in memory; about 300 bytes each
 IDS_PER_STATEMENT = 500
+LAYOUTS_MAX = 10_000                 # scopes
+_NO_LAYOUT = (None, None)
 
 
 class Entry(NamedTuple):
@@ -41,6 +43,7 @@ class Catalogue:
         self._identifiers = {}
         self._series = {}
         self._entries = {}
+        self._layouts = {}
 
     def scope_numbers(self, connection: sa.Connection,
                       identifiers: Iterable[str]) -> dict[str, int]:
@@ -109,19 +112,32 @@ class Catalogue:
             found.update((bytes(row.digest), row.id) for row in rows)
         return found
 
+    def layout(self, owner: int) -> tuple:
+        """Return what keep_layouts() was told last of a scope: (series objects, layout)."""
+        return self._layouts.get(owner, _NO_LAYOUT)
+
+    def keep_layouts(self, layouts: dict[int, tuple]) -> None:
+        """Keep how the last frames of scopes were laid out; their transaction is committed."""
+        if len(self._layouts) + len(layouts) > LAYOUTS_MAX:
+            self._layouts.clear()
+        self._layouts.update(layouts)
+
     def remember(self, scopes: dict[str, int], series: dict[Entry, int]) -> None:
         """Keep numbers whose transaction is committed."""
         if len(self._scopes) + len(scopes) > KNOWN_MAX:
             self._scopes.clear()
         if sum(map(len, self._series.values())) + len(series) > KNOWN_MAX:
             self._series.clear()
+            self._entries.clear()
         self._scopes.update(scopes)
         for entry, series_id in series.items():
             self._series.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
+            self._entries[series_id] = entry
 
     def forget(self) -> None:
         """Forget all numbers; whoever looks at them meanwhile goes on with what there was."""
-        self._scopes, self._identifiers, self._series, self._entries = {}, {}, {}, {}
+        self._scopes, self._identifiers, self._series = {}, {}, {}
+        self._entries, self._layouts = {}, {}
 
     def entries(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Entry]:
         """Return what series ids stand for."""

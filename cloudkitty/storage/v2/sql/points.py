@@ -1,6 +1,6 @@
 """Points read from blocks: parts of days, single periods, pages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cloudkitty import block, timeframe
 from cloudkitty.dataframe import DataPoint, FrozenDict
-from cloudkitty.db import models
+from cloudkitty.db import models, types
 from cloudkitty.storage.v2.sql import catalogue as catalogues
 from cloudkitty.storage.v2.sql import query, rollups
 
@@ -84,6 +84,46 @@ def frames(choice: Choice, begin: datetime, end: datetime, *columns) -> sa.Selec
     return statement.order_by(FRAMES.c.begin, FRAMES.c.scope_id, FRAMES.c.origin)
 
 
+def is_whole(choice: Choice, window: query.Window) -> bool:
+    """Say whether every point of the frames of *choice* is wanted."""
+    return choice.series is None and window.filters.keys().isdisjoint(timeframe.CALENDAR_KEYS)
+
+
+def first_begin() -> sa.Select:
+    """Return the statement for the begin of the oldest frame."""
+    return sa.select(sa.func.min(FRAMES.c.begin))
+
+
+def count(choice: Choice, begin: datetime, end: datetime) -> sa.Select:
+    """Return the statement for the number of points of frames that begin in [begin, end)."""
+    number = sa.cast(sa.func.coalesce(sa.func.sum(FRAMES.c.points), 0), sa.BigInteger)
+    return frames(choice, begin, end, number).order_by(None)
+
+
+def sums(choice: Choice, begin: datetime, end: datetime) -> sa.Select:
+    """Return the statement for sums by period, and the number of its rows."""
+    return frames(
+        choice, begin, end, FRAMES.c.begin, FRAMES.c.end,
+        types.exact_sum(FRAMES.c.qty).label('qty'), types.exact_sum(FRAMES.c.price).label('price'),
+        sa.cast(sa.func.sum(FRAMES.c.points), sa.BigInteger).label('points'),
+        sa.func.count().over().label('total'),
+    ).group_by(FRAMES.c.begin, FRAMES.c.end).order_by(None).order_by(FRAMES.c.begin, FRAMES.c.end)
+
+
+def page(choice: Choice, window: query.Window, first: int, last: int) -> sa.Select:
+    """Return the statement for the frames that hold the points [first, last) of *window*.
+
+    Its column `before` says how many points come before the frame.
+    """
+    order = (FRAMES.c.begin, FRAMES.c.scope_id, FRAMES.c.origin)
+    before = sa.func.sum(FRAMES.c.points).over(order_by=order) - FRAMES.c.points
+    counted = frames(choice, window.begin, window.end, *order, FRAMES.c.end, FRAMES.c.points,
+                     FRAMES.c.block, before.label('before')).order_by(None).subquery()
+    return sa.select(counted).where(
+        counted.c.before < last, counted.c.before + counted.c.points > first,
+    ).order_by(counted.c.begin, counted.c.scope_id, counted.c.origin)
+
+
 def _parts(connection, statement):
     """Yield the rows of frames() in lists.
 
@@ -109,25 +149,31 @@ def read(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Cho
 
     :param statement: see frames(); selects at least the key, end and block.
     """
+    for part in _parts(connection, statement):
+        yield from decode(connection, catalogue, choice, part, window)
+
+
+def decode(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Choice,
+           rows: Sequence[sa.Row], window: query.Window) -> Iterator[StoredFrame]:
+    """Yield what is wanted of frames that were read."""
     calendar_filters = {name: values for name, values in window.filters.items()
                         if name in timeframe.CALENDAR_KEYS}
-    for part in _parts(connection, statement):
-        decoded = [(row, block.decode(row.block)) for row in part]
-        wanted = {series_id for _, columns in decoded for series_id in columns[0]}
+    decoded = [(row, block.decode(row.block)) for row in rows]
+    wanted = {series_id for _, columns in decoded for series_id in columns[0]}
+    if choice.series is not None:
+        wanted &= choice.series
+    entries = catalogue.entries(connection, wanted)
+    for row, columns in decoded:
+        begin, end = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
+        points = list(zip(*columns, strict=True))
         if choice.series is not None:
-            wanted &= choice.series
-        entries = catalogue.entries(connection, wanted)
-        for row, columns in decoded:
-            begin, end = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
-            points = list(zip(*columns, strict=True))
-            if choice.series is not None:
-                points = [point for point in points if point[0] in wanted]
-            if calendar_filters:
-                calendar = timeframe.calendar_of(begin)
-                points = [point for point in points
-                          if _fits(entries[point[0]], calendar, calendar_filters)]
-            if points:
-                yield StoredFrame(begin, end, points, entries)
+            points = [point for point in points if point[0] in wanted]
+        if calendar_filters:
+            calendar = timeframe.calendar_of(begin)
+            points = [point for point in points
+                      if _fits(entries[point[0]], calendar, calendar_filters)]
+        if points:
+            yield StoredFrame(begin, end, points, entries)
 
 
 def _fits(entry, calendar, filters):

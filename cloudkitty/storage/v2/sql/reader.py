@@ -8,7 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty import errors, timeframe
-from cloudkitty.dataframe import SUM_CONTEXT, ZERO, DataFrame, to_decimal
+from cloudkitty.dataframe import SUM_CONTEXT, ZERO, to_decimal
 from cloudkitty.storage.v2.sql import catalogue as catalogues
 from cloudkitty.storage.v2.sql import points, query, rollups
 
@@ -61,10 +61,9 @@ class Reader:
         rolled_up = (query.TIME not in groups
                      and all((f.function, f.field) in query.ROLLED_UP for f in fields))
         if not rolled_up:
-            return self._from_points(window, groups, fields, wanted)
+            return self._from_frames(window, groups, fields, wanted)
         edges = split(window.begin, window.end)
-        question = rollups.Question(window, groups, self.catalogue.scope_key,
-                                    self._has_own_calendar(window, groups))
+        question = self.question(window, groups)
         if edges.body and not edges.parts:
             return self._from_rollups(question, edges.body, fields, wanted)
         sums = _Sums()
@@ -79,6 +78,11 @@ class Reader:
                 for key, total in sorted(sums.by_key.items())]
         return {'total': len(rows), 'results': wanted.of(rows)}
 
+    def question(self, window: query.Window, groups: tuple[str, ...]) -> rollups.Question:
+        """Return what to ask of the roll-ups."""
+        return rollups.Question(window, groups, self.catalogue.scope_key,
+                                self._has_own_calendar(window, groups))
+
     def _has_own_calendar(self, window, groups):
         if not any(name in timeframe.CALENDAR_KEYS for name in (*groups, *window.filters)):
             return False
@@ -89,10 +93,28 @@ class Reader:
         found = self.connection.execute(*rollups.sums(question, span, page)).all()
         window, groups = question.window, question.groups
         rows = [_row(window, groups, key, _outputs(fields, qty, price, points_))
-                for qty, price, points_, *key in found]
-        total = wanted.offset + len(rows)
-        if (not rows and wanted.offset) or (wanted.limit is not None and len(rows) == wanted.limit):
+                for qty, price, points_, _, *key in found]
+        total = found[0].total if found else 0
+        if not found and wanted.offset:
             total = self.connection.execute(*rollups.count(question, span)).scalar()
+        return {'total': total, 'results': rows}
+
+    def _from_frames(self, window, groups, fields, wanted):
+        """Answer what roll-ups cannot; sums by period need no single points."""
+        choice = points.choose(self.connection, window, self.catalogue.scope_key)
+        is_rolled_up = all((field.function, field.field) in query.ROLLED_UP for field in fields)
+        if groups != (query.TIME,) or not is_rolled_up or not points.is_whole(choice, window):
+            return self._from_points(window, groups, fields, wanted)
+        statement = points.sums(choice, window.begin, window.end)
+        found = self.connection.execute(statement.offset(wanted.offset).limit(wanted.limit)).all()
+        rows = []
+        for row in found:
+            period = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
+            rows.append(_row(window, groups, (period,), _outputs(fields, *row[2:5])))
+        total = found[0].total if found else 0
+        if not found and wanted.offset:
+            total = self.connection.execute(sa.select(sa.func.count()).select_from(
+                statement.order_by(None).subquery())).scalar()
         return {'total': total, 'results': rows}
 
     def _from_points(self, window, groups, fields, wanted):
@@ -159,51 +181,6 @@ class Reader:
             return None
         return str(entry.series.groupby.get(name, ''))
 
-    def retrieve(self, window: query.Window, wanted: Slice) -> dict:
-        """Return what BaseStorage.retrieve() promises."""
-        choice = points.choose(self.connection, window, self.catalogue.scope_key)
-        filtered = choice.series is not None or any(
-            name in timeframe.CALENDAR_KEYS for name in window.filters)
-        if filtered:
-            return self._page_of_points(window, choice, wanted)
-        return self._page_of_frames(window, choice, wanted)
-
-    def _page_of_points(self, window, choice, wanted):
-        """Look at every point, because only some of a frame's may be wanted."""
-        statement = points.frames(choice, window.begin, window.end, *KEY, points.FRAMES.c.end,
-                                  points.FRAMES.c.block)
-        page = _Page(wanted)
-        for frame in points.read(self.connection, self.catalogue, choice, statement, window):
-            page.add(frame)
-        return {'total': page.count, 'dataframes': page.frames()}
-
-    def _page_of_frames(self, window, choice, wanted):
-        """Find the frames of the page by their number of points; open no other block."""
-        keys = self.connection.execute(points.frames(
-            choice, window.begin, window.end, *KEY, points.FRAMES.c.points)).all()
-        end = None if wanted.limit is None else wanted.offset + wanted.limit
-        inside, count, skipped = [], 0, 0
-        for row in keys:
-            if count + row.points <= wanted.offset:
-                skipped += row.points
-            elif end is None or count < end:
-                inside.append(row)
-            count += row.points
-        if not inside:
-            return {'total': count, 'dataframes': []}
-        first, last = inside[0], inside[-1]
-        statement = points.frames(
-            choice, timeframe.from_naive(first.begin),
-            timeframe.from_naive(last.begin) + timedelta(microseconds=1), *KEY,
-            points.FRAMES.c.end, points.FRAMES.c.block)
-        # The statement also finds frames of other scopes that begin with the first of the page.
-        skipped -= sum(row.points for row in keys if row.begin == first.begin
-                       and (row.scope_id, row.origin) < (first.scope_id, first.origin))
-        page = _Page(Slice(wanted.offset - skipped, wanted.limit))
-        for frame in points.read(self.connection, self.catalogue, choice, statement, window):
-            page.add(frame)
-        return {'total': count, 'dataframes': page.frames()}
-
 
 class _Keys:
     """Finds the group of a point; what follows from its series is looked up once a series."""
@@ -241,33 +218,6 @@ class _Keys:
             return of_series
         return tuple(period if own is None else own
                      for period, own in zip(of_frame, of_series, strict=True))
-
-
-class _Page:
-    """Counts points, and keeps those of a slice."""
-
-    def __init__(self, wanted):
-        self._begin = wanted.offset
-        self._end = None if wanted.limit is None else wanted.offset + wanted.limit
-        self._kept = []
-        self.count = 0
-
-    def add(self, frame):
-        first = max(self._begin - self.count, 0)
-        last = None if self._end is None else max(self._end - self.count, 0)
-        self.count += len(frame.points)
-        inside = frame.points[first:last]
-        if inside:
-            self._kept.append(frame._replace(points=inside))
-
-    def frames(self):
-        """Return what was kept as frames; scopes that share a period share a frame."""
-        found = {}
-        for kept in self._kept:
-            frame = found.setdefault((kept.begin, kept.end), DataFrame(kept.begin, kept.end))
-            for metric, point in points.points_of(kept):
-                frame.add_point(point, metric)
-        return [DataFrame(*bounds, frame.usage) for bounds, frame in sorted(found.items())]
 
 
 class _Sums:

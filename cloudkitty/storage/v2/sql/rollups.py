@@ -63,15 +63,19 @@ class _Shape(NamedTuple):
 
     @property
     def by_series(self) -> bool:
-        return self.pieces[0].table == DAYS
+        return self.pieces[0].table in BY_SERIES
 
 
-DAYS, TOTALS, MONTHS = 'rated_days', 'rated_totals', 'rated_months'
+TABLES = {'days': models.rated_days, 'series_months': models.rated_series_months,
+          'totals': models.rated_totals, 'months': models.rated_months}
+BY_SERIES, BY_SCOPE = ('days', 'series_months'), ('totals', 'months')
 
 
 def sums(question: Question, span: Span, page: tuple[int, int] | None = None) -> tuple[
         sa.Select, dict]:
-    """Return a statement and its values; its rows are qty, price, points and g0, g1, … for groups.
+    """Return a statement and its values; its rows are sums, a total and g0, g1, … for groups.
+
+    The sums are qty, price and points; the total is the number of rows without the page's limits.
 
     Building a statement takes longer than running it, so it is kept for others of its shape.
 
@@ -90,10 +94,17 @@ def count(question: Question, span: Span) -> tuple[sa.Select, dict]:
     return _count(shape), values
 
 
-def _describe(question, span) -> tuple[_Shape, dict]:
+def day_counts(question: Question, span: Span) -> tuple[sa.Select, dict]:
+    """Return a statement and its values; its rows are days and how many points they hold."""
+    days, _ = BY_SERIES if _needs_series_table(question) else BY_SCOPE
+    shape, values = _describe(question, span, {_Piece(days, 'days'): span})
+    return _day_counts(shape), values
+
+
+def _describe(question, span, pieces=None) -> tuple[_Shape, dict]:
     """Return the shape of a question, and its values."""
     window = question.window
-    pieces = _pieces(question, span)
+    pieces = pieces or _pieces(question, span)
     values = {}
     for piece, part in pieces.items():
         values[f'{piece.name}_first'], values[f'{piece.name}_end'] = part
@@ -117,11 +128,21 @@ def _statement(shape):
     return (sa.select(types.exact_sum(source.c.qty).label('qty'),
                       types.exact_sum(source.c.price).label('price'),
                       # sum() of a BIGINT is a decimal on PostgreSQL and MariaDB.
-                      sa.cast(points, sa.BigInteger).label('points'), *keys)
+                      sa.cast(points, sa.BigInteger).label('points'),
+                      sa.func.count().over().label('total'), *keys)
             .select_from(joined).where(*_conditions(source, shape))
             .group_by(*(columns[name] for name in shape.groups))
             .having(points > 0)
             .order_by(*(columns[name] for name in shape.groups)))
+
+
+@functools.lru_cache(maxsize=256)
+def _day_counts(shape):
+    source = _source(shape)
+    joined, _ = _join(source, shape)
+    points = sa.func.sum(source.c.points)
+    return (sa.select(source.c.day, sa.cast(points, sa.BigInteger)).select_from(joined)
+            .where(*_conditions(source, shape)).group_by(source.c.day).having(points > 0))
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,16 +159,20 @@ def _count(shape):
 def _pieces(question, span) -> dict[_Piece, Span]:
     """Return which tables to ask for which days."""
     names = (*question.groups, *question.window.filters)
-    if any(_needs_series(name, question) for name in names):
-        return {_Piece(DAYS, 'days'): span}
+    days, months = BY_SERIES if _needs_series_table(question) else BY_SCOPE
     needs_days = any(name in ('day_of_the_year', 'week_of_the_year') for name in names)
     middle = None if needs_days else _whole_months(span)
     if middle is None:
-        return {_Piece(TOTALS, 'days'): span}
-    pieces = {_Piece(MONTHS, 'months'): middle,
-              _Piece(TOTALS, 'before'): Span(span.first, middle.first),
-              _Piece(TOTALS, 'after'): Span(middle.end, span.end)}
+        return {_Piece(days, 'days'): span}
+    pieces = {_Piece(months, 'months'): middle,
+              _Piece(days, 'before'): Span(span.first, middle.first),
+              _Piece(days, 'after'): Span(middle.end, span.end)}
     return {piece: part for piece, part in pieces.items() if part.first < part.end}
+
+
+def _needs_series_table(question):
+    return any(_needs_series(name, question)
+               for name in (*question.groups, *question.window.filters))
 
 
 def _needs_series(name, question):
@@ -158,20 +183,20 @@ def _needs_series(name, question):
 
 def _source(shape):
     """Return the rows of roll-ups that the question is about."""
-    if shape.by_series:
-        days = models.rated_days
-        rows = sa.select(days.c.series_id, SERIES.c.scope_id, SERIES.c.metric, days.c.day,
-                         days.c.qty, days.c.price, days.c.points).join_from(
-            days, SERIES, SERIES.c.id == days.c.series_id)
-        return rows.where(*_within(days, shape.pieces[0])).subquery('source')
     slices = []
     for piece in shape.pieces:
-        table = models.rated_months if piece.table == MONTHS else models.rated_totals
-        slices.append(sa.select(
-            table.c.scope_id, table.c.metric, table.c.day, table.c.qty, table.c.price,
-            table.c.points).where(*_within(table, piece)))
+        table = TABLES[piece.table]
+        rows = sa.select(*table.c.values()).where(*_within(table, piece))
+        if shape.by_series and _names_scope(shape):
+            rows = rows.add_columns(SERIES.c.scope_id, SERIES.c.metric).join_from(
+                table, SERIES, SERIES.c.id == table.c.series_id)
+        slices.append(rows)
     whole = slices[0] if len(slices) == 1 else sa.union_all(*slices)
     return whole.subquery('source')
+
+
+def _names_scope(shape):
+    return shape.has_metrics or bool({query.TYPE, shape.scope_key} & set(shape.names))
 
 
 def _within(table, piece):

@@ -134,7 +134,7 @@ def _write(database, catalogue, cells):
         return writer
 
     writer = database.write(change)
-    catalogue.remember(writer.scopes, writer.series)
+    writer.numbering.remember()
 
 
 def _lock_states(connection, owners):

@@ -21,6 +21,7 @@ from cloudkitty.storage.v2.sql.writer import RATED
 
 FRAMES, SERIES, DAYS = models.rated_frames, models.rated_series, models.rated_days
 TOTALS, MONTHS, CALENDAR = models.rated_totals, models.rated_months, models.rated_calendar
+SERIES_MONTHS = models.rated_series_months
 ATTRIBUTES, SCOPES, STATES = models.rated_attributes, models.rated_scopes, models.scopes
 ROWS_AT_ONCE = 500
 SUMS = ('qty', 'price', 'points')
@@ -90,9 +91,11 @@ def list_months(connection: sa.Connection, scope: Scope, begin: datetime | None,
     """Return the months of which a scope has anything, those of [begin, end) as a whole."""
     ours = sa.or_(SERIES.c.owner_id == scope.id, SERIES.c.scope_id == scope.id)
     bounds = []
+    series = sa.select(SERIES.c.id).where(ours)
     for column, chosen in (
             (FRAMES.c.begin, FRAMES.c.scope_id == scope.id),
-            (DAYS.c.day, DAYS.c.series_id.in_(sa.select(SERIES.c.id).where(ours))),
+            (DAYS.c.day, DAYS.c.series_id.in_(series)),
+            (SERIES_MONTHS.c.day, SERIES_MONTHS.c.series_id.in_(series)),
             (TOTALS.c.day, TOTALS.c.scope_id == scope.id),
             (MONTHS.c.day, MONTHS.c.scope_id == scope.id)):
         found = connection.execute(
@@ -158,11 +161,16 @@ def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterato
         yield fault
     if not is_readable:
         return
-    stored = connection.execute(
-        sa.select(DAYS).join_from(DAYS, SERIES, SERIES.c.id == DAYS.c.series_id)
-        .where(SERIES.c.owner_id == scope.id, *within(DAYS, month)))
-    found = {(row.series_id, row.day): _sums(row) for row in stored}
-    yield from _compare(DAYS, ('series_id', 'day'), found, days)
+    months = {}
+    for (series_id, _), sums in days.items():
+        key = series_id, month.first
+        months[key] = _add(months.get(key, (ZERO, ZERO, 0)), sums)
+    for table, right in ((DAYS, days), (SERIES_MONTHS, months)):
+        stored = connection.execute(
+            sa.select(table).join_from(table, SERIES, SERIES.c.id == table.c.series_id)
+            .where(SERIES.c.owner_id == scope.id, *within(table, month)))
+        found = {(row.series_id, row.day): _sums(row) for row in stored}
+        yield from _compare(table, ('series_id', 'day'), found, right)
     wanted = {day for _, day in days} | ({month.first} if days else set())
     known = {row.day: dict(row._mapping) for row in connection.execute(
         sa.select(CALENDAR).where(CALENDAR.c.day.in_(wanted)))}
@@ -244,8 +252,9 @@ def _frame_faults(connection, scope, month, days):
                 continue
             if row.end <= row.begin:
                 yield _frame_fault(scope, row.begin, row.origin, f'ends at {row.end}')
-            found = {'points': row.points, 'price': row.price}
+            found = {'points': row.points, 'qty': row.qty, 'price': row.price}
             right = {'points': len(columns[0]),
+                     'qty': functools.reduce(SUM_CONTEXT.add, columns[1], ZERO),
                      'price': functools.reduce(SUM_CONTEXT.add, columns[2], ZERO)}
             if found != right:
                 yield Fault(FRAMES, _key(scope, row.begin, row.origin), right, found)

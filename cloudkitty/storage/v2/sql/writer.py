@@ -7,61 +7,30 @@ origin), so that storing the same thing twice changes nothing.
 import decimal
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from cloudkitty import block, timeframe
 from cloudkitty.dataframe import SUM_CONTEXT, ZERO, DataFrame, DataPoint
-from cloudkitty.db import models, types, upsert
+from cloudkitty.db import models, upsert
 from cloudkitty.storage.v2.sql import catalogue as catalogues
+from cloudkitty.storage.v2.sql.numbering import Cell, Numbering
 
 RATED = 0                            # origin of frames that the processor rated
 PUSHED = 1                           # origin of frames pushed over the API
 SUMS = ('qty', 'price', 'points')
-PLAIN_DIGITS_MAX = 27                # shorter text without exponent always fits the columns
-
-
-class Cell(NamedTuple):
-    """The content that a (scope, period, origin) is to have.
-
-    :ivar owner: scope id.
-    :ivar frame: points; aware UTC bounds.
-    """
-
-    owner: str
-    origin: int
-    frame: DataFrame
-
-
-class _Column(NamedTuple):
-    """Decimals that fit the columns of every database, and their text."""
-
-    numbers: Sequence[Decimal]
-    texts: list[str]
-
-
-class _Frame(NamedTuple):
-    """One row of rated_frames in the making: columns sorted by series id."""
-
-    owner: int
-    origin: int
-    begin: datetime
-    end: datetime
-    ids: Sequence[int]
-    quantities: _Column
-    prices: _Column
+FRAMES = models.rated_frames
+FRAME_COLUMNS = ('scope_id', 'begin', 'origin', 'end', 'points', 'qty', 'price', 'revision',
+                 'block')
 
 
 class Writer:
-    """Stores cells in one transaction; afterwards remember() keeps the numbers it made."""
+    """Stores cells in one transaction; after the commit `numbering` remembers what it made."""
 
     def __init__(self, connection: sa.Connection, catalogue: catalogues.Catalogue):
         self.connection = connection
         self.catalogue = catalogue
-        self.scopes: dict[str, int] = {}
-        self.series: dict[catalogues.Entry, int] = {}
+        self.numbering = Numbering(connection, catalogue)
 
     def lock(self, owners: Iterable[int]) -> None:
         """Let nobody else push frames of *owners* until the transaction ends."""
@@ -74,25 +43,22 @@ class Writer:
 
     def store(self, cells: Sequence[Cell]) -> None:
         """Make each cell's (scope, period, origin) hold its points and nothing else."""
-        self.scopes.update(
-            self.catalogue.scope_numbers(self.connection, {cell.owner for cell in cells}))
-        frames = self._number(cells)
-        old = self._existing(frames)
         with decimal.localcontext(SUM_CONTEXT):
+            frames = self.numbering.frames(cells)
+            old = self._existing(frames)
             days = _Days()
             rows = []
             for frame in frames:
-                key = (frame.owner, frame.begin, frame.origin)
                 revision = 1
-                if key in old:
-                    revision = old[key].revision + 1
-                    days.add(frame.begin, block.decode(old[key].block), sign=-1)
-                days.add(frame.begin, (frame.ids, frame.quantities.numbers, frame.prices.numbers))
+                stored = old.get((frame.owner, frame.begin, frame.origin))
+                if stored is not None:
+                    revision = stored.revision + 1
+                    days.add(frame.begin, block.decode(stored.block), sign=-1)
                 if frame.ids:
+                    days.add(frame.begin, (frame.ids, frame.quantities, frame.prices))
                     rows.append(_row(frame, revision))
             self._delete_keys(old)
-            if rows:
-                self.connection.execute(sa.insert(models.rated_frames), rows)
+            upsert.insert(self.connection, FRAMES, FRAME_COLUMNS, rows)
             self._roll_up(days)
 
     def remove(self, owners: Iterable[int] | None, begin: datetime | None,
@@ -137,14 +103,13 @@ class Writer:
 
     def merged(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return *cells* with the points stored there that they do not name themselves."""
-        self.scopes.update(
-            self.catalogue.scope_numbers(self.connection, {cell.owner for cell in cells}))
+        self.numbering.number_owners(cells)
         table = models.rated_frames
         result = []
         for cell in cells:
             stored = self.connection.execute(
                 sa.select(table.c.block).where(
-                    table.c.scope_id == self.scopes[cell.owner],
+                    table.c.scope_id == self.numbering.scopes[cell.owner],
                     table.c.begin == timeframe.to_naive(cell.frame.start),
                     table.c.origin == cell.origin).with_for_update()).scalar()
             result.append(cell if stored is None else self._merge(cell, block.decode(stored)))
@@ -162,69 +127,6 @@ class Writer:
         for name, points in cell.frame.itertypes():
             frame.add_points(points, name)
         return cell._replace(frame=frame)
-
-    def _number(self, cells):
-        """Return *cells* as _Frames: every series has its id."""
-        numbers = self._number_series(cells)
-        frames = []
-        for cell in cells:
-            owner = self.scopes[cell.owner]
-            begin = cell.frame.start
-            points = []
-            for metric, members in cell.frame.itertypes():
-                ids = numbers[owner, metric]
-                points += [(ids.get(id(point.series)) or ids[id(point.series), begin],
-                            point.qty, point.price) for point in members]
-            points.sort(key=_by_series)
-            ids, quantities, prices = zip(*points, strict=True) if points else ((), (), ())
-            frames.append(_Frame(
-                owner, cell.origin, timeframe.to_naive(cell.frame.start),
-                timeframe.to_naive(cell.frame.end), ids, _column(quantities), _column(prices)))
-        return frames
-
-    def _number_series(self, cells):
-        """Give an id to every series that has none yet.
-
-        :returns: ids of series by (owner, metric) and identity of the object: the points of a
-            batch share their series, and looking at the object is much faster than at its content.
-            What a series with calendar attributes is depends on the period, so that one has the
-            key (identity, begin).
-        """
-        numbers, missing = {}, {}
-        for cell in cells:
-            owner, begin = self.scopes[cell.owner], cell.frame.start
-            for metric, members in cell.frame.itertypes():
-                ids = numbers.setdefault((owner, metric), {})
-                known = self.catalogue.known(owner, metric)
-                for point in members:
-                    key = id(point.series)
-                    if key in ids:
-                        continue
-                    plain = catalogues.without_calendar(point.series, begin)
-                    if catalogues.has_calendar(point.series):
-                        key = (key, begin)
-                    ids[key] = known.get(plain)
-                    if ids[key] is None:
-                        missing.setdefault((owner, metric, plain), []).append(key)
-        owners = {number: name for name, number in self.scopes.items()}
-        entries = self._entries(missing, owners)
-        made = self.catalogue.series_ids(self.connection, entries.values()) if entries else {}
-        self.series.update(made)
-        for (owner, metric, plain), keys in missing.items():
-            for key in keys:
-                numbers[owner, metric][key] = made[entries[owner, metric, plain]]
-        return numbers
-
-    def _entries(self, missing, owners):
-        """Return what is to be written of each (owner, metric, series) of *missing*."""
-        key = self.catalogue.scope_key
-        named = {(owner, series): str(series.groupby.get(key, owners[owner]))
-                 for owner, _, series in missing}
-        self.scopes.update(self.catalogue.scope_numbers(
-            self.connection, set(named.values()) - self.scopes.keys()))
-        return {(owner, metric, series): catalogues.Entry(
-            owner, self.scopes[named[owner, series]], metric, series)
-            for owner, metric, series in missing}
 
     def _existing(self, frames):
         """Return the rows that *frames* replace, by key."""
@@ -256,33 +158,28 @@ class Writer:
 
     def _roll_up(self, days):
         """Add what *days* gathered to the roll-ups; rows that hold no point any more go."""
-        sums = {key: total for key, total in days.sums.items() if any(total)}
+        sums = days.sums()
         if not sums:
             return
-        # A number made in this transaction must not enter the cache before the commit.
-        entries = {series_id: entry for entry, series_id in self.series.items()}
-        entries.update(self.catalogue.entries(
-            self.connection, {series for series, _ in sums} - entries.keys()))
-        days = {day for _, day in sums}
+        entries = self.numbering.entries({series for series, _ in sums})
+        months = {day: day.replace(day=1) for _, day in sums}
         # A month's sums are found by its first day, whether that holds data or not.
-        self._fill_calendar(days | {day.replace(day=1) for day in days})
-        totals, months = {}, {}
-        for (series, day), (qty, price, points) in sums.items():
-            entry = entries[series]
-            for table, when in ((totals, day), (months, day.replace(day=1))):
-                total = table.setdefault((entry.scope, entry.metric, when), [ZERO, ZERO, 0])
-                total[0] += qty
-                total[1] += price
-                total[2] += points
+        self._fill_calendar({*months, *months.values()})
+        series_months = _grouped(((series, months[day]), total)
+                                 for (series, day), total in sums.items())
+        totals = _grouped(((entries[series].scope, entries[series].metric, day), total)
+                          for (series, day), total in sums.items())
+        months = _grouped(((scope, metric, months[day]), total)
+                          for (scope, metric, day), total in totals.items())
         self._apply(models.rated_days, ('series_id', 'day'), sums)
+        self._apply(models.rated_series_months, ('series_id', 'day'), series_months)
         self._apply(models.rated_totals, ('scope_id', 'metric', 'day'), totals)
         self._apply(models.rated_months, ('scope_id', 'metric', 'day'), months)
 
     def _apply(self, table, names, sums):
         # In order of the key, so that two writers never wait for each other in a circle.
-        rows = [dict(zip((*names, *SUMS), (*key, *sums[key]), strict=True))
-                for key in sorted(sums)]
-        upsert.add(self.connection, table, rows, SUMS)
+        rows = [(*key, *sums[key]) for key in sorted(sums)]
+        upsert.add(self.connection, table, (*names, *SUMS), rows)
         emptied = [key for key in sorted(sums) if sums[key][2] < 0]
         if emptied:
             self.connection.execute(
@@ -303,40 +200,51 @@ class Writer:
 
 
 class _Days:
-    """Sums by (series id, day); the caller sets the context that makes them exact."""
+    """Sums by (series id, day); the caller sets the context that makes them exact.
+
+    Frames of a scope mostly hold the same series, so their columns are added as a whole.
+    """
 
     def __init__(self):
-        self.sums = {}
+        self._columns = {}
 
     def add(self, begin, columns, sign=1):
-        day = begin.date()
-        for series_id, qty, price in zip(*columns, strict=True):
-            total = self.sums.get((series_id, day))
-            if total is None:
-                total = self.sums[series_id, day] = [ZERO, ZERO, 0]
-            if sign > 0:
-                total[0] += qty
-                total[1] += price
-            else:
-                total[0] -= qty
-                total[1] -= price
-            total[2] += sign
+        ids, quantities, prices = columns
+        gathered = self._columns.setdefault((begin.date(), tuple(ids), sign), ([], []))
+        gathered[0].append(quantities)
+        gathered[1].append(prices)
+
+    def sums(self):
+        """Return (quantity, price, points); what comes to nothing is left out."""
+        totals = {}
+        for (day, ids, sign), columns in self._columns.items():
+            count = sign * len(columns[0])
+            # The first series of each column, then the second and so on.
+            for series_id, qty, price in zip(
+                    ids, *(map(sum, zip(*column, strict=True)) for column in columns),
+                    strict=True):
+                if sign < 0:
+                    qty, price = -qty, -price
+                old = totals.get((series_id, day))
+                totals[series_id, day] = (qty, price, count) if old is None else (
+                    old[0] + qty, old[1] + price, old[2] + count)
+        return {key: total for key, total in totals.items() if any(total)}
+
+
+def _grouped(sums):
+    """Return (key, sums) pairs as sums by key."""
+    totals = {}
+    for key, (qty, price, points) in sums:
+        total = totals.get(key)
+        if total is None:
+            totals[key] = [qty, price, points]
+        else:
+            total[0] += qty
+            total[1] += price
+            total[2] += points
+    return totals
 
 
 def _row(frame, revision):
-    return {'scope_id': frame.owner, 'begin': frame.begin, 'origin': frame.origin,
-            'end': frame.end, 'points': len(frame.ids), 'price': sum(frame.prices.numbers, ZERO),
-            'revision': revision,
-            'block': block.encode(frame.ids, frame.quantities.texts, frame.prices.texts)}
-
-
-def _by_series(point):
-    return point[0]
-
-
-def _column(numbers):
-    texts = list(map(str, numbers))
-    if max(map(len, texts), default=0) > PLAIN_DIGITS_MAX or 'E' in ''.join(texts):
-        numbers = list(map(types.on_grid, numbers))
-        texts = list(map(str, numbers))
-    return _Column(numbers, texts)
+    return (frame.owner, frame.begin, frame.origin, frame.end, len(frame.ids),
+            sum(frame.quantities, ZERO), sum(frame.prices, ZERO), revision, frame.block)

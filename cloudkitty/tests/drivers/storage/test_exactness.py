@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from cloudkitty import timeframe
 from cloudkitty.dataframe import SUM_CONTEXT, DataFrame, DataPoint, Series
 from cloudkitty.storage.v2.sql import SQLStorage
 
@@ -24,13 +25,23 @@ STEPS = st.lists(st.one_of(
     st.tuples(st.just('push'), HOURS, st.sampled_from('ab'), POINTS),
     st.tuples(st.just('delete'), HOURS, st.sampled_from('ab'), HOURS)), max_size=12)
 WINDOWS = st.tuples(HOURS, HOURS)
+GROUPS = st.sampled_from([
+    (), ('type',), ('project_id',), ('id', 'type'), ('time-m',), ('time-d', 'project_id'),
+    ('time-w',), ('time-y', 'id'), ('time',), ('time', 'type'), ('absent', 'type')])
+FILTERS = st.sampled_from([
+    {}, {}, {'project_id': 'a'}, {'project_id': ['a', 'b']}, {'id': ['x', 'y']}, {'type': 'cpu'},
+    {'month': '1'}, {'day_of_the_year': ['31', '32'], 'id': 'x'}, {'project_id': 'b', 'id': 'z'},
+    {'absent': ''}, {'id': []}])
+COLUMNS = {'time-m': 'month', 'time-d': 'day_of_the_year', 'time-w': 'week_of_the_year',
+           'time-y': 'year'}
 
 
-@hypothesis.given(steps=STEPS, window=WINDOWS, groups=st.sampled_from(
-    [(), ('type',), ('project_id',), ('id', 'type'), ('time-m',), ('time-d', 'project_id')]))
+@hypothesis.given(steps=STEPS, window=WINDOWS, groups=GROUPS, filters=FILTERS)
 @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(
     hypothesis.HealthCheck))
-def test_every_total_is_the_sum_of_what_is_stored(any_database, any_conf, steps, window, groups):
+def test_every_total_is_the_sum_of_what_is_stored(any_database, any_conf, steps, window, groups,
+                                                  filters):
+    """Whatever was stored, replaced and deleted; pages and other functions agree."""
     storage = SQLStorage(any_conf)
     storage.delete()
     stored = {}
@@ -43,13 +54,26 @@ def test_every_total_is_the_sum_of_what_is_stored(any_database, any_conf, steps,
                 del stored[key]
 
     begin, end = (START + hour * HOUR for hour in sorted(window))
-    answer = storage.total(list(groups), begin, end)
-    points = storage.retrieve(begin, end, paginate=False)
+    answer = storage.total(list(groups), begin, end, filters=filters, paginate=False)
+    page = storage.total(list(groups), begin, end, filters=filters, offset=1, limit=2)
+    other = storage.total(list(groups), begin, end, filters=filters,
+                          custom_fields='count(qty) AS n, max(price) AS top, sum(qty) AS qty')
+    points = storage.retrieve(begin, end, filters, paginate=False)
+    pages = [storage.retrieve(begin, end, filters, offset=n, limit=3)
+             for n in range(0, points['total'], 3)]
     storage.database.engine.dispose()
 
-    assert actual(answer, groups) == expected(stored, begin, end, groups)
-    assert points['total'] == sum(len(what) for (hour, _), what in stored.items()
-                                  if begin <= START + hour * HOUR < end)
+    found = expected(stored, (begin, end), groups, filters)
+    assert actual(answer, groups, ('qty', 'rate')) == [
+        (key, total_of(qtys), total_of(prices)) for key, (qtys, prices) in found]
+    assert (page['total'], page['results']) == (len(found), answer['results'][1:3])
+    assert actual(other, groups, ('n', 'top', 'qty')) == [
+        (key, len(qtys), max(prices), total_of(qtys)) for key, (qtys, prices) in found]
+    assert points['total'] == sum(len(qtys) for _, (qtys, _) in found)
+    paged = [point for one in pages for point in flatten(one)]
+    assert [begin for begin, *_ in paged] == [begin for begin, *_ in flatten(points)]
+    # Within a period a frame shows its points by metric, a page only those that lie on it.
+    assert sorted(paged, key=repr) == sorted(flatten(points), key=repr)
 
 
 def push(storage, stored, hour, project, what):
@@ -61,26 +85,36 @@ def push(storage, stored, hour, project, what):
     stored[hour, project] = what
 
 
-def expected(stored, begin, end, groups):
-    sums = defaultdict(lambda: [Decimal(0), Decimal(0)])
+def expected(stored, window, groups, filters):
+    """Return (group key, (quantities, prices)), sorted."""
+    found = defaultdict(lambda: ([], []))
+    for (hour, project), what in stored.items():
+        at = START + hour * HOUR
+        if not window[0] <= at < window[1]:
+            continue
+        for metric, resource, qty, price in what:
+            names = {'type': metric, 'project_id': project, 'id': resource, 'absent': '',
+                     'time': (at, at + HOUR), **timeframe.calendar_of(at)}
+            if all(names[name] in values for name, values in filters.items()):
+                columns = found[tuple(names[COLUMNS.get(group, group)] for group in groups)]
+                columns[0].append(qty)
+                columns[1].append(price)
+    return sorted(found.items())
+
+
+def total_of(numbers):
     with decimal.localcontext(SUM_CONTEXT):
-        for (hour, project), what in stored.items():
-            at = START + hour * HOUR
-            if begin <= at < end:
-                for metric, resource, qty, price in what:
-                    names = {'type': metric, 'project_id': project, 'id': resource,
-                             'time-m': str(at.month), 'time-d': str(at.timetuple().tm_yday)}
-                    total = sums[tuple(names[group] for group in groups)]
-                    total[0] += qty
-                    total[1] += price
-    return [(key, *total) for key, total in sorted(sums.items())]
+        return sum(numbers, Decimal(0))
 
 
-def actual(answer, groups):
-    columns = [{'time-m': 'month', 'time-d': 'day_of_the_year'}.get(group, group)
-               for group in groups]
-    return [(tuple(row[column] for column in columns), row['qty'], row['rate'])
+def actual(answer, groups, fields):
+    return [(tuple((row['begin'], row['end']) if group == 'time' else row[COLUMNS.get(group, group)]
+                   for group in groups), *(row[field] for field in fields))
             for row in answer['results']]
+
+
+def flatten(answer):
+    return [(frame.start, name, point) for frame in answer['dataframes'] for name, point in frame]
 
 
 @pytest.mark.timeout(900)

@@ -1,0 +1,90 @@
+"""The rival of the writes: one narrow row a point, by the fastest path each database has."""
+
+import io
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cloudkitty import timeframe
+from cloudkitty.dataframe import DataPoint
+
+CREATE = {
+    'sqlite': 'CREATE TABLE narrow (begin TEXT, series INTEGER, quantity TEXT, price TEXT)',
+    'postgresql': 'CREATE TABLE narrow (begin timestamp, series bigint, quantity numeric, '
+                  'price numeric)',
+    'mysql': 'CREATE TABLE narrow (begin datetime(6), series bigint, quantity decimal(65, 38), '
+             'price decimal(65, 38))',
+}
+ROWS_PER_INSERT = 2000
+
+
+class Narrow:
+    """A table of narrow rows in the database of *engine*."""
+
+    def __init__(self, engine: sa.Engine):
+        self._kind = engine.dialect.name
+        self._numbers = {}
+        self._raw = engine.raw_connection()
+        cursor = self._raw.cursor()
+        cursor.execute('DROP TABLE IF EXISTS narrow')
+        cursor.execute(CREATE[self._kind])
+        self._raw.commit()
+
+    def insert(self, commit: list) -> float:
+        """Return how many seconds the points of *commit* take in a transaction."""
+        for _, point in points_of(commit):
+            self._numbers.setdefault(id(point.series), len(self._numbers) + 1)
+        cursor = self._raw.cursor()
+        began = time.perf_counter()
+        if self._kind == 'sqlite':
+            cursor.execute('BEGIN IMMEDIATE')
+        PATHS[self._kind](cursor, _rows(commit, self._numbers))
+        self._raw.commit()
+        return time.perf_counter() - began
+
+    def drop(self) -> None:
+        """Remove the table."""
+        self._raw.cursor().execute('DROP TABLE narrow')
+        self._raw.commit()
+        self._raw.close()
+
+
+def points_of(commit: list) -> Iterator[tuple[datetime, DataPoint]]:
+    """Yield (begin, point) of everything in *commit*."""
+    for part in commit:
+        for frame in part.frames:
+            for _, points in frame.itertypes():
+                for point in points:
+                    yield frame.start, point
+
+
+def _rows(commit, numbers):
+    for part in commit:
+        for frame in part.frames:
+            begin = str(timeframe.to_naive(frame.start))
+            for _, points in frame.itertypes():
+                for point in points:
+                    yield (begin, numbers[id(point.series)], str(point.qty), str(point.price))
+
+
+def _executemany(cursor, rows):
+    cursor.executemany('INSERT INTO narrow VALUES (?, ?, ?, ?)', rows)
+
+
+def _copy(cursor, rows):
+    text = '\n'.join([f'{begin}\t{series}\t{quantity}\t{price}'
+                      for begin, series, quantity, price in rows])
+    cursor.copy_expert('COPY narrow FROM STDIN', io.StringIO(text))
+
+
+def _rows_per_statement(cursor, rows):
+    # The driver's executemany escapes each value on its own; numbers and times need no escape.
+    texts = [f"('{begin}',{series},{quantity},{price})" for begin, series, quantity, price in rows]
+    for start in range(0, len(texts), ROWS_PER_INSERT):
+        values = ','.join(texts[start:start + ROWS_PER_INSERT])
+        cursor.execute(f'INSERT INTO narrow VALUES {values}')
+
+
+PATHS = {'sqlite': _executemany, 'postgresql': _copy, 'mysql': _rows_per_statement}

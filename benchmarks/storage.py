@@ -1,0 +1,150 @@
+"""Storing and reading 1M and 10M points of 10,000 series in 500 scopes, on three databases
+
+One month (May 2024) is cut into 100 and into 1,000 periods of equal length, so that both stores
+hold the same series over the same days and a question about the month means all points.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmarks import brute, narrow, rated
+from benchmarks.figure import Figure
+from benchmarks.rated import JUNE, MAY
+
+PERIODS_FEW, PERIODS_MANY = 100, 1000
+WRITTEN = 48                         # periods of the measured writes, in batches of 24
+SINGLE = 6                           # periods written one by one
+FILLED_AT_ONCE = 50
+ROUNDS = 15
+SCOPE = {'project_id': 'project-250'}
+TOTALS = {'by type': (['type'], 10), 'by scope and type': (['project_id', 'type'], 20),
+          'by department': (['department'], 50)}
+OF_SCOPE = {'by type': (['type'], 3), 'by day': (['time-d'], 3), 'by hour': (['time'], 20)}
+SLOWER = {'sqlite': 3}               # times the targets of the others, for totals
+SIZES = {
+    'postgresql': 'SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n '
+                  "ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relkind = 'r'",
+    'mysql': 'SELECT sum(data_length + index_length) FROM information_schema.tables '
+             'WHERE table_schema = database()',
+    'sqlite': 'SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()',
+}
+
+
+def measure(folder: Path) -> list[Figure]:
+    """Return the figures of every kind of database."""
+    figures = []
+    for kind in rated.KINDS:
+        figures += measure_kind(kind, folder)
+    return figures
+
+
+def measure_kind(kind: str, folder: Path) -> list[Figure]:
+    """Return the figures of one kind of database."""
+    figures = []
+    with rated.store(kind, folder) as storage:
+        usage = rated.Usage(storage, PERIODS_FEW)
+        _fill(storage, usage, 0)
+        few = dict(_totals(storage))
+    with rated.store(kind, folder) as storage:
+        usage = rated.Usage(storage, PERIODS_MANY)
+        figures += _writes(kind, storage, usage)
+        _fill(storage, usage, 2 * WRITTEN + SINGLE)
+        many = dict(_totals(storage))
+        rival = brute.seconds(usage)
+        for name, (_, target) in TOTALS.items():
+            title = f'{kind}: month total {name}, 10M points'
+            figures += [
+                Figure(title, many[name], 'ms', at_most=target * SLOWER.get(kind, 1)),
+                Figure(f'{title} by 1M', many[name] / few[name], at_most=1.5),
+                Figure(f'{title} by DuckDB', many[name] / 1000 / rival[name], at_most=1)]
+        figures += _answers_of_a_scope(kind, storage)
+        figures.append(_size(kind, storage))
+    return figures
+
+
+def _fill(storage, usage, first):
+    for commit in usage.batches(first, usage.periods, FILLED_AT_ONCE):
+        assert not storage.commit(commit)
+    _analyze(storage)
+
+
+def _analyze(storage):
+    """Let the database count its rows, as it does on its own after a while."""
+    kind = storage.database.engine.dialect.name
+    if kind == 'postgresql':
+        with storage.database.engine.connect().execution_options(
+                isolation_level='AUTOCOMMIT') as connection:
+            connection.exec_driver_sql('VACUUM ANALYZE')
+
+
+def _writes(kind, storage, usage) -> Iterator[Figure]:
+    """Yield rates beside those of narrow rows, commit by commit in turns.
+
+    The first periods are written unmeasured: they make the series.
+    """
+    for commit in usage.batches(0, WRITTEN, WRITTEN):
+        storage.commit(commit)
+    first = WRITTEN
+    for length, periods, floor in ((24, WRITTEN, 1), (1, SINGLE, 1 / 3)):
+        rival = narrow.Narrow(storage.database.engine)
+        ours = bare = points = 0
+        for commit in usage.batches(first, first + periods, length):
+            began = time.perf_counter()
+            storage.commit(commit)
+            ours += time.perf_counter() - began
+            bare += rival.insert(commit)
+            points += rated.count_points([commit])
+        rival.drop()
+        first += periods
+        name = f'{kind}: write, {length} periods a batch'
+        yield Figure(name, points / ours, 'points/s')
+        yield Figure(f'{name}: narrow rows', points / bare, 'points/s')
+        yield Figure(f'{name}: by narrow rows', bare / ours, at_least=floor)
+
+
+def _totals(storage):
+    for name, (groups, _) in TOTALS.items():
+        yield name, _median_ms(lambda groups=groups: storage.total(groups, MAY, JUNE))
+
+
+def _answers_of_a_scope(kind, storage) -> Iterator[Figure]:
+    for name, (groups, target) in OF_SCOPE.items():
+        yield Figure(f"{kind}: one scope's month {name}", _median_ms(
+            lambda groups=groups: storage.total(groups, MAY, JUNE, filters=SCOPE)), 'ms',
+            at_most=target)
+    for name, filters in (('page of 100 points', SCOPE),
+                          ('the same filtered', SCOPE | {'department': 'department-17'})):
+        total = storage.retrieve(MAY, JUNE, filters, limit=1)['total']
+        offsets = [total * part // ROUNDS for part in range(ROUNDS)]
+        turn = iter(offsets * 2)
+        yield Figure(f"{kind}: {name}, anywhere in a scope's month", _median_ms(
+            lambda turn=turn, filters=filters: storage.retrieve(
+                MAY, JUNE, filters, offset=next(turn), limit=100)), 'ms', at_most=10)
+    yield Figure(f'{kind}: peak memory of the process so far',
+                 resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'MiB')
+
+
+def _size(kind, storage):
+    if kind == 'mariadb':
+        tables = sa.inspect(storage.database.engine).get_table_names()
+        with storage.database.writer() as connection:
+            connection.exec_driver_sql(f'ANALYZE TABLE {", ".join(tables)}')
+    with storage.database.reader() as connection:
+        size = connection.execute(sa.text(SIZES[connection.dialect.name])).scalar_one()
+    return Figure(f'{kind}: bytes per point, indexes and roll-ups included',
+                  float(size) / (PERIODS_MANY * rated.SERIES), 'bytes', at_most=20)
+
+
+def _median_ms(ask: Callable[[], dict]) -> float:
+    ask()                            # what a process learns once, such as series, is not counted
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        answer = ask()
+        times.append(time.perf_counter() - began)
+        assert answer['total'] > 0
+    return sorted(times)[len(times) // 2] * 1000
