@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -30,6 +31,8 @@ LOG = logging.getLogger(__name__)
 # A batch holds many points that live together and die together, and no cycles: looking through
 # them again and again costs more than the batch.
 GC_THRESHOLDS = (100_000, 20, 50)
+# Seconds over which the workers of all hosts spread when the same thing is due for all of them.
+WAKE_SPREAD_S = 1
 
 
 class CommitGate:
@@ -90,7 +93,8 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
         chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
                                    rated_prices=store.rated_prices, freshness=freshness, **shared))
     worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
-                    pipeline=rating, chores=chores, freshness=freshness, **shared)
+                    pipeline=rating, chores=chores, freshness=freshness,
+                    delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
     return Parts(worker, gate, mine)
 
 
@@ -165,7 +169,21 @@ def check(conf: cfg.ConfigOpts) -> None:
     finally:
         # No connection goes through a fork.
         database.engine.dispose()
-    locks.check(conf.orchestrator.coordination_url)
+    check_locks(conf, database)
+
+
+def check_locks(conf: cfg.ConfigOpts, database: db.Database) -> None:
+    """Make sure that the lock service answers, and warn when it cannot be the right one.
+
+    :raises ConfigurationError: it does not answer.
+    """
+    url = conf.orchestrator.coordination_url
+    locks.check(url)
+    if locks.serves_one_host(url) and not database.is_on_this_host:
+        LOG.warning('[orchestrator]coordination_url: these locks serve one host only, and the '
+                    'database %s is on another one; if processors of several hosts use it, they '
+                    'do the same work twice: choose a lock service, such as redis:// or '
+                    'etcd3+http://', database.safe_url)
 
 
 def serve(conf: cfg.ConfigOpts) -> None:

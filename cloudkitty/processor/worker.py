@@ -43,12 +43,13 @@ class Worker:
     :param chores: what comes before each batch, in this order.
     :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
+    :param delay_s: how long after something is due it begins: not all workers at once.
     """
 
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
                  clock: Callable[[], datetime], chores: Sequence[Chore] = (),
-                 freshness: Freshness | None = None):
+                 freshness: Freshness | None = None, delay_s: float = 0):
         self._database = database
         self._discovery = discovery
         self._pipeline = pipeline
@@ -57,6 +58,7 @@ class Worker:
         self._clock = clock
         self._chores = chores
         self._freshness = freshness
+        self._delay_s = delay_s
         self._stopping = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
@@ -70,7 +72,8 @@ class Worker:
         while not self._stopping.is_set():
             wake_at = self._safe_turn()
             sleep_s = (wake_at - self._clock()).total_seconds()
-            self._stopping.wait(min(max(sleep_s, 0), SLEEP_MAX_S))
+            if sleep_s > 0:
+                self._stopping.wait(min(sleep_s, SLEEP_MAX_S) + self._delay_s)
 
     def _safe_turn(self):
         try:
