@@ -1,5 +1,6 @@
 """Inserts that meet rows which are there already, in each database's bulk form."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
@@ -17,26 +18,30 @@ def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[Ma
         # IGNORE would also hide truncated values and broken references.
         statement = mysql.insert(table).on_duplicate_key_update({key.name: key})
     else:
-        statement = _insert(connection, table).on_conflict_do_nothing()
+        statement = _insert(connection.dialect.name, table).on_conflict_do_nothing()
     _run(connection, statement, rows)
 
 
 def add(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping],
         sums: Sequence[str]) -> None:
     """Insert *rows*; where the primary key is there, add the columns *sums* to what it holds."""
-    if connection.dialect.name in ('mysql', 'mariadb'):
+    _run(connection, _addition(connection.dialect.name, table, tuple(sums)), rows)
+
+
+@functools.lru_cache(maxsize=64)
+def _addition(dialect, table, sums):
+    """Return the statement of add(): building it takes longer than running it."""
+    if dialect in ('mysql', 'mariadb'):
         statement = mysql.insert(table)
         new = statement.inserted
     else:
-        statement = _insert(connection, table)
+        statement = _insert(dialect, table)
         new = statement.excluded
     changes = {name: _sum(table.c[name], new[name]) for name in sums}
-    if connection.dialect.name in ('mysql', 'mariadb'):
-        statement = statement.on_duplicate_key_update(changes)
-    else:
-        statement = statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_=changes)
-    _run(connection, statement, rows)
+    if dialect in ('mysql', 'mariadb'):
+        return statement.on_duplicate_key_update(changes)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_=changes)
 
 
 def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mapping) -> None:
@@ -44,7 +49,7 @@ def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mappi
     if connection.dialect.name in ('mysql', 'mariadb'):
         statement = mysql.insert(table).values(row).on_duplicate_key_update(dict(changes))
     else:
-        statement = _insert(connection, table).values(row).on_conflict_do_update(
+        statement = _insert(connection.dialect.name, table).values(row).on_conflict_do_update(
             index_elements=list(table.primary_key.columns), set_=dict(changes))
     connection.execute(statement)
 
@@ -53,8 +58,8 @@ def _sum(old, new):
     return types.exact_add(old, new) if isinstance(old.type, types.Exact) else old + new
 
 
-def _insert(connection, table):
-    build = postgresql.insert if connection.dialect.name == 'postgresql' else sqlite.insert
+def _insert(dialect, table):
+    build = postgresql.insert if dialect == 'postgresql' else sqlite.insert
     return build(table)
 
 
