@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich import console, table
 
-NAMES = ('api', 'end_to_end', 'totals')
+NAMES = ('api', 'end_to_end', 'gnocchi', 'totals')
 
 
 def main() -> int:

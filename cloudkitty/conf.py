@@ -36,6 +36,10 @@ API_OPTS = [
     cfg.IntOpt('limit_max', default=100000, min=1,
                help='Largest page of a list that a caller may ask for. Lower it when answers get '
                     'too big for the memory of the API.'),
+    cfg.StrOpt('metrics_folder',
+               help='Folder in which the processes of the API count, best in memory, such as '
+                    '/run/cloudkitty-api/metrics. With it /metrics answers Prometheus, for '
+                    'whoever reaches the API. Not set: there is no /metrics.'),
 ]
 COLLECT_OPTS = [
     cfg.StrOpt('collector', default='gnocchi',
@@ -67,9 +71,10 @@ FETCHER_OPTS = [
 ORCHESTRATOR_OPTS = [
     cfg.StrOpt('coordination_url', default='file:///var/lib/cloudkitty/locks', secret=True,
                help='tooz URL of the lock service. file:// serves one host only.'),
-    cfg.IntOpt('max_workers', default=os.cpu_count() or 1, min=0, sample_default=4,
+    cfg.IntOpt('max_workers', default=os.cpu_count() or 1, min=0, max=1024, sample_default=4,
                help='Rating worker processes; 0 rates nothing on this node.'),
-    cfg.IntOpt('max_workers_reprocessing', default=os.cpu_count() or 1, min=0, sample_default=4,
+    cfg.IntOpt('max_workers_reprocessing', default=os.cpu_count() or 1, min=0, max=1024,
+               sample_default=4,
                help='How many of the worker processes rate periods again when that is ordered; '
                     'those above max_workers do nothing else. 0: none on this node.'),
     cfg.IntOpt('max_threads', default=16, min=1, advanced=True,
@@ -87,6 +92,16 @@ ORCHESTRATOR_OPTS = [
                help='Scopes that are collected, rated and stored together.'),
     cfg.IntOpt('batch_periods', default=48, min=1, advanced=True,
                help='Periods of a backlog that are collected, rated and stored together.'),
+    cfg.PortOpt('metrics_port',
+                help='Port on which the processor answers Prometheus at /metrics. Not set: it '
+                     'does not. Setting it at all needs a new start, another port only SIGHUP.'),
+    cfg.HostAddressOpt('metrics_host', default='127.0.0.1',
+                       help='Address on which the processor answers Prometheus. Whoever reaches '
+                            'it can read the figures: names of metrics, no scope, no price.'),
+    cfg.IntOpt('worker_silence_max', default=900, min=1, advanced=True,
+               help='Seconds after which a worker without a sign of life counts as one that '
+                    'hangs: systemd is then no longer told that all is well. Keep it above '
+                    'collector_request_timeout.'),
 ]
 STORAGE_OPTS = [
     cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
@@ -138,7 +153,15 @@ def set_library_defaults() -> None:
 
 def load(argv: list[str], *, files: list[str] | None = None,
          conf: cfg.ConfigOpts = cfg.CONF) -> cfg.ConfigOpts:
-    """Return *conf* with files and arguments read, and logging set up.
+    """Return *conf* as read() does, and set up logging."""
+    read(argv, files=files, conf=conf)
+    set_up_logging(conf)
+    return conf
+
+
+def read(argv: list[str], *, files: list[str] | None = None,
+         conf: cfg.ConfigOpts) -> cfg.ConfigOpts:
+    """Return *conf* with files and arguments read.
 
     :param argv: command line without the program's name.
     :param files: configuration files instead of those on the search path.
@@ -157,6 +180,11 @@ def load(argv: list[str], *, files: list[str] | None = None,
         path = _first_binary([*argv, *(files or cfg.find_config_files(PROJECT))])
         raise errors.ConfigurationError(reason=f'{path}: not UTF-8: {exc}') from exc
     check(conf)
+    return conf
+
+
+def set_up_logging(conf: cfg.ConfigOpts) -> None:
+    """Log as *conf* says, from now on; callable again, for another file or after a rotation."""
     log.setup(conf, PROJECT)
     # Lines about each connection and each attempt are noise to an operator; what failed in the
     # end is logged where it matters.
@@ -165,7 +193,6 @@ def load(argv: list[str], *, files: list[str] | None = None,
     logging.getLogger('keystoneauth').setLevel(logging.ERROR)
     # A line for each of its parts, whenever it is imported.
     logging.getLogger('alembic.runtime.plugins').setLevel(logging.WARNING)
-    return conf
 
 
 def register_driver(conf: cfg.ConfigOpts, group: str,

@@ -306,6 +306,18 @@ def choice(*allowed: str) -> Check:
     return check
 
 
+def boolean(value: Any) -> bool:
+    """Return *value* if it is true or false."""
+    return value if isinstance(value, bool) else _refuse(value, 'true or false')
+
+
+def natural_number(value: Any) -> int:
+    """Return *value* if it is a whole number, 0 or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        _refuse(value, 'a whole number, 0 or more')
+    return value
+
+
 def mapping(value: Any) -> FrozenDict:
     """Return *value* if it is a mapping."""
     return FrozenDict(value) if isinstance(value, Mapping) else _refuse(value, 'a mapping')

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from oslo_db import exception as db_exception
 from sqlalchemy import exc as sa_exc
 
-from cloudkitty import dataframe, errors
+from cloudkitty import dataframe, errors, observer
 from cloudkitty.db.scopes import Scope
+from cloudkitty.observer import Observer
 from cloudkitty.skip import SkipFilter
 from cloudkitty.storage.v2 import ScopeBatch
 from cloudkitty.timeframe import Period
@@ -76,6 +77,7 @@ class Pipeline:
     :ivar timeout_s: for collecting all metrics of a batch.
     :ivar keeps_empty: whether a frame none of whose points is to be stored is committed: it
         replaces one that is there.
+    :ivar observer: is told what happens.
     """
 
     collector: Any
@@ -85,6 +87,7 @@ class Pipeline:
     pool: futures.Executor
     timeout_s: float
     keeps_empty: bool = False
+    observer: Observer = Observer()
 
     def run(self, batch: Batch) -> Outcome:
         """Collect, rate and store *batch*.
@@ -93,10 +96,23 @@ class Pipeline:
         :raises ModuleLoadError: the rating modules cannot be loaded; nothing is stored.
         :raises Exception: the database cannot be used; each scope is stored or is not.
         """
-        self.modules.refresh()
-        self.collector.refresh()
+        self.observer.is_alive()
+        self.observer.retried(sum(1 for scope in batch.scopes if scope.failure_count))
         progress = _Progress(batch)
-        usage = self._collect(batch, progress)
+        try:
+            self.modules.refresh()
+            self.collector.refresh()
+            usage = self._collect(batch, progress)
+        except errors.SourceUnreachable:
+            self.observer.failed(observer.SOURCE)
+            raise
+        except errors.ModuleLoadError:
+            self.observer.failed(observer.MODULES)
+            raise
+        return self._finish(batch, usage, progress)
+
+    def _finish(self, batch, usage, progress):
+        self.observer.is_alive()
         ready = []
         for scope in batch.scopes:
             frames = self._rate(scope, usage, progress)
@@ -104,7 +120,9 @@ class Pipeline:
             if periods:
                 ready.append(ScopeBatch(scope.id, scope.scope_id, scope.mark, periods[-1].begin,
                                         frames, batch.note))
+        self.observer.is_alive()
         stored, moved = self._store(ready, progress)
+        self.observer.stored(frame for one in stored for frame in one.frames)
         held = [Held(scope, progress.reasons[scope.scope_id]) for scope in batch.scopes
                 if scope.scope_id in progress.reasons]
         return Outcome(stored, moved, held)
@@ -114,7 +132,7 @@ class Pipeline:
         usage = {(scope.scope_id, period): {} for scope in batch.scopes
                  for period in batch.periods}
         deadline = time.monotonic() + self.timeout_s
-        questions = [_Question(self.collector, metric, usage.keys(), deadline)
+        questions = [_Question(self.collector, metric, usage.keys(), deadline, self.observer)
                      for metric in sorted(self.collector.conf)]
         self._ask_all(questions, batch)
         for question in questions:
@@ -123,6 +141,7 @@ class Pipeline:
                 # Metrics may share a published name; an empty answer is none.
                 if points:
                     usage[scope_id, period].setdefault(name, []).extend(points)
+            self.observer.failed(observer.METRIC, question.failures)
             for scope_ids, begin, reason in question.gaps:
                 progress.stop(scope_ids, begin, f'metric {question.metric}: {reason}')
         return usage
@@ -157,6 +176,7 @@ class Pipeline:
             # A foreign module may raise anything; nothing is ever stored unrated.
             except Exception as exc:
                 LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=True)
+                self.observer.failed(observer.RATING)
                 progress.stop([scope.scope_id], period.begin, f'rating: {errors.describe(exc)}')
                 break
             if frame.usage or self.keeps_empty:
@@ -180,6 +200,7 @@ class Pipeline:
             # One row that cannot be stored, whatever the reason, must not hold the others.
             except Exception as exc:
                 LOG.debug('%s scopes cannot be stored', len(part), exc_info=True)
+                self.observer.failed(observer.STORING)
                 failures += 1
                 halves = _halves(part, progress.length) if failures < FAILURES_MAX else ()
                 parts.extend(reversed(halves))
@@ -231,6 +252,7 @@ class _Question:
     metric: str
     expected: Set[tuple[str, Period]]
     deadline: float
+    observer: Observer
     answers: list = field(default_factory=list)
     gaps: list = field(default_factory=list)
     failures: int = 0
@@ -261,7 +283,11 @@ class _Question:
         return all(self.ask(scope_ids, half) for half in _cut(periods))
 
     def _collect(self, scope_ids, periods):
-        found = list(self.collector.collect(self.metric, periods, scope_ids))
+        begin = time.monotonic()
+        try:
+            found = list(self.collector.collect(self.metric, periods, scope_ids))
+        finally:
+            self.observer.answered(self.collector.collector_name, time.monotonic() - begin)
         for scope_id, period, _ in found:
             if (scope_id, period) not in self.expected:
                 raise errors.CollectError(

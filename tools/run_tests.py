@@ -16,7 +16,7 @@ from cloudkitty.tests import databases, peers, services
 
 SERVERS = {'CLOUDKITTY_TEST_POSTGRESQL': databases.PostgreSQL,
            'CLOUDKITTY_TEST_MARIADB': databases.MariaDB}
-PEERS = ('aetos', 'keystone', 'tempest')
+PEERS = ('aetos', 'gnocchi', 'keystone', 'tempest')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

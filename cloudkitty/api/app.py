@@ -8,15 +8,16 @@ from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
 from oslo_policy import opts as policy_opts
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, storage
+from cloudkitty import db, rpc, storage
 from cloudkitty import policy as policies
-from cloudkitty.api import faults, hooks, middleware, rest, root
+from cloudkitty.api import faults, figures, hooks, middleware, rest, root
 from cloudkitty.db import migration
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 
 # Outermost first. Each takes the application inside it and the service's configuration.
 MIDDLEWARE = (
+    figures.counted,
     middleware.cross_origin,
     middleware.proxy_headers,
     request_id.RequestId,
@@ -74,7 +75,7 @@ def build(conf: cfg.ConfigOpts, *, database: db.Database, storage: storage_v2.Ba
     for group, options in library_options(conf):
         configuration.register_driver(conf, group, options)
     services = hooks.Services(conf, database, storage, policies.Policy(conf),
-                              ModuleSet(conf, database))
+                              ModuleSet(conf, database), rpc.Bus(conf))
     application = Application(
         root.RootController(), hooks=[hooks.ContextHook(services), hooks.FaultHook()],
         request_cls=hooks.Request, default_renderer='json', force_canonical=False,

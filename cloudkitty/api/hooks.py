@@ -7,7 +7,7 @@ import pecan
 import pecan.hooks
 from oslo_config import cfg
 
-from cloudkitty import context, dataframe, db, errors, policy
+from cloudkitty import context, dataframe, db, errors, policy, rpc
 from cloudkitty.api import faults, middleware
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
@@ -20,6 +20,7 @@ class Services(NamedTuple):
     """What controllers work with; each request carries it as `request.services`.
 
     :ivar modules: the installed rating modules.
+    :ivar bus: tells the processors what changed, after it was written.
     """
 
     conf: cfg.ConfigOpts
@@ -27,6 +28,7 @@ class Services(NamedTuple):
     storage: storage_v2.BaseStorage
     policy: policy.Policy
     modules: ModuleSet
+    bus: rpc.Bus
 
 
 class Request(pecan.Request):

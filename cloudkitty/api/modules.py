@@ -27,6 +27,10 @@ def update_module(services: hooks.Services, name: str, *, enabled: bool | None =
     get_module(services, name)
     audit.write(lambda connection: db_modules.update(
         connection, name, enabled=enabled, priority=priority), changes.MODULE, name)
+    if enabled is not None:
+        services.bus.module_changed(name, enabled=enabled)
+    if priority is not None:
+        services.bus.module_changed(name)
 
 
 def reload_modules(services: hooks.Services) -> None:
@@ -38,3 +42,4 @@ def reload_modules(services: hooks.Services) -> None:
             db_modules.bump_version(connection, name)
 
     services.database.write(change)
+    services.bus.orders_changed()

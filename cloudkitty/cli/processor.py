@@ -2,8 +2,10 @@
 
 import sys
 
+from oslo_config import cfg
+
 from cloudkitty import conf as configuration
-from cloudkitty.processor import service
+from cloudkitty.processor import master
 
 
 def main() -> None:
@@ -12,4 +14,6 @@ def main() -> None:
 
 
 def _main():
-    service.serve(configuration.load(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    master.serve(configuration.load(arguments),
+                 lambda: configuration.read(arguments, conf=cfg.ConfigOpts()))

@@ -56,7 +56,7 @@ class FileCollector(collector.BaseCollector):
     OPTS = [
         cfg.ListOpt('files', default=[],
                     help='Files with usage, .csv or .jsonl, also with .gz: paths, patterns such as '
-                         '/srv/usage/**/*.csv, or directories.'),
+                         '``/srv/usage/**/*.csv``, or directories.'),
     ]
 
     def __init__(self, **arguments):

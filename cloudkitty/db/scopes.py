@@ -190,8 +190,7 @@ def _adopt(connection, identity, listed):
 
 def last_fetch(connection: sa.Connection, identity: Identity) -> datetime | None:
     """Return when the fetcher of *identity* answered last, aware UTC."""
-    return timeframe.from_naive(connection.execute(
-        _LAST_FETCH, identity._asdict()).scalar())
+    return timeframe.from_naive(connection.execute(_LAST_FETCH, identity._asdict()).scalar())
 
 
 def claim_fetch(connection: sa.Connection, identity: Identity, *, seen: datetime | None,
@@ -261,10 +260,7 @@ def belongs(identity: Identity, table: sa.Table = _SCOPES) -> list[sa.ColumnElem
 
 
 def asks(table: sa.Table = _SCOPES) -> list[sa.ColumnElement]:
-    """Return the conditions of belongs() for a statement that is built once.
-
-    Its values are those of Identity, by name.
-    """
+    """Return the conditions of belongs() for a statement built once: it takes the names."""
     return [table.c[name] == sa.bindparam(name, type_=table.c[name].type)
             for name in Identity._fields]
 

@@ -14,7 +14,7 @@ class FileFetcher(fetcher.BaseFetcher):
     OPTS = [
         cfg.ListOpt('files', default=[],
                     help='Files that name the scopes, .csv or .jsonl, also with .gz: paths, '
-                         'patterns such as /srv/usage/**/*.csv, or directories.'),
+                         'patterns such as ``/srv/usage/**/*.csv``, or directories.'),
         cfg.StrOpt('scope_attribute', default='project_id',
                    help='Column that holds the id of a scope.'),
     ]

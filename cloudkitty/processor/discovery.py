@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from oslo_db import exception as db_exception
 
-from cloudkitty import db
+from cloudkitty import db, observer
 from cloudkitty.db import scopes
 from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.locks import Locks
+from cloudkitty.observer import Observer
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.settings import BUSY_S, Settings
 
@@ -20,16 +21,19 @@ class Discovery:
     """Keeps the table of scopes as the fetcher says, once a period.
 
     :param clock: returns the current time, aware UTC.
+    :param observer: is told what happens.
     :ivar next_at: when there is something to do again; None: at once.
     """
 
     def __init__(self, *, database: db.Database, fetcher: BaseFetcher, locks: Locks,
-                 settings: Settings, clock: Callable[[], datetime]):
+                 settings: Settings, clock: Callable[[], datetime],
+                 observer: Observer = Observer()):  # noqa: B008 (it keeps nothing)
         self._database = database
         self._fetcher = fetcher
         self._locks = locks
         self._settings = settings
         self._clock = clock
+        self._observer = observer
         self._outage = Outage(f'Fetcher {settings.identity.fetcher!r}', settings.length_s)
         self._lock_name = settings.lock_name('fetcher')
         self.next_at: datetime | None = None
@@ -61,6 +65,7 @@ class Discovery:
         else:
             self._take_over(listed, seen)
             return
+        self._observer.failed(observer.FETCHER)
         self.next_at = self._outage.begin(self._clock(), failure)
 
     def _take_over(self, listed, seen):

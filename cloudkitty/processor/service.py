@@ -1,28 +1,44 @@
-"""The daemon: a master that forks workers, and a worker as cotyledon runs it."""
+"""A worker as cotyledon runs it, and what it is made of."""
 
 import gc
 import logging
+import multiprocessing
 import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from datetime import UTC, datetime
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import cotyledon
-from cotyledon import oslo_config_glue
+import prometheus_client
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, fetcher, locks, pipeline, skip, storage
+from cloudkitty import (
+    collector,
+    db,
+    errors,
+    fetcher,
+    figures,
+    locks,
+    pipeline,
+    rpc,
+    skip,
+    storage,
+)
 from cloudkitty.db import migration
 from cloudkitty.db import resets as orders
+from cloudkitty.observer import Observer
 from cloudkitty.processor.discovery import Discovery
+from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
+from cloudkitty.processor.figures import Figures, Pulse
 from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.settings import Settings
-from cloudkitty.processor.worker import Worker
+from cloudkitty.processor.worker import SLEEP_MAX_S, Worker
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2
 
@@ -65,16 +81,20 @@ class CommitGate:
 class Parts(NamedTuple):
     """A worker, and what has to be closed when it stops."""
 
+    database: db.Database
     worker: Worker
     gate: CommitGate
     locks: locks.Locks
 
 
-def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -> Parts:
+def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
+          observer: Observer | None = None) -> Parts:
     """Return worker *number* of this node with all it needs, opened in this process.
 
     :param clock: returns the current time, aware UTC.
+    :param observer: is told what happens.
     """
+    observer = observer or Observer()
     settings = Settings.of(conf, number)
     database = db.Database(conf)
     source = collector.get_driver(conf)
@@ -86,47 +106,89 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime]) -
         collector=source, modules=ModuleSet(conf, database), commit=gate.commit,
         skips=build_skips(conf, source),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
-        timeout_s=conf.orchestrator.collector_request_timeout)
+        timeout_s=conf.orchestrator.collector_request_timeout, observer=observer)
     freshness = Freshness(database=database, collector=source, settings=settings, clock=clock)
     chores = [Resets(reset=gate.reset, **shared)]
     if settings.reprocesses:
         chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
                                    rated_prices=store.rated_prices, freshness=freshness, **shared))
-    worker = Worker(discovery=Discovery(fetcher=fetcher.get_driver(conf), **shared),
-                    pipeline=rating, chores=chores, freshness=freshness,
-                    delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
-    return Parts(worker, gate, mine)
+    discovery = Discovery(fetcher=fetcher.get_driver(conf), observer=observer, **shared)
+    worker = Worker(discovery=discovery, pipeline=rating, chores=chores, freshness=freshness,
+                    observer=observer, delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
+    return Parts(database, worker, gate, mine)
+
+
+class Edition(Protocol):
+    """Which edition of the configuration a process works with."""
+
+    def is_old(self) -> bool:
+        """Say whether there is a newer one."""
 
 
 class ProcessorService(cotyledon.Service):
-    """A rating worker. All it needs is opened here, after the fork."""
+    """A rating worker. All it needs is opened here, after the fork.
+
+    :param folder: where it counts for Prometheus; None: for nobody.
+    """
 
     name = 'processor'
 
-    def __init__(self, worker_id: int, conf: cfg.ConfigOpts):
+    def __init__(self, worker_id: int, conf: cfg.ConfigOpts, pulse: Pulse, folder: Path | None,
+                 edition: Edition):
         super().__init__(worker_id)
+        # Log lines in JSON carry it.
+        multiprocessing.current_process().name = f'worker-{worker_id}'
+        # The one of the master is that of its start.
+        self.graceful_shutdown_timeout = conf.graceful_shutdown_timeout
         self._conf = conf
+        self._pulse = pulse
+        self._folder = folder
+        self._edition = edition
         self._stopping = threading.Event()
         self._parts: Parts | None = None
 
     def run(self):
         gc.set_threshold(*GC_THRESHOLDS)
+        if self._folder is not None:
+            figures.share(self._folder, lambda: self.worker_id)
+        observer = Figures(prometheus_client.CollectorRegistry(), self._pulse, self.worker_id)
         outage = Outage('The start of the worker', self._conf.collect.period)
-        while failure := self._build():
-            until = outage.begin(_now(), failure)
-            if self._stopping.wait((until - _now()).total_seconds()):
+        while failure := self._build(observer):
+            if self._is_stopped_before(outage.begin(_now(), failure), observer):
                 return
         outage.end(_now())
         if not self._stopping.is_set():
-            self._parts.worker.run()
+            with rpc.listening(self._conf, self._build_endpoints):
+                self._parts.worker.run()
 
-    def _build(self) -> Exception | None:
+    def _build_endpoints(self):
+        shared = {'wake': self._parts.worker.wake, 'clock': _now}
+        # Its own rating modules: a quote must not meet rules that change while it is made.
+        return [ScopeEndpoint(database=self._parts.database, **shared),
+                RatingEndpoint(self._conf, modules=ModuleSet(self._conf, self._parts.database),
+                               **shared)]
+
+    def _build(self, observer) -> Exception | None:
         """Build the worker; return what went wrong: it worked in the master, and will again."""
+        observer.is_alive()
         try:
-            self._parts = build(self._conf, self.worker_id, clock=_now)
+            self._parts = build(self._conf, self.worker_id, clock=_now, observer=observer)
         except Exception as exc:
             return exc
         return None
+
+    def _is_stopped_before(self, until, observer):
+        while (rest_s := (until - _now()).total_seconds()) > 0:
+            sleep_s = min(rest_s, SLEEP_MAX_S)
+            observer.is_alive(sleep_s)
+            if self._stopping.wait(sleep_s):
+                return True
+        return False
+
+    def reload(self):
+        """End, to be started anew, if there is another configuration."""
+        if self._edition.is_old():
+            super().reload()
 
     def terminate(self):
         """Let the commit at hand finish, give the locks back, leave."""
@@ -159,6 +221,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: something is missing or wrong.
     """
+    rpc.has_bus(conf)
     Settings.of(conf)
     build_skips(conf, collector.get_driver(conf))
     fetcher.get_driver(conf)
@@ -184,20 +247,6 @@ def check_locks(conf: cfg.ConfigOpts, database: db.Database) -> None:
                     'database %s is on another one; if processors of several hosts use it, they '
                     'do the same work twice: choose a lock service, such as redis:// or '
                     'etcd3+http://', database.safe_url)
-
-
-def serve(conf: cfg.ConfigOpts) -> None:
-    """Run the workers until SIGTERM or SIGINT."""
-    oslo_config_glue.register_opts(conf)
-    check(conf)
-    manager = cotyledon.ServiceManager()
-    workers = max(conf.orchestrator.max_workers, conf.orchestrator.max_workers_reprocessing)
-    if workers:
-        manager.add(ProcessorService, workers=workers, args=(conf,))
-    if not conf.orchestrator.max_workers:
-        LOG.warning('[orchestrator]max_workers is 0: nothing is rated on this node')
-    oslo_config_glue.link(manager, conf)
-    manager.run()
 
 
 def _now():

@@ -2,21 +2,25 @@
 
 import contextlib
 import dataclasses
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from cloudkitty import db, errors, pipeline, schedule
+from oslo_db import exception as db_exception
+from oslo_log import log
+
+from cloudkitty import db, errors, observer, pipeline, schedule
 from cloudkitty.db import pauses, scopes
 from cloudkitty.locks import Locks
+from cloudkitty.observer import Observer
 from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.settings import BUSY_S, Settings
 
-LOG = logging.getLogger(__name__)
+# Ids that are keywords of a line are fields where the log is JSON.
+LOG = log.getLogger(__name__)
 
 # The longest sleep: an order in the database (a reset, a scope that is active again) is found at
 # the latest then, and a clock that was set does no harm.
@@ -44,12 +48,14 @@ class Worker:
     :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
     :param delay_s: how long after something is due it begins: not all workers at once.
+    :param observer: is told what happens.
     """
 
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
                  clock: Callable[[], datetime], chores: Sequence[Chore] = (),
-                 freshness: Freshness | None = None, delay_s: float = 0):
+                 freshness: Freshness | None = None, delay_s: float = 0,
+                 observer: Observer = Observer()):  # noqa: B008 (it keeps nothing)
         self._database = database
         self._discovery = discovery
         self._pipeline = pipeline
@@ -59,13 +65,20 @@ class Worker:
         self._chores = chores
         self._freshness = freshness
         self._delay_s = delay_s
+        self._observer = observer
         self._stopping = threading.Event()
+        self._waking = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
         self._turns = Outage('The worker', settings.length_s)
 
     def stop(self) -> None:
         """Make run() end soon; callable from any thread."""
         self._stopping.set()
+        self._waking.set()
+
+    def wake(self) -> None:
+        """Make run() look at the database at once; callable from any thread."""
+        self._waking.set()
 
     def run(self) -> None:
         """Work until stop() is called."""
@@ -73,7 +86,11 @@ class Worker:
             wake_at = self._safe_turn()
             sleep_s = (wake_at - self._clock()).total_seconds()
             if sleep_s > 0:
-                self._stopping.wait(min(sleep_s, SLEEP_MAX_S) + self._delay_s)
+                sleep_s = min(sleep_s, SLEEP_MAX_S) + self._delay_s
+            sleep_s = max(sleep_s, 0)
+            self._observer.is_alive(sleep_s)
+            self._waking.wait(sleep_s)
+            self._waking.clear()
 
     def _safe_turn(self):
         try:
@@ -84,11 +101,14 @@ class Worker:
         else:
             self._turns.end(self._clock())
             return wake_at
+        is_database = isinstance(failure, (errors.DatabaseUnavailable, db_exception.DBError))
+        self._observer.failed(observer.DATABASE if is_database else observer.OTHER)
         return self._turns.begin(self._clock(), failure)
 
     def turn(self) -> datetime:
         """Do all that is due and free; return when to look again."""
         while not self._stopping.is_set():
+            self._observer.is_alive()
             self._discovery.refresh()
             # Each of them gets its turn, whatever the others had to do.
             is_busy = any([chore.step() for chore in self._chores])
@@ -188,6 +208,7 @@ class Worker:
             return self._freshness.cut(batches)
         except errors.SourceUnreachable as exc:
             failure = exc
+        self._observer.failed(observer.SOURCE)
         self._pause(batches[0], failure)
         return []
 
@@ -238,10 +259,11 @@ def _log(batch, outcome):
     if outcome.stored:
         LOG.info('Stored %s frames of %s scopes, periods that begin %s to %s',
                  sum(len(one.frames) for one in outcome.stored), len(outcome.stored),
-                 batch.periods[0].begin, batch.periods[-1].begin)
+                 batch.periods[0].begin, batch.periods[-1].begin,
+                 scope_ids=[one.scope_id for one in outcome.stored])
     if outcome.moved:
         LOG.warning('Another worker rated the same periods of %s scopes; its results stand',
-                    len(outcome.moved))
+                    len(outcome.moved), scope_ids=[one.scope_id for one in outcome.moved])
     # One line when the trouble of a scope begins, and one when it ends.
     troubled: dict[str, list[str]] = {}
     for scope, reason in outcome.held:
@@ -249,9 +271,10 @@ def _log(batch, outcome):
             troubled.setdefault(reason, []).append(scope.scope_id)
     for reason, names in troubled.items():
         LOG.warning('%s scopes are held back (%.200s) and tried again later: %s', len(names),
-                    ', '.join(names[:NAMES_MAX]), reason)
+                    ', '.join(names[:NAMES_MAX]), reason, scope_ids=names)
     held_ids = {scope.id for scope, _ in outcome.held}
     healed = [scope.scope_id for scope in batch.scopes
               if scope.failure_count and scope.id not in held_ids]
     if healed:
-        LOG.info('%s scopes are rated again (%.200s)', len(healed), ', '.join(healed[:NAMES_MAX]))
+        LOG.info('%s scopes are rated again (%.200s)', len(healed), ', '.join(healed[:NAMES_MAX]),
+                 scope_ids=healed)

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.db import migration
+from cloudkitty.tests import gnocchi as gnocchi_peer
 from cloudkitty.tests import history, metric_stores, services
 from cloudkitty.tests.aetos import Aetos
 from cloudkitty.tests.keystone import Keystone
@@ -98,6 +99,20 @@ def prometheus(tmp_path_factory):
     """A real Prometheus that has the samples of tests/history.py; not to be stopped."""
     with services.Prometheus(tmp_path_factory.mktemp('prometheus'),
                              history=history.FAMILIES) as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def gnocchi(tmp_path_factory):
+    """A real Gnocchi that has the samples of tests/history.py; not to be stopped.
+
+    Its tests are marked with xdist_group('gnocchi'), since it starts in 10 seconds.
+    """
+    with gnocchi_peer.Gnocchi(tmp_path_factory.mktemp('gnocchi'),
+                              SERVERS['postgresql']) as server:
+        server.define({'test': gnocchi_peer.texts('resource', 'flavor', 'volume_type')})
+        server.load(gnocchi_peer.of_families(history.FAMILIES, history.BEGIN,
+                                             resource_type='test'))
         yield server
 
 

@@ -184,7 +184,7 @@ def pass_on(url: str) -> Answer:
 
 def forward(url: str) -> Answer:
     """Answer what the server at *url* answers to the same request, a Keystone for one."""
-    passed = ('X-Auth-Token', 'X-Subject-Token', 'Content-Type')
+    passed = ('X-Auth-Token', 'X-Subject-Token', 'Content-Type', 'Authorization')
 
     def answer(handler, request):
         reply = requests.request(
@@ -192,5 +192,5 @@ def forward(url: str) -> Answer:
             data=request.body.encode(),
             headers={name: request.headers[name] for name in passed if name in request.headers})
         handler.send(reply.status_code, reply.content, headers={
-            name: reply.headers[name] for name in passed[:2] if name in reply.headers})
+            name: reply.headers[name] for name in (*passed[:2], 'Link') if name in reply.headers})
     return answer

@@ -11,13 +11,17 @@ STOP_S = 20
 
 
 class Processor:
-    """The command, in a process group of its own."""
+    """The command, in a process group of its own.
 
-    def __init__(self, path: Path, log_path: Path):
+    :param environment: variables added to those of the test.
+    """
+
+    def __init__(self, path: Path, log_path: Path, **environment: str):
         with open(log_path, 'ab') as log:
             self.process = subprocess.Popen(
                 [os.path.join(os.path.dirname(sys.executable), 'cloudkitty-processor'),
-                 '--config-file', str(path)], stdout=log, stderr=log, start_new_session=True)
+                 '--config-file', str(path)], stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **environment})
 
     def end(self, signal_number: int) -> int:
         """Send a signal to the master, or SIGKILL to all; return the exit status."""
@@ -38,7 +42,7 @@ class Processor:
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of the workers there are now."""
+        """The process ids of the workers there are now, that of the exporter included."""
         found = []
         # Each thread has children of its own.
         for children in Path(f'/proc/{self.process.pid}/task').glob('*/children'):

@@ -111,8 +111,12 @@ def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, sta
         if not found:
             raise errors.NotFound(reason='No scope matches.')
         resets.order(connection, [scope.id for scope in found], mark, now=now)
+        return found
 
-    request.services.database.write(change)
+    found = request.services.database.write(change)
+    request.services.bus.scopes_reset([
+        {'scope_id': scope.scope_id, 'scope_key': scope.scope_key, 'fetcher': scope.fetcher,
+         'collector': scope.collector} for scope in found], timeframe.render(mark))
     return {}
 
 
@@ -123,12 +127,14 @@ def create_scope(request, *, scope_id, last_processed_timestamp, active, **parts
     created = scope_changes.create(
         request.services.database, scope_id, identity, mark=last_processed_timestamp,
         active=active is not False, now=now)
+    request.services.bus.orders_changed()
     return render([created], request, now=now)[0]
 
 
 def update_scope(request, *, scope_id, **values):
     now = datetime.now(UTC)
     changed = scope_changes.update(request.services.database, scope_id, now=now, **values)
+    request.services.bus.orders_changed()
     return render([changed], request, now=now)[0]
 
 

@@ -66,6 +66,7 @@ def create_tasks(request, *, scope_ids, reason, start_reprocess_time, end_reproc
     request.services.database.write(lambda connection: reprocess.create(
         connection, None if ALL in scope_ids else set(scope_ids), window=window, reason=reason,
         is_dry_run=dry_run))
+    request.services.bus.orders_changed()
     return {}
 
 

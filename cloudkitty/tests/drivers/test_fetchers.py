@@ -6,6 +6,7 @@ import pytest
 
 from cloudkitty import errors, fetcher
 from cloudkitty.fetcher.file import FileFetcher
+from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.fetcher.keystone import KeystoneFetcher
 from cloudkitty.fetcher.meta import MetaFetcher
 from cloudkitty.fetcher.monasca import MonascaFetcher
@@ -14,6 +15,7 @@ from cloudkitty.fetcher.source import SourceFetcher
 from cloudkitty.tests import faults, history, services
 from cloudkitty.tests.fake_monasca import Monasca
 from cloudkitty.tests.fake_sources import FakeFetcher
+from cloudkitty.tests.gnocchi import basic_auth
 
 SCOPE_IDS = ('alpha', 'beta', *history.ODD_SCOPES)
 
@@ -46,6 +48,12 @@ def configure(conf, url, **options):
 
 def build_prometheus(conf, request):
     return PrometheusFetcher(configure(conf, request.getfixturevalue('live').url))
+
+
+def build_gnocchi(conf, request):
+    basic_auth(conf, GnocchiFetcher, request.getfixturevalue('gnocchi').url,
+               resource_types=['test'])
+    return GnocchiFetcher(conf)
 
 
 def build_source(conf, request):
@@ -135,11 +143,13 @@ def build_file(conf, request):
 
 
 DRIVERS = {'file': build_file, 'prometheus': build_prometheus, 'source': build_source,
-           'meta': build_meta, 'fake': build_fake, 'keystone': build_keystone,
-           'monasca': build_monasca}
+           'meta': build_meta, 'fake': build_fake, 'gnocchi': build_gnocchi,
+           'keystone': build_keystone, 'monasca': build_monasca}
+NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) if name == 'gnocchi' else name
+         for name in DRIVERS]
 
 
-@pytest.mark.parametrize('name', DRIVERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_every_scope_is_listed_once(request, conf, name):
     found = DRIVERS[name](conf, request).get_tenants()
 
@@ -147,14 +157,14 @@ def test_every_scope_is_listed_once(request, conf, name):
     assert sorted(found) == sorted(SCOPE_IDS)
 
 
-@pytest.mark.parametrize('name', DRIVERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_listing_again_gives_the_same(request, conf, name):
     driver = DRIVERS[name](conf, request)
 
     assert driver.get_tenants() == driver.get_tenants()
 
 
-@pytest.mark.parametrize('name', DRIVERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_a_driver_knows_its_name(request, conf, name):
     assert DRIVERS[name](conf, request).name == name
 

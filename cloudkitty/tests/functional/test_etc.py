@@ -1,13 +1,15 @@
 """The metric definition files that we ship."""
 
+import re
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cloudkitty import metrics
 from cloudkitty.collector import definitions
+from cloudkitty.collector.gnocchi import GnocchiCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
 from cloudkitty.tests import services
 
@@ -16,13 +18,14 @@ PERIOD_S = 5
 
 
 def test_the_gnocchi_definitions():
-    found = metrics.parse(definitions.load(FOLDER / 'metrics.yml'), scope_key='project_id')
+    found = GnocchiCollector.check_configuration(
+        definitions.load(FOLDER / 'metrics.yml'), 'project_id')
 
     assert [metric.published_name for metric in found.values()] == [
         'instance', 'image.size', 'volume.size', 'network.outgoing.bytes.rate',
         'network.incoming.bytes.rate', 'ip.floating', 'radosgw.objects.size']
     assert found['cpu@#instance'].groupby == ('id', 'user_id', 'project_id')
-    assert all(metric.extra_args['resource_type'] for metric in found.values())
+    assert found['ip.floating'].extra_args['force_granularity'] == 3600
 
 
 @pytest.mark.parametrize('name, scope_key, expected', [
@@ -61,3 +64,24 @@ def test_this_machine_can_be_rated(conf, tmp_path):
     assert 0 < found['memory.used'][0].qty < 100_000
     assert all(point.qty >= 0 for name in ('filesystem.used', 'network.in', 'network.out')
                for point in found[name])
+
+
+@pytest.mark.parametrize('name', ['cloudkitty-api', 'cloudkitty-processor'])
+def test_systemd_accepts_the_units(tmp_path, name):
+    """Programs that are not installed here stand for themselves."""
+    unit = (FOLDER.parent / 'systemd' / f'{name}.service').read_text()
+    assert 'ExecStart=/usr/bin/' in unit
+    (tmp_path / f'{name}.service').write_text(
+        re.sub('(?<=ExecStart=)/usr/bin/[a-z-]+', '/bin/true', unit))
+
+    ended = subprocess.run([services.find('systemd-analyze', 'systemd'), 'verify', '--man=no',
+                            str(tmp_path / f'{name}.service')],
+                           capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, '')
+
+
+def test_the_files_that_the_units_name_are_shipped():
+    for name in re.findall('/etc/cloudkitty/([a-z-]+[.]ini)', ''.join(
+            path.read_text() for path in (FOLDER.parent / 'systemd').iterdir())):
+        assert (FOLDER / name).exists()

@@ -4,21 +4,14 @@ import random
 import signal
 import socket
 import time
-from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sa
 
-from cloudkitty import db, errors, timeframe
-from cloudkitty.db import models, scopes
+from cloudkitty import db, errors
 from cloudkitty.processor import service
-from cloudkitty.tests import conftest, faults, history, services
-from cloudkitty.tests.functional import worker_run
+from cloudkitty.tests import conftest, faults, services
+from cloudkitty.tests.functional import daemon, worker_run
 from cloudkitty.tests.processors import Processor
-
-IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
-LAST = history.PERIODS[-1].begin
-FINISHED = dict.fromkeys(worker_run.SCOPES, (LAST, None))
 
 
 @pytest.fixture
@@ -28,26 +21,6 @@ def make_conf(database, tmp_path):
         return worker_run.write_conf(tmp_path, prometheus_url=url, max_workers=2, batch_periods=1,
                                      connection=f'sqlite:///{database.engine.url.database}')
     return _make_conf
-
-
-def seed(database):
-    """Make scopes whose whole life lies in the history, whatever the time is now."""
-    worker_run.clear(database)
-
-    def change(connection):
-        now = datetime.now(UTC)
-        scopes.claim_fetch(connection, IDENTITY, seen=None, now=now)
-        scopes.record_seen(connection, IDENTITY, worker_run.SCOPES, now=now, final_mark=now,
-                           initial_mark=history.BEGIN - worker_run.HOUR)
-        connection.execute(sa.update(models.scopes).values(final_mark=timeframe.to_naive(LAST)))
-
-    database.write(change)
-
-
-def marks(database):
-    with database.reader() as connection:
-        return {scope.scope_id: (scope.mark, scope.failure_count)
-                for scope in scopes.list_scopes(connection)[1]}
 
 
 def slowly(url):
@@ -67,23 +40,24 @@ def test_processes_that_are_killed_and_stopped_store_what_a_quiet_run_stores(
     with faults.FaultyServer(slowly(prometheus.url)) as server:
         path = make_conf(server.url)
         conf = worker_run.load_conf(path)
-        seed(database)
+        daemon.seed(database)
         worker_run.build(conf).worker.turn()
         expected = worker_run.results(conf)
-        assert marks(database) == FINISHED
-        seed(database)
+        assert daemon.marks(database) == daemon.FINISHED
+        daemon.seed(database)
 
         for _ in range(4):
-            before = marks(database)
+            before = daemon.marks(database)
             with Processor(path, log_path) as processor:
-                services.wait_until(lambda before=before: marks(database) != before,
+                services.wait_until(lambda before=before: daemon.marks(database) != before,
                                     deadline_s=60, what='the first commit')
                 time.sleep(choose.uniform(0, 0.1))
                 processor.end(signal.SIGKILL)
-            if marks(database) == FINISHED:
-                seed(database)
+            if daemon.marks(database) == daemon.FINISHED:
+                daemon.seed(database)
         with Processor(path, log_path) as processor:
-            services.wait_until(lambda: marks(database) == FINISHED, deadline_s=60, what='rating')
+            services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=60,
+                                what='rating')
             assert processor.end(signal.SIGTERM) == 0
 
     assert worker_run.results(conf) == expected
@@ -92,7 +66,7 @@ def test_processes_that_are_killed_and_stopped_store_what_a_quiet_run_stores(
 
 @pytest.mark.parametrize('answer', [faults.hang, faults.reset])
 def test_a_stop_does_not_wait_for_the_source(make_conf, database, tmp_path, answer):
-    seed(database)
+    daemon.seed(database)
     with faults.FaultyServer(answer) as server:
         path = make_conf(server.url)
         with Processor(path, tmp_path / 'log') as processor:

@@ -33,11 +33,11 @@ METRICS = {
 
 
 def write_conf(folder: Path, *, connection: str, prometheus_url: str, timeout_s: float = 10,
-               **orchestrator) -> Path:
+               transport_url: str = '', **orchestrator) -> Path:
     """Write a configuration with all it refers to; return its path."""
     (folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': METRICS}))
     options = {
-        'DEFAULT': {'debug': False},
+        'DEFAULT': {'debug': False, 'transport_url': transport_url},
         'database': {'connection': connection},
         'collect': {'collector': 'prometheus', 'metrics_conf': folder / 'metrics.yml'},
         'collector_prometheus': {'prometheus_url': prometheus_url, 'timeout': timeout_s},

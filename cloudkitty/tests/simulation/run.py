@@ -151,7 +151,7 @@ class Simulation:
             pipeline=rating, chores=[Resets(reset=store.reset, **shared), reprocessing.Reprocessing(
                 pipeline=rating, replace=store.replace, rated_prices=store.rated_prices,
                 **shared)], **shared)
-        one._stopping = worlds.Sleep(world, process)
+        one._waking = worlds.Sleep(world, process)
         one.run()
 
     def _open(self, world, process):

@@ -1,5 +1,6 @@
 """cloudkitty-api and the WSGI entry as an operator starts them, and the released Python client."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 import requests
+import sqlalchemy as sa
 from cloudkittyclient import auth, client
 from keystoneauth1 import session
 from oslo_config import cfg
@@ -149,3 +151,29 @@ def test_a_taken_port_is_one_line(config_file, database):
 
     assert ended.returncode == 1
     assert f'cannot listen on 127.0.0.1:{port}: Address already in use' in ended.stderr
+
+
+def test_a_log_in_json_has_the_request_and_the_caller_as_fields(tmp_path, config_file, database):
+    path, port = config_file
+    log_path = tmp_path / 'log'
+    path.write_text(path.read_text().replace(
+        '[DEFAULT]\n', f'[DEFAULT]\nuse_json = true\nlog_file = {log_path}\n'))
+    with subprocess.Popen([conftest.BIN / 'cloudkitty-api', '--config-file', str(path)],
+                          stdout=subprocess.PIPE, text=True) as process:
+        assert 'cloudkitty-api listens' in process.stdout.readline()
+        with database.writer() as connection:
+            connection.execute(sa.text('DROP TABLE modules_state'))
+        answer = requests.get(f'http://127.0.0.1:{port}/v2/rating/modules', timeout=10,
+                              headers={'X-User-Id': 'ada', 'X-Project-Id': 'p1',
+                                       'X-Auth-Token': 'secret'})
+        process.terminate()
+
+    lines = [json.loads(line) for line in log_path.read_text().splitlines()]
+    failed = [line for line in lines if line['levelname'] == 'ERROR']
+    assert answer.status_code == 500
+    assert failed
+    for line in failed:
+        assert line['context']['request_id'] == answer.headers['x-openstack-request-id']
+        assert (line['context']['user'], line['context']['project_id']) == ('ada', 'p1')
+    assert 'secret' not in log_path.read_text()
+    assert any('modules_state' in (line['traceback'] or '') for line in failed)

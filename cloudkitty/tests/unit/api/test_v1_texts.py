@@ -7,7 +7,8 @@ import pytest
 
 from cloudkitty import errors
 from cloudkitty.api import types
-from cloudkitty.api.v1 import info, quote, report
+from cloudkitty.api.v1 import info, report
+from cloudkitty.rating import quote
 
 NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
 

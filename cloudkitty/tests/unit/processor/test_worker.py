@@ -385,8 +385,8 @@ def test_workers_that_wait_for_the_same_instant_begin_one_after_another(bench):
     class Watched(threading.Event):
         def wait(self, timeout=None):
             waits.append(timeout)
-            self.set()
-    one._stopping = Watched()
+            one.stop()
+    one._waking = Watched()
     one.run()
 
     assert waits == [worker.SLEEP_MAX_S + 0.7]
@@ -428,7 +428,7 @@ class FreeForAll:
 def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
     """The loop survives it, and waits longer each time."""
     one = bench.worker()
-    one._stopping = Impatient(bench.clock)
+    one._waking = Impatient(bench.clock)
     seen = []
 
     def check(scope_batch):
@@ -442,7 +442,7 @@ def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
 
     assert bench.hours()['a'] == 3
     assert len([record for record in caplog.records if record.levelname == 'ERROR']) == 1
-    assert one._stopping.waits[:2] == [5, 10]
+    assert one._waking.waits[:2] == [5, 10]
 
 
 class Impatient(threading.Event):

@@ -1,0 +1,187 @@
+"""The figures of real processes, scraped by a real Prometheus; the shipped dashboard and alerts."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from cloudkitty.tests import faults, services
+from cloudkitty.tests.functional import daemon, worker_run
+from cloudkitty.tests.processors import Processor
+
+ROOT = Path(__file__).parents[3]
+RULES = ROOT / 'etc' / 'prometheus' / 'cloudkitty.rules.yml'
+DASHBOARD = ROOT / 'etc' / 'grafana' / 'cloudkitty.json'
+PAGE = ROOT / 'doc' / 'source' / 'admin' / 'monitoring.rst'
+NAME = re.compile(r'\bcloudkitty_[a-z_]+\b')
+WAIT_S = 60
+# What Grafana puts into a question.
+VARIABLES = {'$__rate_interval': '1m', '$__range': '1h', '$job': '.*'}
+SUFFIXES = ('_bucket', '_count', '_sum', '_created')
+
+
+def _questions():
+    """Return all expressions of the dashboard and of the rules."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    texts = [target['expr'] for panel in dashboard['panels'] for target in panel['targets']]
+    for group in yaml.safe_load(RULES.read_text())['groups']:
+        texts += [rule['expr'] for rule in group['rules']]
+    for variable, value in VARIABLES.items():
+        texts = [text.replace(variable, value) for text in texts]
+    return texts
+
+
+@pytest.mark.parametrize('command', [
+    ['check', 'rules', str(RULES)],
+    ['test', 'rules', str(Path(__file__).parent / 'alerts.yml')],
+])
+def test_promtool_is_content_with_the_alerts(command):
+    ended = subprocess.run([services.find('promtool', 'prometheus'), *command],
+                           capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_dashboard_has_no_panel_twice_and_none_over_another():
+    panels = json.loads(DASHBOARD.read_text())['panels']
+
+    assert len({panel['id'] for panel in panels}) == len(panels)
+    places = [(x, y) for panel in panels for place in [panel['gridPos']]
+              for x in range(place['x'], place['x'] + place['w'])
+              for y in range(place['y'], place['y'] + place['h'])]
+    assert len(set(places)) == len(places)
+    assert max(x for x, _ in places) < 24
+
+
+class Api(services.Daemon):
+    """cloudkitty-api for everybody, with figures."""
+
+    program = 'cloudkitty-api'
+    ready_path = '/healthcheck'
+
+    def __init__(self, folder, connection):
+        super().__init__(folder)
+        self._connection = connection
+
+    def prepare(self):
+        (self.folder / 'api.conf').write_text(
+            f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {self.port}\n'
+            f'metrics_folder = {self.folder}/figures\n[database]\n'
+            f'connection = {self._connection}\n')
+
+    def command(self):
+        return [str(Path(sys.executable).parent / self.program), '--config-file',
+                str(self.folder / 'api.conf')]
+
+
+@pytest.fixture
+def path(tmp_path, database, prometheus):
+    """A configuration of two workers that answer Prometheus."""
+    return worker_run.write_conf(
+        tmp_path, prometheus_url=prometheus.url, max_workers=2, shards=2,
+        connection=database.url, metrics_port=services.free_port())
+
+
+def _scrape(path):
+    """Return {sample: value} that the processor shows, nothing while it shows nothing."""
+    port = worker_run.load_conf(path).orchestrator.metrics_port
+    try:
+        answer = requests.get(f'http://127.0.0.1:{port}/metrics', timeout=10)
+    except requests.ConnectionError:
+        return {}
+    assert answer.status_code == 200
+    return {name: float(value) for name, value in (
+        line.rsplit(' ', 1) for line in answer.text.splitlines() if not line.startswith('#'))}
+
+
+def test_prometheus_has_all_that_is_asked_for(path, database, tmp_path):
+    """Each name in the dashboard, the alerts and the page exists, and the page has each name."""
+    daemon.seed(database)
+    address = f'127.0.0.1:{worker_run.load_conf(path).orchestrator.metrics_port}'
+    with Api(tmp_path / 'api', database.url) as api, Processor(path, tmp_path / 'log'):
+        requests.get(f'http://{api.address}/v2/scope', timeout=10)
+        services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
+                            what='rating')
+        with services.Prometheus(tmp_path / 'prometheus', targets=[
+                services.Target(address, {}), services.Target(api.address, {})]) as server:
+            services.wait_until(
+                lambda: server.query('cloudkitty_rated_points_total')
+                and server.query('cloudkitty_api_requests_total'),
+                deadline_s=WAIT_S, what='the first scrapes')
+            for question in _questions():
+                server.query(question)
+            exported = {name for name in requests.get(
+                f'{server.url}/label/__name__/values', timeout=10).json()['data']
+                if name.startswith('cloudkitty_')}
+            lags = server.query('cloudkitty_lag_seconds')
+
+    assert {lag['metric']['shard'] for lag in lags} == {'0', '1'}
+    asked = {name for question in _questions() for name in NAME.findall(question)}
+    assert asked <= exported
+    named = {name for name in NAME.findall(PAGE.read_text())}
+    whole = {re.sub(f'({"|".join(SUFFIXES)})$', '', name) for name in exported}
+    assert named == whole
+    assert whole == {re.sub(f'({"|".join(SUFFIXES)})$', '', name) for name in asked}
+
+
+def test_what_a_killed_worker_counted_stays_and_its_successor_goes_on(
+        path, database, tmp_path, prometheus):
+    daemon.seed(database)
+    with Processor(path, tmp_path / 'log') as processor:
+        services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
+                            what='rating')
+        services.wait_until(lambda: len(processor.workers) == 3, deadline_s=WAIT_S,
+                            what='two workers and the exporter')
+        before = _counters(path)
+        children = set(processor.workers)
+        for worker in sorted(children)[:2]:
+            os.kill(worker, signal.SIGKILL)
+        services.wait_until(lambda: len(set(processor.workers) - children) == 2,
+                            deadline_s=WAIT_S, what='new workers')
+        daemon.seed(database)
+        services.wait_until(lambda: daemon.marks(database) == daemon.FINISHED, deadline_s=WAIT_S,
+                            what='rating again')
+        services.wait_until(lambda: _counters(path) == {
+            name: 2 * value for name, value in before.items()}, deadline_s=WAIT_S,
+            what='twice the figures')
+        silences = {name: value for name, value in _scrape(path).items()
+                    if 'worker_silence' in name}
+
+    assert before['cloudkitty_rated_points_total{metric="test_vcpus"}'] > 0
+    assert len(silences) == 2
+    assert max(silences.values()) < 5
+
+
+def _counters(path):
+    return {name: value for name, value in _scrape(path).items()
+            if 'points_total' in name or 'frames_total' in name}
+
+
+def test_the_processor_shows_that_the_source_is_away(path, database, tmp_path):
+    daemon.seed(database)
+    with faults.FaultyServer(faults.reset) as server:
+        path.write_text(re.sub('prometheus_url = .*', f'prometheus_url = {server.url}',
+                               path.read_text()))
+        with Processor(path, tmp_path / 'log'):
+            services.wait_until(
+                lambda: _scrape(path).get('cloudkitty_failures_total{reason="source"}'),
+                deadline_s=WAIT_S, what='a failure')
+
+
+def test_a_taken_port_ends_the_command_with_one_line(path, tmp_path, prometheus):
+    path.write_text(re.sub('metrics_port = .*', f'metrics_port = {prometheus.port}',
+                           path.read_text()))
+
+    with Processor(path, tmp_path / 'log') as processor:
+        assert processor.process.wait(WAIT_S) == 1
+
+    lines = (tmp_path / 'log').read_text().splitlines()
+    assert len(lines) == 1
+    assert f'cannot listen on 127.0.0.1:{prometheus.port}: Address already in use' in lines[0]

@@ -1,0 +1,71 @@
+"""RabbitMQ on loopback, from the Debian package, without a trace outside its folder."""
+
+import os
+import signal
+from pathlib import Path
+
+import amqp
+
+from cloudkitty.tests import services
+
+SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server'
+
+
+class RabbitMQ(services.Daemon):
+    """RabbitMQ with the login guest/guest; an Erlang port mapper of its own is not needed."""
+
+    program = 'rabbitmq-server'
+    package = 'rabbitmq-server'
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.distribution_port = 0
+
+    @property
+    def url(self) -> str:
+        """URL for [DEFAULT]transport_url."""
+        return f'rabbit://guest:guest@{self.address}/'
+
+    def prepare(self):
+        # The one in the path changes the user; this one does not.
+        if not os.path.exists(SERVER):
+            raise services.ServiceFailed(
+                f'{SERVER} is missing: install the Debian package {self.package}')
+        self.distribution_port = self.distribution_port or services.free_port()
+        (self.folder / 'enabled_plugins').write_text('[].')
+        (self.folder / 'env.conf').touch()
+        (self.folder / 'rabbitmq.conf').write_text(f'listeners.tcp.1 = 127.0.0.1:{self.port}\n')
+
+    def command(self):
+        # Without a port mapper, a node is found at its distribution port, which it is told.
+        erlang = (f'-start_epmd false -erl_epmd_port {self.distribution_port} '
+                  '-kernel inet_dist_use_interface {127,0,0,1}')
+        variables = {
+            'PATH': os.environ['PATH'], 'HOME': self.folder, 'LANG': 'C.UTF-8',
+            'RABBITMQ_NODENAME': f'test{self.port}@localhost', 'RABBITMQ_NODE_PORT': self.port,
+            'RABBITMQ_DIST_PORT': self.distribution_port,
+            'RABBITMQ_CONF_ENV_FILE': f'{self.folder}/env.conf',
+            'RABBITMQ_CONFIG_FILE': f'{self.folder}/rabbitmq.conf',
+            'RABBITMQ_ENABLED_PLUGINS_FILE': f'{self.folder}/enabled_plugins',
+            'RABBITMQ_MNESIA_BASE': f'{self.folder}/mnesia', 'RABBITMQ_LOG_BASE': self.folder,
+            'RABBITMQ_PID_FILE': f'{self.folder}/pid',
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': erlang,
+        }
+        return ['/usr/bin/env', '-i', *(f'{name}={value}' for name, value in variables.items()),
+                SERVER]
+
+    def is_ready(self):
+        """Say whether a login succeeds: the port is open seconds before the broker is usable."""
+        try:
+            with amqp.Connection(self.address, connect_timeout=2, read_timeout=2, write_timeout=2):
+                return True
+        except (OSError, amqp.AMQPError):
+            return False
+
+    def _signal(self, number):
+        # The server is a child of the script.
+        if not self._has_ended():
+            os.killpg(self._process.pid, number)
+
+    def kill(self):
+        self._end(signal.SIGKILL)
