@@ -1,6 +1,7 @@
 """Catching up 72 hourly periods of 40 scopes and 1,200 series: Prometheus to SQLite, one worker"""
 
 import contextlib
+import gc
 import sqlite3
 import statistics
 import threading
@@ -134,8 +135,13 @@ def _make_rules(connection, begin, count):
 def _catch_up(conf, begin):
     """Return how many seconds a worker needs until all periods are stored."""
     last = str(timeframe.to_naive(begin + (PERIODS - 1) * HOUR))
-    worker = service.ProcessorService(0, conf)
-    thread = threading.Thread(target=worker.run)
+    parts = []
+
+    def work():
+        gc.set_threshold(*service.GC_THRESHOLDS)
+        parts.append(service.build(conf, 0, clock=lambda: datetime.now(UTC)))
+        parts[0].worker.run()
+    thread = threading.Thread(target=work)
     # Looking must cost nothing: it runs beside what is measured.
     look = 'SELECT min(last_processed_timestamp) FROM cloudkitty_storage_states'
     with contextlib.closing(sqlite3.connect(conf.database.connection.removeprefix(
@@ -147,8 +153,9 @@ def _catch_up(conf, begin):
                 raise TimeoutError(f'not caught up after {DEADLINE_S} s')
             time.sleep(0.01)
         elapsed = time.perf_counter() - started
-    worker.terminate()
+    parts[0].worker.stop()
     thread.join()
+    parts[0].locks.close()
     return elapsed
 
 
