@@ -1,6 +1,7 @@
 """Catching up 72 hourly periods of 40 scopes and 1,200 series: Prometheus to SQLite, one worker"""
 
 import contextlib
+import gc
 import sqlite3
 import statistics
 import threading
@@ -34,7 +35,7 @@ POINTS = len(SCOPES) * len(METRICS) * SERIES_PER_METRIC * PERIODS
 SAMPLE_S = 300
 HOUR = timedelta(hours=1)
 FLAVORS = 12
-RULES = (7, 1000)
+RULES = (7, 10_000)
 ROUNDS = 5
 DEADLINE_S = 300
 TABLES = ('rated_series', 'rated_attributes', 'rated_frames', 'rated_days', 'rated_totals',
@@ -67,13 +68,13 @@ def measure(folder: Path) -> list[Figure]:
     few, many, fetch, insert = (statistics.median(column) for column in zip(*rounds, strict=True))
     return [
         Figure('points', POINTS),
-        Figure('points per second', POINTS / few, 'points/s', at_least=20_000),
+        Figure('points per second', POINTS / few, 'points/s', at_least=50_000),
         Figure('time with 7 rules', few, 's'),
         Figure('floor: fetch the same answers with requests and orjson', fetch, 's'),
         Figure('floor: insert the same rows with sqlite3', insert, 's'),
         Figure('ratio to the floor', statistics.median(
-            row[0] / (row[2] + row[3]) for row in rounds), at_most=4),
-        Figure('time with 1,000 rules by that with 7', many / few, at_most=1.2),
+            row[0] / (row[2] + row[3]) for row in rounds), at_most=2),
+        Figure('time with 10,000 rules by that with 7', many / few, at_most=1.2),
     ]
 
 
@@ -85,8 +86,8 @@ def _round(home, url, begin):
 
 
 def _history(begin):
-    instants = [int(begin.timestamp()) + n * SAMPLE_S
-                for n in range(PERIODS * 3600 // SAMPLE_S + 1)]
+    # Up to now: the exporters go on while the processor catches up.
+    instants = range(int(begin.timestamp()), int(time.time()) + 1, SAMPLE_S)
     for number, metric in enumerate(METRICS):
         yield services.Family(metric, 'gauge', (
             ({'project_id': scope_id, 'id': f'{metric}-{scope_id}-{n}',
@@ -134,8 +135,13 @@ def _make_rules(connection, begin, count):
 def _catch_up(conf, begin):
     """Return how many seconds a worker needs until all periods are stored."""
     last = str(timeframe.to_naive(begin + (PERIODS - 1) * HOUR))
-    worker = service.ProcessorService(0, conf)
-    thread = threading.Thread(target=worker.run)
+    parts = []
+
+    def work():
+        gc.set_threshold(*service.GC_THRESHOLDS)
+        parts.append(service.build(conf, 0, clock=lambda: datetime.now(UTC)))
+        parts[0].worker.run()
+    thread = threading.Thread(target=work)
     # Looking must cost nothing: it runs beside what is measured.
     look = 'SELECT min(last_processed_timestamp) FROM cloudkitty_storage_states'
     with contextlib.closing(sqlite3.connect(conf.database.connection.removeprefix(
@@ -147,8 +153,9 @@ def _catch_up(conf, begin):
                 raise TimeoutError(f'not caught up after {DEADLINE_S} s')
             time.sleep(0.01)
         elapsed = time.perf_counter() - started
-    worker.terminate()
+    parts[0].worker.stop()
     thread.join()
+    parts[0].locks.close()
     return elapsed
 
 

@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 1
 RETRY_MAX_S = 60
+# The kinds of locks that workers on other hosts know nothing of.
+ONE_HOST = ('file', 'ipc')
 # What the drivers of tooz raise when they cannot work.
 FAILURES = (tooz.ToozError, OSError, NotImplementedError)
 
@@ -110,6 +112,11 @@ def _start(url):
     coordinator = coordination.get_coordinator(url, uuid.uuid4().hex.encode())
     coordinator.start(start_heart=True)
     return coordinator
+
+
+def serves_one_host(url: str) -> bool:
+    """Say whether only the workers of one host share these locks."""
+    return parse.urlsplit(url).scheme in ONE_HOST
 
 
 def check(url: str) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -55,6 +56,17 @@ class Database:
         """The URL without its password, for messages."""
         return sa.make_url(self.url).render_as_string(hide_password=True)
 
+    @property
+    def is_on_this_host(self) -> bool:
+        """Whether the URL leads to a file, a local socket or an address of this host."""
+        url = sa.make_url(self.url)
+        if url.get_backend_name() == 'sqlite' or 'unix_socket' in url.query:
+            return True
+        # psycopg2 takes several hosts, each with its port, and directories of sockets.
+        hosts = url.normalized_query.get('host') or (url.host or '',)
+        return all(not host or host.startswith('/') or _is_own(host)
+                   for text in hosts for host in text.split(','))
+
     def check(self) -> None:
         """Connect once.
 
@@ -98,6 +110,28 @@ class Database:
                 LOG.warning('The transaction is tried again (%s of %s): %s',
                             attempt, WRITE_ATTEMPTS_MAX, _first_line(exc))
                 self.sleep(random.uniform(0.5, 1) * 0.05 * 2 ** attempt)
+
+
+def _is_own(host):
+    """Say whether all addresses of *host* are of this machine; nothing is sent.
+
+    :param host: name or address, perhaps with a port, which an address of IPv6 cannot have.
+    """
+    if host.count(':') == 1:
+        host, _, _ = host.partition(':')
+    try:
+        found = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    return all(_is_own_address(family, address) for family, _, _, _, address in found)
+
+
+def _is_own_address(family, address):
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(address)
+        # The kernel talks to an address of its own from that address.
+        return probe.getsockname()[0] == address[0]
+    return False
 
 
 def _create_engine(url, options, idle_transaction_s):

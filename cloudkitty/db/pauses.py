@@ -10,6 +10,8 @@ from cloudkitty.db import models, scopes, upsert
 from cloudkitty.timeframe import Period
 
 _PAUSES = models.pauses
+_OF_SCOPES = sa.select(_PAUSES).where(
+    _PAUSES.c.state_id.in_(sa.bindparam('keys', expanding=True))).order_by(_PAUSES.c.begin)
 
 
 def add(connection: sa.Connection, state_id: int, begin: datetime, end: datetime) -> None:
@@ -23,8 +25,7 @@ def list_pauses(connection: sa.Connection, state_ids: Collection[int]) -> dict[i
     """Return the pauses of those of the scopes that had any, in order."""
     found: dict[int, list[Period]] = {}
     for chunk in scopes.chunks(sorted(state_ids)):
-        for row in connection.execute(sa.select(_PAUSES).where(
-                _PAUSES.c.state_id.in_(chunk)).order_by(_PAUSES.c.begin)):
+        for row in connection.execute(_OF_SCOPES, {'keys': chunk}):
             found.setdefault(row.state_id, []).append(
                 Period(timeframe.from_naive(row.begin), timeframe.from_naive(row.end)))
     return found

@@ -140,23 +140,11 @@ def find_ready(connection: sa.Connection, identity: scopes.Identity, *, now: dat
 
     Those that waited longest since touch() come first.
     """
-    moment, mark = timeframe.to_naive(now), _SCOPES.c.last_processed_timestamp
-    joined = sa.and_(_TASKS.c.identifier == _SCOPES.c.identifier, *scopes.belongs(identity))
-    # A scope that was set back has to come that far again first.
-    is_rated = sa.or_(mark > _CURRENT,
-                      sa.and_(_CURRENT.is_(None), mark >= _TASKS.c.start_reprocess_time))
-    rows = connection.execute(
-        sa.select(_TASKS, _SCOPES.c.id.label('state_id')).join_from(_TASKS, _SCOPES, joined)
-        .where(_is_unfinished(), is_rated,
-               sa.or_(_TASKS.c.retry_at.is_(None), _TASKS.c.retry_at <= moment))
-        # Databases disagree on where null comes.
-        .order_by(_TASKS.c.tried_at.is_not(None), _TASKS.c.tried_at, _TASKS.c.id)
-        .limit(limit)).all()
+    values = {**identity._asdict(), 'moment': timeframe.to_naive(now)}
+    rows = connection.execute(_READY, {**values, 'most': limit}).all()
     owners = {scope.id: scope
               for scope in scopes.get_scopes(connection, [row.state_id for row in rows])}
-    next_retry_at = connection.execute(
-        sa.select(sa.func.min(_TASKS.c.retry_at)).join_from(_TASKS, _SCOPES, joined)
-        .where(_is_unfinished(), _TASKS.c.retry_at > moment)).scalar()
+    next_retry_at = connection.execute(_NEXT_RETRY, values).scalar()
     return Ready([(_task(row), owners[row.state_id]) for row in rows if row.state_id in owners],
                  timeframe.from_naive(next_retry_at))
 
@@ -233,6 +221,29 @@ def record_failure(connection: sa.Connection, task_ids: Collection[int], reason:
         connection.execute(sa.update(_TASKS).where(_TASKS.c.id.in_(chunk)).values(
             failure_count=sa.func.coalesce(_TASKS.c.failure_count, 0) + 1, failure_reason=reason,
             failed_at=timeframe.to_naive(now), retry_at=timeframe.to_naive(retry_at)))
+
+
+def _build_ready():
+    """Return the statements of find_ready(): what can go on, and when the rest can."""
+    moment = sa.bindparam('moment', type_=_TASKS.c.retry_at.type)
+    mark = _SCOPES.c.last_processed_timestamp
+    joined = sa.and_(_TASKS.c.identifier == _SCOPES.c.identifier, *scopes.asks())
+    # A scope that was set back has to come that far again first.
+    is_rated = sa.or_(mark > _CURRENT,
+                      sa.and_(_CURRENT.is_(None), mark >= _TASKS.c.start_reprocess_time))
+    ready = (sa.select(_TASKS, _SCOPES.c.id.label('state_id')).join_from(_TASKS, _SCOPES, joined)
+             .where(_is_unfinished(), is_rated,
+                    sa.or_(_TASKS.c.retry_at.is_(None), _TASKS.c.retry_at <= moment))
+             # Databases disagree on where null comes.
+             .order_by(_TASKS.c.tried_at.is_not(None), _TASKS.c.tried_at, _TASKS.c.id)
+             .limit(sa.bindparam('most', type_=sa.Integer)))
+    rest = (sa.select(sa.func.min(_TASKS.c.retry_at)).join_from(_TASKS, _SCOPES, joined)
+            .where(_is_unfinished(), _TASKS.c.retry_at > moment))
+    return ready, rest
+
+
+# Building a statement takes longer than running it: those of every turn are built once.
+_READY, _NEXT_RETRY = _build_ready()
 
 
 def _task(row):

@@ -11,6 +11,10 @@ from cloudkitty.db import models, scopes
 
 _RESETS = models.resets
 _SCOPES = models.scopes
+_PENDING = (sa.select(_RESETS.c.state_id, _SCOPES.c.identifier, _RESETS.c.mark)
+            .join_from(_RESETS, _SCOPES, _SCOPES.c.id == _RESETS.c.state_id)
+            .where(*scopes.asks()).order_by(_RESETS.c.ordered_at, _RESETS.c.state_id))
+_FIRST_PENDING = _PENDING.limit(sa.bindparam('most', type_=sa.Integer))
 
 
 class Reset(NamedTuple):
@@ -40,11 +44,9 @@ def order(connection: sa.Connection, state_ids: Collection[int], mark: datetime,
 def list_pending(connection: sa.Connection, identity: scopes.Identity, *,
                  limit: int | None = None) -> list[Reset]:
     """Return the orders for scopes of *identity*, at most *limit* of them, the oldest first."""
-    found = connection.execute(
-        sa.select(_RESETS.c.state_id, _SCOPES.c.identifier, _RESETS.c.mark)
-        .join_from(_RESETS, _SCOPES, _SCOPES.c.id == _RESETS.c.state_id)
-        .where(*scopes.belongs(identity))
-        .order_by(_RESETS.c.ordered_at, _RESETS.c.state_id).limit(limit))
+    values = identity._asdict()
+    found = (connection.execute(_PENDING, values) if limit is None
+             else connection.execute(_FIRST_PENDING, {**values, 'most': limit}))
     return [Reset(state_id, scope_id, timeframe.from_naive(mark))
             for state_id, scope_id, mark in found]
 

@@ -127,7 +127,7 @@ def list_scopes(connection: sa.Connection, *, scope_id: Collection[str] | None =
 def get_scopes(connection: sa.Connection, state_ids: Sequence[int]) -> list[Scope]:
     """Return the scopes of these primary keys; a key without a row is left out."""
     return [_scope(row) for chunk in chunks(state_ids)
-            for row in connection.execute(sa.select(_SCOPES).where(_SCOPES.c.id.in_(chunk)))]
+            for row in connection.execute(_BY_KEYS, {'keys': chunk})]
 
 
 def find_due(connection: sa.Connection, identity: Identity, *, now: datetime,
@@ -136,18 +136,10 @@ def find_due(connection: sa.Connection, identity: Identity, *, now: datetime,
 
     :param mark_max: scopes whose mark is at or before this instant have a period to rate.
     """
-    moment, threshold = timeframe.to_naive(now), timeframe.to_naive(mark_max)
-    mark, final, retry_at = (_SCOPES.c.last_processed_timestamp, _SCOPES.c.final_mark,
-                             _SCOPES.c.retry_at)
-    working = sa.and_(*belongs(identity), _SCOPES.c.active,
-                      sa.or_(final.is_(None), mark < final))
-    ready = sa.or_(retry_at.is_(None), retry_at <= moment)
-    rows = connection.execute(sa.select(_SCOPES.c.id, _SCOPES.c.identifier).where(
-        working, ready, mark <= threshold).order_by(_SCOPES.c.id))
-    due = [tuple(row) for row in rows]
-    next_mark, next_retry_at = connection.execute(sa.select(
-        sa.func.min(sa.case((sa.and_(ready, mark > threshold), mark))),
-        sa.func.min(sa.case((retry_at > moment, retry_at)))).where(working)).one()
+    values = {**identity._asdict(), 'moment': timeframe.to_naive(now),
+              'threshold': timeframe.to_naive(mark_max)}
+    due = [tuple(row) for row in connection.execute(_DUE, values)]
+    next_mark, next_retry_at = connection.execute(_NEXT, values).one()
     return Due(due, timeframe.from_naive(next_mark), timeframe.from_naive(next_retry_at))
 
 
@@ -198,8 +190,7 @@ def _adopt(connection, identity, listed):
 
 def last_fetch(connection: sa.Connection, identity: Identity) -> datetime | None:
     """Return when the fetcher of *identity* answered last, aware UTC."""
-    return timeframe.from_naive(connection.execute(
-        sa.select(_FETCHES.c.fetched_at).where(*belongs(identity, _FETCHES))).scalar())
+    return timeframe.from_naive(connection.execute(_LAST_FETCH, identity._asdict()).scalar())
 
 
 def claim_fetch(connection: sa.Connection, identity: Identity, *, seen: datetime | None,
@@ -225,9 +216,7 @@ def lock_marks(connection: sa.Connection, state_ids: Collection[int]) -> dict[in
     # Every transaction locks in the same order: no deadlock among them.
     return {key: timeframe.from_naive(mark)
             for chunk in chunks(sorted(state_ids))
-            for key, mark in connection.execute(
-                sa.select(_SCOPES.c.id, _SCOPES.c.last_processed_timestamp)
-                .where(_SCOPES.c.id.in_(chunk)).order_by(_SCOPES.c.id).with_for_update())}
+            for key, mark in connection.execute(_MARKS, {'keys': chunk})}
 
 
 def advance(connection: sa.Connection, marks: Mapping[int, datetime]) -> None:
@@ -268,6 +257,35 @@ def _update(connection, keys, values):
 def belongs(identity: Identity, table: sa.Table = _SCOPES) -> list[sa.ColumnElement]:
     """Return the conditions that a row of *table* has this identity."""
     return [table.c[name] == value for name, value in identity._asdict().items()]
+
+
+def asks(table: sa.Table = _SCOPES) -> list[sa.ColumnElement]:
+    """Return the conditions of belongs() for a statement built once: it takes the names."""
+    return [table.c[name] == sa.bindparam(name, type_=table.c[name].type)
+            for name in Identity._fields]
+
+
+# Building a statement takes longer than running it: those of every turn are built once.
+def _build_due():
+    """Return the statements of find_due(): what is due, and when the rest will be."""
+    mark, final, retry_at = (_SCOPES.c.last_processed_timestamp, _SCOPES.c.final_mark,
+                             _SCOPES.c.retry_at)
+    moment, threshold = (sa.bindparam(name, type_=mark.type) for name in ('moment', 'threshold'))
+    working = sa.and_(*asks(), _SCOPES.c.active, sa.or_(final.is_(None), mark < final))
+    ready = sa.or_(retry_at.is_(None), retry_at <= moment)
+    due = sa.select(_SCOPES.c.id, _SCOPES.c.identifier).where(
+        working, ready, mark <= threshold).order_by(_SCOPES.c.id)
+    rest = sa.select(sa.func.min(sa.case((sa.and_(ready, mark > threshold), mark))),
+                     sa.func.min(sa.case((retry_at > moment, retry_at)))).where(working)
+    return due, rest
+
+
+_DUE, _NEXT = _build_due()
+_KEYS = sa.bindparam('keys', expanding=True)
+_BY_KEYS = sa.select(_SCOPES).where(_SCOPES.c.id.in_(_KEYS))
+_MARKS = sa.select(_SCOPES.c.id, _SCOPES.c.last_processed_timestamp).where(
+    _SCOPES.c.id.in_(_KEYS)).order_by(_SCOPES.c.id).with_for_update()
+_LAST_FETCH = sa.select(_FETCHES.c.fetched_at).where(*asks(_FETCHES))
 
 
 def _scope(row):

@@ -1,7 +1,9 @@
 """A worker as cotyledon runs it, and what it is made of."""
 
 import gc
+import logging
 import multiprocessing
+import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -40,9 +42,13 @@ from cloudkitty.processor.worker import SLEEP_MAX_S, Worker
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2
 
+LOG = logging.getLogger(__name__)
+
 # A batch holds many points that live together and die together, and no cycles: looking through
 # them again and again costs more than the batch.
 GC_THRESHOLDS = (100_000, 20, 50)
+# Seconds over which the workers of all hosts spread when the same thing is due for all of them.
+WAKE_SPREAD_S = 1
 
 
 class CommitGate:
@@ -108,7 +114,7 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
                                    rated_prices=store.rated_prices, freshness=freshness, **shared))
     discovery = Discovery(fetcher=fetcher.get_driver(conf), observer=observer, **shared)
     worker = Worker(discovery=discovery, pipeline=rating, chores=chores, freshness=freshness,
-                    observer=observer, **shared)
+                    observer=observer, delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
     return Parts(database, worker, gate, mine)
 
 
@@ -226,7 +232,21 @@ def check(conf: cfg.ConfigOpts) -> None:
     finally:
         # No connection goes through a fork.
         database.engine.dispose()
-    locks.check(conf.orchestrator.coordination_url)
+    check_locks(conf, database)
+
+
+def check_locks(conf: cfg.ConfigOpts, database: db.Database) -> None:
+    """Make sure that the lock service answers, and warn when it cannot be the right one.
+
+    :raises ConfigurationError: it does not answer.
+    """
+    url = conf.orchestrator.coordination_url
+    locks.check(url)
+    if locks.serves_one_host(url) and not database.is_on_this_host:
+        LOG.warning('[orchestrator]coordination_url: these locks serve one host only, and the '
+                    'database %s is on another one; if processors of several hosts use it, they '
+                    'do the same work twice: choose a lock service, such as redis:// or '
+                    'etcd3+http://', database.safe_url)
 
 
 def _now():

@@ -47,13 +47,14 @@ class Worker:
     :param chores: what comes before each batch, in this order.
     :param freshness: says what waits for the source; None: nothing does.
     :param clock: returns the current time, aware UTC.
+    :param delay_s: how long after something is due it begins: not all workers at once.
     :param observer: is told what happens.
     """
 
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
                  clock: Callable[[], datetime], chores: Sequence[Chore] = (),
-                 freshness: Freshness | None = None,
+                 freshness: Freshness | None = None, delay_s: float = 0,
                  observer: Observer = Observer()):  # noqa: B008 (it keeps nothing)
         self._database = database
         self._discovery = discovery
@@ -63,6 +64,7 @@ class Worker:
         self._clock = clock
         self._chores = chores
         self._freshness = freshness
+        self._delay_s = delay_s
         self._observer = observer
         self._stopping = threading.Event()
         self._waking = threading.Event()
@@ -85,7 +87,9 @@ class Worker:
         while not self._stopping.is_set():
             wake_at = self._safe_turn()
             sleep_s = (wake_at - self._clock()).total_seconds()
-            sleep_s = min(max(sleep_s, 0), SLEEP_MAX_S)
+            if sleep_s > 0:
+                sleep_s = min(sleep_s, SLEEP_MAX_S) + self._delay_s
+            sleep_s = max(sleep_s, 0)
             self._observer.is_alive(sleep_s)
             self._waking.wait(sleep_s)
             self._waking.clear()

@@ -2,13 +2,14 @@
 
 import random
 import signal
+import socket
 import time
 
 import pytest
 
-from cloudkitty import errors
+from cloudkitty import db, errors
 from cloudkitty.processor import service
-from cloudkitty.tests import faults, services
+from cloudkitty.tests import conftest, faults, services
 from cloudkitty.tests.functional import daemon, worker_run
 from cloudkitty.tests.processors import Processor
 
@@ -117,6 +118,35 @@ def test_all_is_checked_before_workers_are_started(make_conf, old, new, expected
     assert expected in str(caught.value)
     assert 'secret' not in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('locks, connection, is_warned', [
+    ('file', 'postgresql+psycopg2://ck:secret@198.51.100.7/ck', True),
+    ('file', 'mysql+pymysql://ck:secret@nowhere.invalid/ck', True),
+    ('file', 'postgresql+psycopg2:///ck?host=127.0.0.1:5432&host=198.51.100.7:5432', True),
+    ('file', 'postgresql+psycopg2:///ck?host=127.0.0.1:5432&host=localhost', False),
+    ('file', 'postgresql+psycopg2://ck:secret@[::1]/ck', False),
+    ('file', 'postgresql+psycopg2://ck:secret@{own}/ck', False),
+    ('file', 'postgresql+psycopg2:///ck', False),
+    ('file', 'postgresql+psycopg2:///ck?host=/run/postgresql', False),
+    ('file', 'mysql+pymysql://ck:secret@localhost/ck', False),
+    ('file', 'mysql+pymysql:///ck?unix_socket=/run/mysqld/mysqld.sock', False),
+    ('file', 'sqlite:////var/lib/cloudkitty/cloudkitty.sqlite', False),
+    ('postgresql', 'postgresql+psycopg2://ck:secret@198.51.100.7/ck', False),
+])
+def test_locks_of_one_host_with_a_database_elsewhere_are_warned_of(
+        conf, caplog, locks, connection, is_warned):
+    own = socket.getaddrinfo(socket.gethostname(), 1, socket.AF_INET)[0][4][0]
+    conf.set_override('connection', connection.format(own=own), 'database')
+    if locks != 'file':
+        _, _, server = conftest.SERVERS[locks].partition('://')
+        conf.set_override('coordination_url', f'{locks}://{server}/postgres', 'orchestrator')
+
+    service.check_locks(conf, db.Database(conf))
+
+    assert ['these locks serve one host only' in text for text in caplog.messages] == (
+        [True] if is_warned else [])
+    assert 'secret' not in caplog.text
 
 
 def test_a_wrong_skip_expression_of_a_metric_names_file_and_metric(make_conf, tmp_path):

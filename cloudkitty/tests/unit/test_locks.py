@@ -2,23 +2,47 @@
 
 import os
 import pathlib
+import subprocess
+import sys
+import time
 
 import pytest
 
 from cloudkitty import errors, locks
-from cloudkitty.tests import conftest
+from cloudkitty.tests import conftest, lock_servers, services
 
 NAME = locks.name('shard-1/4', collector='prometheus', fetcher='source', scope_key='project_id')
 
 
-@pytest.fixture(params=['file', 'postgresql', 'mysql'])
+LIFE_S = 2
+# Holds the lock until it is killed; the word tells that it has it.
+HOLDER = """
+import sys, threading
+from cloudkitty import locks
+with locks.Locks(sys.argv[1]).hold(sys.argv[2].encode()) as is_held:
+    print('held' if is_held else 'not held', flush=True)
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture(scope='session')
+def leases(tmp_path_factory):
+    """URLs of locks that end when their holder is silent, by kind."""
+    with lock_servers.Redis(tmp_path_factory.mktemp('redis')) as redis, \
+            lock_servers.Etcd(tmp_path_factory.mktemp('etcd')) as etcd:
+        yield {'redis': redis.lock_url(LIFE_S), 'etcd': etcd.lock_url(LIFE_S)}
+
+
+@pytest.fixture(params=['file', 'postgresql', 'mysql', 'redis', 'etcd'])
 def url(request, tmp_path):
-    """A lock service of each kind that this machine has."""
+    """A lock service of each kind that is documented."""
     servers = {'postgresql': f'{conftest.SERVERS["postgresql"]}/postgres',
                'mysql': f'{conftest.SERVERS["mariadb"]}/mysql'}
     if request.param == 'file':
         return f'file://{tmp_path}/a/b'
-    return f'{request.param}://{servers[request.param].partition("://")[2]}'
+    if request.param in servers:
+        return f'{request.param}://{servers[request.param].partition("://")[2]}'
+    return request.getfixturevalue('leases')[request.param]
 
 
 def test_a_lock_has_one_holder(url):
@@ -31,6 +55,27 @@ def test_a_lock_has_one_holder(url):
         assert is_second
     first.close()
     second.close()
+
+
+def test_the_lock_of_a_worker_that_is_killed_goes_to_another_and_not_before(url):
+    """A holder that lives keeps it for longer than a lease; a dead one for no more than that."""
+    name, other = os.urandom(16).hex(), locks.Locks(url)
+
+    def is_free():
+        with other.hold(name.encode()) as is_held:
+            return is_held
+    with subprocess.Popen([sys.executable, '-c', HOLDER, url, name], text=True,
+                          stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout.readline() == 'held\n'
+            begin = time.monotonic()
+            while time.monotonic() < begin + (LIFE_S + 1 if 'timeout' in url else 0):
+                assert not is_free()
+            assert not is_free()
+        finally:
+            holder.kill()
+    services.wait_until(is_free, deadline_s=LIFE_S + 3, what='the takeover')
+    other.close()
 
 
 @pytest.mark.parametrize('scope_key', ['project_id', 'Zürich', '\u200b'])

@@ -360,6 +360,38 @@ def test_workers_of_a_node_take_their_share_each(bench):
     assert (first.shard_order, second.shard_order) == ([0, 1, 2, 3], [2, 3, 0, 1])
 
 
+@pytest.mark.parametrize('workers', [2, 3, 4])
+def test_shards_spread_evenly_over_the_workers_that_are_there(bench, workers):
+    """Each begins at an offset of its own, and nobody goes without when all begin at once."""
+    one_of = {scopes.shard_of(f's{number}', 16): f's{number}' for number in range(1000)}
+    due = scopes.Due(sorted(one_of.items()), None, None)
+    assert len(one_of) == 16
+
+    with contextlib.ExitStack() as held:
+        taken = [held.enter_context(bench.worker(number, workers, shards=16,
+                                                 batch_scopes=1000)._claim(due))
+                 for number in range(workers)]
+
+    assert sorted(shard for shards in taken for shard in shards) == list(range(16))
+    assert max(map(len, taken)) <= -(-16 // workers)
+    assert min(map(len, taken)) >= 16 - (workers - 1) * -(-16 // workers)
+
+
+def test_workers_that_wait_for_the_same_instant_begin_one_after_another(bench):
+    one = bench.worker()
+    one._delay_s = 0.7
+    waits = []
+
+    class Watched(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            one.stop()
+    one._waking = Watched()
+    one.run()
+
+    assert waits == [worker.SLEEP_MAX_S + 0.7]
+
+
 def test_two_workers_without_any_lock_double_nothing(bench):
     """The mark decides: what one has stored, the other does not."""
     bench.fetcher.scope_ids = [f's{n:02}' for n in range(20)]
