@@ -24,7 +24,7 @@ from cloudkitty.timeframe import Period
 
 LOG = logging.getLogger(__name__)
 
-# How often a silent metric is looked for in the past: as often as it may have been scraped.
+# How often a silent metric is looked for in the past: Prometheus shows a sample for 5 minutes.
 NEWEST_STEP_S = 240
 # About 1 KiB each.
 SERIES_KEPT_MAX = 100_000

@@ -282,7 +282,7 @@ def test_one_question_tells_the_newest_sample_of_all_metrics(build, server):
     assert found['NAME'].timestamp() == 1714500300
     assert [request.path for request in server.requests[1:]] == ['/api/v1/query',
                                                                  '/api/v1/query_range']
-    assert server.requests[2].parameters['step'] == '60'
+    assert server.requests[2].parameters['step'] == '240'
 
 
 def test_the_past_is_not_looked_through_in_more_steps_than_there_may_be(build, server):
