@@ -10,12 +10,10 @@ import pytest
 from keystoneauth1 import loading
 
 from cloudkitty import errors, timeframe
-from cloudkitty.collector import definitions
 from cloudkitty.collector.gnocchi import GnocchiCollector
 from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.tests import faults, history
 from cloudkitty.tests import gnocchi as peer
-from cloudkitty.tests.functional.test_etc import FOLDER
 
 pytestmark = pytest.mark.xdist_group('gnocchi')
 
@@ -451,32 +449,3 @@ def test_a_token_that_is_no_longer_valid_is_replaced(conf, server, keystone):
         with pytest.raises(errors.SourceUnreachable, match='Unauthorized') as caught:
             collected(driver)
         assert 'wrong-secret' not in str(caught.value)
-
-
-def test_the_shipped_definitions_work(conf, server):
-    """Every metric of the file is asked for; there is one instance."""
-    types = {'instance': ('flavor_name', 'flavor_id'), 'volume': ('volume_type',), 'network': (),
-             'image': ('container_format', 'disk_format'), 'ceph_account': (),
-             'instance_network_interface': ('instance_id',)}
-    for name, attributes in types.items():
-        server.ask('POST', 'resource_type', {'name': name, 'attributes': peer.texts(*attributes)})
-    start = BEGIN.timestamp()
-    server.load([peer.Resource(
-        peer.resource_id('shipped', kind), kind,
-        [peer.Revision(LONG_AGO, {'project_id': 'shipped', 'user_id': 'u', **attributes})],
-        {metric: [(start + minute * 60, value) for minute in range(60)]}, LONG_AGO)
-        for kind, metric, value, attributes in [
-            ('instance', 'cpu', 7e12, {'flavor_name': 'm1', 'flavor_id': '1'}),
-            ('image', 'image.size', 3 * 2**20, {'disk_format': 'raw'}),
-            ('network', 'ip.floating', 1, {})]])
-    peer.basic_auth(conf, GnocchiCollector, server.url)
-    driver = GnocchiCollector(period=3600, service_conf=conf,
-                              conf=definitions.load(FOLDER / 'metrics.yml'))
-
-    found = {key: [(point.qty, dict(point.metadata)) for _, _, points in driver.collect(
-        key, PERIODS, ['shipped']) for point in points] for key in driver.conf}
-
-    assert {key: points for key, points in found.items() if points} == {
-        'cpu@#instance': [(1, {'flavor_name': 'm1', 'flavor_id': '1', 'vcpus': ''})],
-        'image.size': [(3, {'container_format': '', 'disk_format': 'raw'})],
-        'ip.floating': [(1, {'state': ''})]}
