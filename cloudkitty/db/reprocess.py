@@ -97,12 +97,15 @@ def _refuse(names, what):
 
 
 def _overlapping(connection, known, window):
+    # Locking, a read sees what was ordered since this transaction began; otherwise MariaDB shows
+    # what there was when it read first.
     start, end = timeframe.to_naive(window.begin), timeframe.to_naive(window.end)
     return {scope_id for chunk in scopes.chunks(sorted(known))
             for (scope_id,) in connection.execute(
                 sa.select(_TASKS.c.identifier).where(
                     _TASKS.c.identifier.in_(chunk), _is_unfinished(), ~_TASKS.c.dry_run,
-                    _TASKS.c.start_reprocess_time < end, _TASKS.c.end_reprocess_time > start))}
+                    _TASKS.c.start_reprocess_time < end, _TASKS.c.end_reprocess_time > start,
+                ).with_for_update())}
 
 
 def _row(scope_id, window, reason):

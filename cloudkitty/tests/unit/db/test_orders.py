@@ -4,9 +4,10 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.db import reprocess, resets, scope_changes, scopes
+from cloudkitty.db import models, reprocess, resets, scope_changes, scopes
 from cloudkitty.timeframe import Period
 
 HOUR = timedelta(hours=1)
@@ -129,6 +130,18 @@ def test_a_task_goes_on_from_where_it_is_until_it_is_over(any_database):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize('any_conf', ['postgresql', 'mariadb'], indirect=True)
+def test_an_order_sees_what_was_ordered_while_it_was_made(any_database):
+    """Though its transaction had read something before."""
+    add(any_database, 'a', 'b')
+    with any_database.writer() as connection:
+        assert connection.execute(sa.select(models.tasks)).all() == []
+        order(any_database, 1, 3)
+
+        with pytest.raises(errors.InvalidInput, match='to be rated again in this time already'):
+            reprocess.create(connection, None, window=Period(at(1), at(3)), reason='late')
+
+
 def test_of_orders_at_the_same_time_one_succeeds(any_database):
     add(any_database, 'a', 'b')
     barrier, ended = threading.Barrier(3), []
