@@ -20,6 +20,8 @@ LOG = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS_MAX = 6
 SQLITE_BUSY_TIMEOUT_MS = 30000
+# A node of a Galera cluster that left it: 'Error during COMMIT'. The others are refused by oslo.db.
+GALERA_COMMIT_ERROR = 1180
 _MARIADB_IDLE_LIMIT = 'SET /*M!100300 idle_transaction_timeout = {0}, */ @cloudkitty = 1'
 IDLE_LIMITS = {
     'postgresql': "SET idle_in_transaction_session_timeout = '{0}s'",
@@ -46,6 +48,10 @@ class Database:
         self.url = conf.database.connection
         try:
             self.engine = _create_engine(self.url, conf.database, self.idle_transaction_s)
+            self._replica = self.engine
+            if conf.database.slave_connection:
+                self._replica = _create_engine(conf.database.slave_connection, conf.database,
+                                               self.idle_transaction_s)
         except (sa_exc.ArgumentError, sa_exc.NoSuchModuleError, ImportError) as exc:
             raise errors.DatabaseUnavailable(
                 reason=f'{exc}; allowed: sqlite:///PATH, postgresql+psycopg2://..., '
@@ -84,6 +90,20 @@ class Database:
         """Yield a connection in a transaction that only reads."""
         with self.engine.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def replica(self) -> Iterator[sa.Connection]:
+        """Yield a connection that only reads, and may not see the last writes yet.
+
+        It is one of [database]slave_connection, if there is any.
+        """
+        with self._replica.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections; they open again when they are needed."""
+        self.engine.dispose()
+        self._replica.dispose()
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[sa.Connection]:
@@ -154,7 +174,17 @@ def _create_engine(url, options, idle_transaction_s):
         # PostgreSQL would forget it with the transaction.
         connection.commit()
 
+    if backend in ('mysql', 'mariadb'):
+        sa.event.listen(engine, 'handle_error', _translate_galera, retval=True)
     return engine
+
+
+def _translate_galera(context):
+    """Return an error that means: try again later; None: the error stays what it is."""
+    error = context.original_exception
+    if error.args[:1] == (GALERA_COMMIT_ERROR,):
+        return db_exception.DBConnectionError(error)
+    return None
 
 
 def _with_charset(url):
