@@ -20,8 +20,8 @@ LOG = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS_MAX = 6
 SQLITE_BUSY_TIMEOUT_MS = 30000
-# A node of a Galera cluster that left it: 'Error during COMMIT'. The others are refused by oslo.db.
-GALERA_COMMIT_ERROR = 1180
+# What a node of a Galera cluster that left it says to COMMIT; oslo.db knows what it says to others.
+GALERA_NODE_LEFT = r'^\S+ \(1180, '
 _MARIADB_IDLE_LIMIT = 'SET /*M!100300 idle_transaction_timeout = {0}, */ @cloudkitty = 1'
 IDLE_LIMITS = {
     'postgresql': "SET idle_in_transaction_session_timeout = '{0}s'",
@@ -174,17 +174,13 @@ def _create_engine(url, options, idle_transaction_s):
         # PostgreSQL would forget it with the transaction.
         connection.commit()
 
-    if backend in ('mysql', 'mariadb'):
-        sa.event.listen(engine, 'handle_error', _translate_galera, retval=True)
     return engine
 
 
-def _translate_galera(context):
-    """Return an error that means: try again later; None: the error stays what it is."""
-    error = context.original_exception
-    if error.args[:1] == (GALERA_COMMIT_ERROR,):
-        return db_exception.DBConnectionError(error)
-    return None
+@exc_filters.filters('mysql', sa_exc.OperationalError, GALERA_NODE_LEFT)
+def _is_lost_node(error, match, engine_name, is_disconnect):
+    """Let an error of a node that left its cluster count as a lost connection."""
+    raise db_exception.DBConnectionError(error)
 
 
 def _with_charset(url):
