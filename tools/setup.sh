@@ -1,6 +1,6 @@
 # Sourced by tools/demo and tools/test: a Python environment of their own in .tools/ and Debian packages.
 #
-# need_packages PROGRAM=PACKAGE ...     install what is missing
+# need_packages PROGRAM=PACKAGE ...     install what is missing; a library has a whole path
 # need_python STAMP PIP-ARGUMENT ...    make the environment, or find it as it should be
 #
 # A second call finds everything done: stamps are named after a hash of the requirement files.
@@ -49,6 +49,7 @@ install_packages() {
 
 has_program() {
     local path
+    case $1 in /*) [ -e "$1" ]; return ;; esac
     for path in "$(command -v "$1")" /usr/sbin/"$1" /usr/lib/postgresql/*/bin/"$1"; do
         [ -x "$path" ] && return 0
     done

@@ -20,6 +20,8 @@ LOG = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS_MAX = 6
 SQLITE_BUSY_TIMEOUT_MS = 30000
+# What a node of a Galera cluster that left it says to COMMIT; oslo.db knows what it says to others.
+GALERA_NODE_LEFT = r'^\S+ \(1180, '
 _MARIADB_IDLE_LIMIT = 'SET /*M!100300 idle_transaction_timeout = {0}, */ @cloudkitty = 1'
 IDLE_LIMITS = {
     'postgresql': "SET idle_in_transaction_session_timeout = '{0}s'",
@@ -46,6 +48,10 @@ class Database:
         self.url = conf.database.connection
         try:
             self.engine = _create_engine(self.url, conf.database, self.idle_transaction_s)
+            self._replica = self.engine
+            if conf.database.slave_connection:
+                self._replica = _create_engine(conf.database.slave_connection, conf.database,
+                                               self.idle_transaction_s)
         except (sa_exc.ArgumentError, sa_exc.NoSuchModuleError, ImportError) as exc:
             raise errors.DatabaseUnavailable(
                 reason=f'{exc}; allowed: sqlite:///PATH, postgresql+psycopg2://..., '
@@ -84,6 +90,20 @@ class Database:
         """Yield a connection in a transaction that only reads."""
         with self.engine.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def replica(self) -> Iterator[sa.Connection]:
+        """Yield a connection that only reads, and may not see the last writes yet.
+
+        It is one of [database]slave_connection, if there is any.
+        """
+        with self._replica.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections; they open again when they are needed."""
+        self.engine.dispose()
+        self._replica.dispose()
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[sa.Connection]:
@@ -155,6 +175,12 @@ def _create_engine(url, options, idle_transaction_s):
         connection.commit()
 
     return engine
+
+
+@exc_filters.filters('mysql', sa_exc.OperationalError, GALERA_NODE_LEFT)
+def _is_lost_node(error, match, engine_name, is_disconnect):
+    """Let an error of a node that left its cluster count as a lost connection."""
+    raise db_exception.DBConnectionError(error)
 
 
 def _with_charset(url):

@@ -278,6 +278,8 @@ rated_scopes = _table(
     sa.Column('id', sa.Integer, primary_key=True),
     sa.Column('scope_key', types.name(40), nullable=False),
     sa.Column('identifier', types.name(256), nullable=False),
+    # Grows on MariaDB with each push and deletion, see Writer.lock.
+    sa.Column('changes', sa.BigInteger, nullable=False, server_default='0'),
     sa.UniqueConstraint('scope_key', 'identifier', name='uq_rated_scopes_identifier'),
 )
 

@@ -9,7 +9,7 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
-from cloudkitty.db import migration, scopes
+from cloudkitty.db import migration, models, scopes
 from cloudkitty.storage import orders, owners, v2
 from cloudkitty.storage.v2.sql import query, rated
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
@@ -131,7 +131,7 @@ class SQLStorage(v2.BaseStorage):
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Reader]:
-        with self.database.reader() as connection:
+        with self.database.replica() as connection:
             yield Reader(connection, self.catalogue)
 
     def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
@@ -158,11 +158,16 @@ class SQLStorage(v2.BaseStorage):
         if isinstance(scope_ids, str):
             scope_ids = [scope_ids]
 
-        def change(connection):
-            writer = Writer(connection, self.catalogue)
-            chosen = None
+        with self.database.reader() as connection:
             if scope_ids is not None:
                 chosen = self.catalogue.find_scopes(connection, scope_ids).values()
-            writer.remove(chosen, begin, end)
+            else:
+                chosen = connection.execute(sa.select(models.rated_scopes.c.id)).scalars().all()
+
+        def change(connection):
+            writer = Writer(connection, self.catalogue)
+            # First of all, as in push().
+            writer.lock(chosen)
+            writer.remove(None if scope_ids is None else chosen, begin, end)
 
         self.database.write(change)

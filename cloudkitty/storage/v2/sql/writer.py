@@ -33,13 +33,19 @@ class Writer:
         self.numbering = Numbering(connection, catalogue)
 
     def lock(self, owners: Iterable[int]) -> None:
-        """Let nobody else push frames of *owners* until the transaction ends."""
+        """Let nobody else push or delete frames of *owners* until the transaction ends.
+
+        On MariaDB the rows are changed and not only locked, because the nodes of a Galera cluster
+        do not see each other's locks: of two that change the same row one fails, and is tried
+        again.
+        """
         table = models.rated_scopes
+        is_mysql = self.connection.dialect.name in ('mysql', 'mariadb')
+        # Rows that refer to these may still be inserted meanwhile.
+        statement = sa.update(table).values(changes=table.c.changes + 1) if is_mysql else (
+            sa.select(table.c.id).order_by(table.c.id).with_for_update(key_share=True))
         for chunk in catalogues.chunks(sorted(owners)):
-            # Rows that refer to these may still be inserted meanwhile.
-            self.connection.execute(
-                sa.select(table.c.id).where(table.c.id.in_(chunk)).order_by(table.c.id)
-                .with_for_update(key_share=True)).all()
+            self.connection.execute(statement.where(table.c.id.in_(chunk)))
 
     def store(self, cells: Sequence[Cell]) -> None:
         """Make each cell's (scope, period, origin) hold its points and nothing else."""
@@ -79,11 +85,15 @@ class Writer:
             chosen.append(table.c.origin == origin)
         with decimal.localcontext(SUM_CONTEXT):
             days = _Days()
+            # Just these are deleted: whatever is committed meanwhile stays, in sums and points.
             found = self.connection.execute(
-                sa.select(table.c.begin, table.c.block).where(*chosen))
+                sa.select(table.c.scope_id, table.c.begin, table.c.origin, table.c.block)
+                .where(*chosen).with_for_update())
+            keys = []
             for row in found:
+                keys.append((row.scope_id, row.begin, row.origin))
                 days.add(row.begin, block.decode(row.block), sign=-1)
-            self.connection.execute(sa.delete(table).where(*chosen))
+            self._delete_keys(keys)
             self._roll_up(days)
 
     def rated_begins(self, owners: Iterable[int], after: datetime | None,

@@ -47,6 +47,16 @@ def test_schema_is_that_of_the_models(empty_database):
         assert autogenerate.compare_metadata(context, models.metadata) == []
 
 
+def test_every_table_has_a_primary_key(any_database):
+    """A Galera cluster, and replication by rows, cannot do without."""
+    with any_database.reader() as connection:
+        inspector = sa.inspect(connection)
+        tables = inspector.get_table_names()
+        assert set(models.metadata.tables) < set(tables)
+        assert [name for name in tables
+                if not inspector.get_pk_constraint(name)['constrained_columns']] == []
+
+
 def test_columns_are_those_of_the_models(empty_database):
     """Every column has the type, length, collation and default that the models give it."""
     models.metadata.create_all(empty_database.engine)
