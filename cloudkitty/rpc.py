@@ -26,7 +26,8 @@ with warnings.catch_warnings():
 
     # Unless it is told before its first use, oslo.service below oslo.messaging takes eventlet,
     # which does not go together with the threads here.
-    backend.init_backend(backend.BackendType.THREADING)
+    with contextlib.suppress(backend.exceptions.BackendAlreadySelected):
+        backend.init_backend(backend.BackendType.THREADING)
     import oslo_messaging
     from oslo_messaging import Target, exceptions
 
