@@ -12,8 +12,7 @@ import sqlalchemy as sa
 
 from cloudkitty import timeframe
 from cloudkitty.db import models, scopes
-from cloudkitty.tests import history, services
-from cloudkitty.tests.functional import test_processor, test_reprocessing, worker_run
+from cloudkitty.tests import history, processors, services
 from cloudkitty.tests.functional.api import test_client_v1
 
 BIN = os.path.dirname(sys.executable)
@@ -34,10 +33,10 @@ def path(database, tmp_path, prometheus):
                                     connection=f'sqlite:///{database.engine.url.database}')
     written.write_text(f'[api]\nport = {port}\n' + written.read_text().replace(
         '[DEFAULT]', '[DEFAULT]\nauth_strategy = noauth'))
-    test_processor.seed(database)
+    daemon.seed(database)
     conf = worker_run.load_conf(written)
     worker_run.build(conf).worker.turn()
-    assert test_processor.marks(database) == dict.fromkeys(worker_run.SCOPES, (LAST, None))
+    assert daemon.marks(database) == dict.fromkeys(worker_run.SCOPES, (LAST, None))
     return written
 
 
@@ -94,7 +93,7 @@ def test_what_the_commands_order_is_done(path, url, database, tmp_path):
     assert [(row['Scope ID'], row['Current reprocessing time']) for row in waiting] == [
         ('alpha', ''), ('beta', '')]
 
-    with test_processor.Processor(path, tmp_path / 'log') as processor:
+    with processors.Processor(path, tmp_path / 'log') as processor:
         services.wait_until(lambda: is_done(database), deadline_s=60, what='the orders')
         assert processor.end(signal.SIGTERM) == 0
 

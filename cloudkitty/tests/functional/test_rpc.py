@@ -15,8 +15,9 @@ from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.rpc import oslo_messaging
 from cloudkitty.tests import services
 from cloudkitty.tests.functional import worker_run
-from cloudkitty.tests.functional.test_processor import FINISHED, Processor, marks, seed
+from cloudkitty.tests.functional.daemon import FINISHED, marks, seed
 from cloudkitty.tests.history import BEGIN
+from cloudkitty.tests.processors import Processor
 from cloudkitty.tests.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.xdist_group('rabbitmq')
