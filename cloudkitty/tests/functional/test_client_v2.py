@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cloudkitty import timeframe
 from cloudkitty.db import models, scopes
 from cloudkitty.tests import history, processors, services
+from cloudkitty.tests.functional import daemon, test_reprocessing, worker_run
 from cloudkitty.tests.functional.api import test_client_v1
 
 BIN = os.path.dirname(sys.executable)
