@@ -6,7 +6,6 @@ Source: https://gnocchi.osci.io/rest.html, Gnocchi 4.7
 import io
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib import parse
@@ -22,7 +21,7 @@ from oslo_config import cfg
 from requests import adapters
 
 from cloudkitty import errors
-from cloudkitty.clients import keystone
+from cloudkitty.clients import answers, keystone
 
 OPTS = [
     cfg.StrOpt('gnocchi_auth_type', default='keystone', choices=['keystone', 'basic'],
@@ -44,7 +43,6 @@ OPTS = [
 PAGE_SIZE = 1000                    # Gnocchi's own limit, unless it is configured lower
 PAGES_MAX = 100_000
 ANSWER_SIZE_MAX_BYTES = 256 * 2**20
-CHUNK_SIZE_BYTES = 256 * 2**10
 CONNECT_RETRIES_MAX = 3
 READ_RETRIES_MAX = 1
 BACKOFF_S = 0.2
@@ -163,16 +161,13 @@ class Client:
         return whole
 
     def _read(self, response):
-        body = bytearray()
-        deadline = time.monotonic() + self.timeout_s
-        # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
-        while chunk := response.raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
-            body += chunk
-            if len(body) > self.answer_size_max:
-                raise self._refused(f'the answer has more than {self.answer_size_max} bytes')
-            if time.monotonic() > deadline:
-                raise self._unreachable(f'the answer took more than {self.timeout_s} s')
-        return bytes(body)
+        try:
+            return answers.read(response.raw, size_max=self.answer_size_max,
+                                timeout_s=self.timeout_s)
+        except answers.AnswerTooLarge as exc:
+            raise self._refused(str(exc)) from exc
+        except answers.AnswerTooSlow as exc:
+            raise self._unreachable(str(exc)) from exc
 
     def _error_of(self, response):
         status, description = response.status_code, _description(response)

@@ -5,7 +5,6 @@ wants, `cafile`, `certfile`, `keyfile`, `insecure`, `timeout` and the other sess
 """
 
 import io
-import time
 
 import requests
 import urllib3
@@ -13,10 +12,10 @@ from keystoneauth1 import exceptions, loading, session
 from oslo_config import cfg
 
 from cloudkitty import errors
+from cloudkitty.clients import answers
 
 TIMEOUT_S = 60
 ANSWER_SIZE_MAX_BYTES = 512 * 2**20
-CHUNK_SIZE_BYTES = 256 * 2**10
 # Connections kept open; that many threads of a worker ask at once.
 POOL_SIZE = 16
 
@@ -71,38 +70,28 @@ def plugin_options(options: list[cfg.Opt]) -> list[cfg.Opt]:
 
 
 class _BoundedAdapter(session.TCPKeepAliveAdapter):
-    """Reads an answer, unless it is to be streamed, within the timeout and up to a size.
-
-    requests would wait for ever for a server that sends a byte now and then.
-    """
+    """Reads an answer, unless it is to be streamed, within the timeout and up to a size."""
 
     def send(self, request, stream=False, timeout=None, **arguments):
         response = super().send(request, stream=stream, timeout=timeout, **arguments)
         if not stream:
             try:
                 response.raw = io.BytesIO(_read(response.raw, timeout))
-            except urllib3.exceptions.ReadTimeoutError as exc:
+            except (urllib3.exceptions.ReadTimeoutError, answers.AnswerTooSlow) as exc:
                 raise requests.ReadTimeout(exc, request=request) from exc
+            except answers.AnswerTooLarge as exc:
+                # No kind of error that is worth another try.
+                raise requests.RequestException(exc, request=request) from exc
             except urllib3.exceptions.HTTPError as exc:
                 raise requests.ConnectionError(exc, request=request) from exc
         return response
 
 
 def _read(raw, timeout_s):
-    body = bytearray()
-    deadline = time.monotonic() + timeout_s if timeout_s else None
     try:
-        # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
-        while chunk := raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
-            body += chunk
-            if len(body) > ANSWER_SIZE_MAX_BYTES:
-                # No kind of error that is worth another try.
-                raise requests.RequestException(
-                    f'the answer has more than {ANSWER_SIZE_MAX_BYTES} bytes')
-            if deadline and time.monotonic() > deadline:
-                raise requests.ReadTimeout(f'the answer took more than {timeout_s} s')
+        body = answers.read(raw, size_max=ANSWER_SIZE_MAX_BYTES, timeout_s=timeout_s)
     except BaseException:
         raw.close()
         raise
     raw.release_conn()
-    return bytes(body)
+    return body

@@ -5,12 +5,12 @@ Source: https://prometheus.io/docs/prometheus/2.42/querying/api/
 
 import logging
 import re
-import time
 from datetime import datetime, timedelta
 
 import orjson
 
 from cloudkitty import errors, timeframe
+from cloudkitty.clients import answers
 from cloudkitty.clients.prometheus_access import AccessFailed, Direct, Proxied
 
 LOG = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ URL_QUERY_LENGTH_MAX = 4000
 # The common servers of Python applications take 4 KiB of URL and headers.
 URL_SCOPES_LENGTH_MAX = 2500
 ANSWER_SIZE_MAX_BYTES = 512 * 2**20
-CHUNK_SIZE_BYTES = 256 * 2**10
 WARNINGS_MAX = 100
 # Neighbours, or a fast network: packing costs more time than it saves.
 HEADERS = {'Accept': 'application/json', 'Accept-Encoding': 'identity'}
@@ -156,18 +155,13 @@ class Client:
             raise self._unreachable(str(exc)) from exc
 
     def _read(self, response):
-        body = bytearray()
-        limit_s = self._access.timeout_s
-        deadline = time.monotonic() + limit_s if limit_s else None
-        # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
-        while chunk := response.raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
-            body += chunk
-            if len(body) > self.answer_size_max:
-                raise self._error(errors.CollectError,
-                                  f'the answer has more than {self.answer_size_max} bytes')
-            if deadline and time.monotonic() > deadline:
-                raise self._unreachable(f'the answer took more than {limit_s} s')
-        return bytes(body)
+        try:
+            return answers.read(response.raw, size_max=self.answer_size_max,
+                                timeout_s=self._access.timeout_s)
+        except answers.AnswerTooLarge as exc:
+            raise self._error(errors.CollectError, str(exc)) from exc
+        except answers.AnswerTooSlow as exc:
+            raise self._unreachable(str(exc)) from exc
 
     def _refused(self, status, answer):
         kind = str(answer.get('errorType'))

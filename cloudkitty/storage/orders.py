@@ -15,13 +15,13 @@ NEXT = timedelta(seconds=1)
 
 def commit(store: Any, batch: Sequence) -> list:
     """Do what BaseStorage.commit says."""
-    moved = store.database.write(lambda connection: _find_moved(connection, batch))
+    moved = store.database.write(lambda connection: find_moved(connection, batch))
     valid = [part for part in batch if part not in moved]
     for part in valid:
         store.push(part.frames, part.scope_id)
 
     def change(connection):
-        missed = _find_moved(connection, valid)
+        missed = find_moved(connection, valid)
         advance(connection, [part for part in valid if part not in missed],
                 store.conf.collect.period)
         return missed
@@ -29,7 +29,8 @@ def commit(store: Any, batch: Sequence) -> list:
     return moved + store.database.write(change)
 
 
-def _find_moved(connection, batch):
+def find_moved(connection: sa.Connection, batch: Sequence) -> list:
+    """Lock scopes; return those of *batch* whose marks are not where they were read."""
     marks = scopes.lock_marks(connection, [part.state_id for part in batch])
     return [part for part in batch if marks.get(part.state_id) != part.mark]
 

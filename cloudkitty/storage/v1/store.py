@@ -69,9 +69,8 @@ class TableStorage(v2.BaseStorage):
 
     def commit(self, batch):
         def change(connection):
-            marks = scopes.lock_marks(connection, [part.state_id for part in batch])
-            moved = [part for part in batch if marks.get(part.state_id) != part.mark]
-            valid = [part for part in batch if marks.get(part.state_id) == part.mark]
+            moved = orders.find_moved(connection, batch)
+            valid = [part for part in batch if part not in moved]
             self._store(connection, [Cell(part.scope_id, RATED, frame)
                                      for part in valid for frame in part.frames])
             orders.advance(connection, valid, self.conf.collect.period)

@@ -67,9 +67,8 @@ class SQLStorage(v2.BaseStorage):
 
     def commit(self, batch):
         def change(connection):
-            marks = scopes.lock_marks(connection, [part.state_id for part in batch])
-            moved = [part for part in batch if marks.get(part.state_id) != part.mark]
-            valid = [part for part in batch if marks.get(part.state_id) == part.mark]
+            moved = orders.find_moved(connection, batch)
+            valid = [part for part in batch if part not in moved]
             writer = Writer(connection, self.catalogue)
             writer.store([Cell(part.scope_id, RATED, frame)
                           for part in valid for frame in part.frames])
