@@ -125,6 +125,19 @@ ALLOWED = {
     'could not convert string to float': '; allowed: a number',
     'Unexpected boolean value': '; allowed: true or false',
 }
+# From which level on lines of a library are of use to an operator.
+LIBRARY_LEVELS = {
+    'urllib3': logging.ERROR,
+    'urllib3.connectionpool': logging.ERROR,
+    'keystoneauth': logging.ERROR,
+    # A line for each of its parts, whenever it is imported.
+    'alembic.runtime.plugins': logging.WARNING,
+    # rpc.py says in one line what these say at each attempt.
+    'oslo.messaging': logging.CRITICAL,
+    'oslo_messaging': logging.CRITICAL,
+    'amqp': logging.CRITICAL,
+    'kombu': logging.CRITICAL,
+}
 GROUPS = {
     None: DEFAULT_OPTS,
     'api': API_OPTS,
@@ -188,11 +201,8 @@ def set_up_logging(conf: cfg.ConfigOpts) -> None:
     log.setup(conf, PROJECT)
     # Lines about each connection and each attempt are noise to an operator; what failed in the
     # end is logged where it matters.
-    logging.getLogger('urllib3').setLevel(logging.ERROR)
-    logging.getLogger('urllib3.connectionpool').setLevel(logging.ERROR)
-    logging.getLogger('keystoneauth').setLevel(logging.ERROR)
-    # A line for each of its parts, whenever it is imported.
-    logging.getLogger('alembic.runtime.plugins').setLevel(logging.WARNING)
+    for name, level in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def register_driver(conf: cfg.ConfigOpts, group: str,

@@ -7,6 +7,7 @@ a rolling upgrade.
 Source: contract service-edges, section 11.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -44,10 +45,6 @@ WAITING_MAX = 1000
 SCOPES_MAX = 1000
 SEND_S = 10
 STOP_S = 5
-# In which libraries say more than an operator can use, at each attempt.
-NOISY_LOGGERS = ('oslo.messaging', 'oslo_messaging', 'amqp', 'kombu')
-# What a broker that is away, or no broker at all, makes of a message.
-FAILURES = (exceptions.MessagingException, OSError, ImportError, ValueError)
 
 
 def has_bus(conf: cfg.ConfigOpts) -> bool:
@@ -70,11 +67,14 @@ def has_bus(conf: cfg.ConfigOpts) -> bool:
         and bool(conf.transport_url)
 
 
-def _open(conf):
-    for name in NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+@contextlib.contextmanager
+def _transport(conf):
     oslo_messaging.set_transport_defaults(TOPIC)
-    return oslo_messaging.get_rpc_transport(conf)
+    transport = oslo_messaging.get_rpc_transport(conf)
+    try:
+        yield transport
+    finally:
+        transport.cleanup()
 
 
 class Call:
@@ -96,8 +96,10 @@ class Bus:
     def __init__(self, conf: cfg.ConfigOpts):
         self._conf = conf
         self._is_there = has_bus(conf)
-        self._waiting: queue.Queue[Call] = queue.Queue(WAITING_MAX)
+        # None ends the thread.
+        self._waiting: queue.Queue[Call | None] = queue.Queue(WAITING_MAX)
         self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._owner: int | None = None
 
     def scopes_reset(self, scopes: Sequence[dict[str, str]], mark: str) -> None:
@@ -131,21 +133,38 @@ class Bus:
             # A thread does not come through a fork.
             if self._owner != os.getpid():
                 self._owner = os.getpid()
-                threading.Thread(target=self._run, name='bus', daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name='bus', daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(call)
 
+    def close(self) -> None:
+        """Send what waits and leave the broker, unless that takes long; done at exit by itself."""
+        with self._starting:
+            if self._owner != os.getpid():
+                return
+            self._owner = None
+            atexit.unregister(self.close)
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(None, timeout=STOP_S)
+            self._thread.join(STOP_S)
+
     def _run(self):
+        with contextlib.ExitStack() as opened:
+            self._send_each(opened)
+
+    def _send_each(self, opened):
         is_away, client = False, None
-        while True:
-            call = self._waiting.get()
+        while (call := self._waiting.get()) is not None:
             try:
                 if client is None:
-                    client = oslo_messaging.get_rpc_client(
-                        _open(self._conf), Target(topic=TOPIC), retry=0,
-                        timeout=SEND_S)
+                    transport = opened.enter_context(_transport(self._conf))
+                    client = oslo_messaging.get_rpc_client(transport, Target(topic=TOPIC), retry=0,
+                                                           timeout=SEND_S)
                 client.prepare(**call.target).cast({}, call.method, **call.arguments)
-            except FAILURES as exc:
+            # oslo.messaging lets errors of whatever library is below it pass.
+            except Exception as exc:
                 if not is_away:
                     LOG.warning('The message bus does not answer; processors find orders by '
                                 'themselves, within a minute: %s', type(exc).__name__)
@@ -179,18 +198,18 @@ def listening(conf: cfg.ConfigOpts, build_endpoints: Callable[[], Sequence[objec
 
 
 def _serve(conf, build_endpoints, stopping):
-    try:
-        transport = _open(conf)
-        server = oslo_messaging.get_rpc_server(
-            transport, Target(topic=TOPIC, server=conf.host), build_endpoints(),
-            executor='threading')
-        server.start()
-    except FAILURES as exc:
-        LOG.error('The message bus cannot be used; orders are found in the database within a '
-                  'minute: %s', type(exc).__name__)
-        return
-    stopping.wait()
-    server.stop()
-    # Only now it takes no more messages from those who go on.
-    server.wait()
-    transport.cleanup()
+    with contextlib.ExitStack() as opened:
+        try:
+            transport = opened.enter_context(_transport(conf))
+            server = oslo_messaging.get_rpc_server(
+                transport, Target(topic=TOPIC, server=conf.host), build_endpoints(),
+                executor='threading')
+            server.start()
+        except Exception as exc:
+            LOG.error('The message bus cannot be used; orders are found in the database within a '
+                      'minute: %s', type(exc).__name__)
+            return
+        stopping.wait()
+        server.stop()
+        # Only now it takes no more messages from those who go on.
+        server.wait()

@@ -100,8 +100,9 @@ def cycle(run, *, break_it=lambda: None, heal=lambda: None, failures=0):
 
 def told(caplog):
     """Return the log of what went wrong, and of what works again."""
-    bad = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    good = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO
+    lines = [record for record in caplog.records if record.name.startswith('cloudkitty.')]
+    bad = [record.getMessage() for record in lines if record.levelno >= logging.WARNING]
+    good = [record.getMessage() for record in lines if record.levelno == logging.INFO
             and (' works again' in record.getMessage() or 'rated again' in record.getMessage())]
     return bad, good
 
@@ -184,7 +185,7 @@ SERVERS = {
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_server_fails_in_the_middle(request, caplog, tmp_path, database, name, fault):
     """After it answered the first question of the cycle."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, 'cloudkitty')
     build, whole, _ = SERVERS[name]
     whole = whole(request)
     with faults.FaultyServer(whole) as front:
@@ -220,7 +221,7 @@ def cut(path):
 
 @pytest.mark.parametrize('damage', [removed, garbled, cut])
 def test_a_file_fails_in_the_middle(caplog, tmp_path, database, damage):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, 'cloudkitty')
     path, copy = tmp_path / 'usage.csv', tmp_path / 'whole'
     rows = [row for row in history.usage() if row['metric'] in METRICS]
     _write(path, rows)
@@ -281,7 +282,7 @@ FETCHERS = {
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_fetcher_fails_in_the_middle(request, caplog, tmp_path, database, name, fault):
     """The scopes that are known go on: none is lost, none seems to be gone."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, 'cloudkitty')
     build, whole, _ = FETCHERS[name]
     whole = whole(request)
     with faults.FaultyServer(whole) as front:

@@ -42,6 +42,15 @@ def bus_conf(conf, broker):
     return conf
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Wait until the threads of a test have ended: they would go on calling a broker that left."""
+    before = set(threading.enumerate())
+    yield
+    services.wait_until(lambda: before >= set(threading.enumerate()), deadline_s=60,
+                        what='the end of the threads')
+
+
 def registered(conf):
     """Return *conf* with options that oslo.messaging registers in its global one only."""
     # Not at the top, where it would come before cloudkitty.rpc, which says what it runs on.
@@ -51,11 +60,15 @@ def registered(conf):
 
 
 class Listener:
-    """The endpoints of a worker; counts how often it is woken."""
+    """The endpoints of a worker; counts how often it is woken.
+
+    :ivar remote: somebody who calls it.
+    """
 
     def __init__(self, conf, database):
         self.conf = conf
         self.database = database
+        self.remote: Remote | None = None
         self.woken = threading.Semaphore(0)
 
     def build(self):
@@ -71,19 +84,30 @@ class Listener:
 def listening(conf, database):
     """Yield a listener that is there: a first call has come through."""
     listener = Listener(conf, database)
-    with rpc.listening(conf, listener.build):
-        remote = Remote(conf)
+    with rpc.listening(conf, listener.build), Remote(conf) as remote:
         services.wait_until(remote.is_answered, deadline_s=60, what='an answer over RPC')
+        listener.remote = remote
         yield listener
+
+
+def opened(conf):
+    """Return a context manager whose value is a bus."""
+    return contextlib.closing(rpc.Bus(conf))
 
 
 class Remote:
     """Calls as another release makes them."""
 
     def __init__(self, conf):
+        self._transport = oslo_messaging.get_rpc_transport(conf)
         self._client = oslo_messaging.get_rpc_client(
-            oslo_messaging.get_rpc_transport(conf), oslo_messaging.Target(topic='cloudkitty'),
-            timeout=REMOTE_S, retry=1)
+            self._transport, oslo_messaging.Target(topic='cloudkitty'), timeout=REMOTE_S, retry=1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self._transport.cleanup()
 
     def quote(self, usage):
         return self._client.prepare(namespace='rating', version='1.0').call(
@@ -114,8 +138,7 @@ def ordered(database):
 
 
 def test_an_order_wakes_every_worker(bus_conf, database):
-    bus = rpc.Bus(bus_conf)
-    with listening(bus_conf, database) as one:
+    with opened(bus_conf) as bus, listening(bus_conf, database) as one:
         bus_conf.set_override('host', 'another-node')
         with listening(bus_conf, database) as another:
             bus.orders_changed()
@@ -126,16 +149,16 @@ def test_an_order_wakes_every_worker(bus_conf, database):
 
 @pytest.mark.parametrize('enabled', [True, False, None])
 def test_news_of_a_module_wake_a_worker(bus_conf, database, enabled):
-    with listening(bus_conf, database) as listener:
-        rpc.Bus(bus_conf).module_changed('hashmap', enabled=enabled)
+    with opened(bus_conf) as bus, listening(bus_conf, database) as listener:
+        bus.module_changed('hashmap', enabled=enabled)
 
         assert listener.is_woken()
 
 
 def test_a_reset_that_is_in_the_database_is_not_ordered_twice(bus_conf, database):
     add_scopes(database, 'a')
-    with listening(bus_conf, database) as listener:
-        rpc.Bus(bus_conf).scopes_reset([{'scope_id': 'a', **IDENTITY._asdict()}], MARK)
+    with opened(bus_conf) as bus, listening(bus_conf, database) as listener:
+        bus.scopes_reset([{'scope_id': 'a', **IDENTITY._asdict()}], MARK)
 
         assert listener.is_woken()
         assert ordered(database) == {}
@@ -145,7 +168,7 @@ def test_a_reset_of_an_older_api_is_written_first(bus_conf, database):
     """Such an API writes nothing; only the scope it means is set back."""
     add_scopes(database, 'a', 'b', "it's")
     with listening(bus_conf, database) as listener:
-        Remote(bus_conf).cast('reset_state', res_data={
+        listener.remote.cast('reset_state', res_data={
             'scopes': [{'scope_id': name, **IDENTITY._asdict()} for name in ('a', "it's")],
             'last_processed_timestamp': MARK})
 
@@ -159,7 +182,7 @@ def test_a_reset_of_an_older_api_is_written_first(bus_conf, database):
 def test_an_order_that_nobody_understands_is_logged_and_left_out(bus_conf, database, garbage,
                                                                   caplog):
     with listening(bus_conf, database) as listener:
-        Remote(bus_conf).cast('reset_state', res_data=garbage)
+        listener.remote.cast('reset_state', res_data=garbage)
 
         assert listener.is_woken()
     assert 'cannot be understood' in caplog.text
@@ -169,7 +192,7 @@ def test_an_order_that_nobody_understands_is_logged_and_left_out(bus_conf, datab
 def test_the_call_of_a_later_version_is_taken(bus_conf, database):
     """Older releases send this one with version 1.1, to one worker only."""
     with listening(bus_conf, database) as listener:
-        Remote(bus_conf).cast('reload_modules', version='1.1', namespace='rating')
+        listener.remote.cast('reload_modules', version='1.1', namespace='rating')
 
         assert listener.is_woken()
 
@@ -178,20 +201,35 @@ def test_an_older_api_gets_its_quote(bus_conf, database):
     worker_run.clear(database)
     usage = {'test_vcpus': [
         {'desc': {'metadata': {'flavor': 'm1.large'}}, 'vol': {'unit': 'undef', 'qty': '3'}}]}
-    with listening(bus_conf, database):
-        assert Remote(bus_conf).quote(usage) == '0.05535'
+    with listening(bus_conf, database) as listener:
+        assert listener.remote.quote(usage) == '0.05535'
 
 
 def test_a_quote_of_rubbish_is_an_error_of_the_caller(bus_conf, database):
-    with listening(bus_conf, database):
+    with listening(bus_conf, database) as listener:
         with pytest.raises(oslo_messaging.RemoteError, match='no usage to be priced'):
-            Remote(bus_conf).quote({'cpu': [{}]})
+            listener.remote.quote({'cpu': [{}]})
 
 
 def test_helpers_cannot_be_called(bus_conf, database):
-    with listening(bus_conf, database):
+    with listening(bus_conf, database) as listener:
         with pytest.raises(oslo_messaging.RemoteError, match='Endpoint does not support'):
-            Remote(bus_conf)._client.call({}, '_record', res_data={})
+            listener.remote._client.call({}, '_record', res_data={})
+
+
+def test_what_waits_is_sent_before_the_bus_is_closed(bus_conf, database):
+    """As at the end of a process that has just written an order."""
+    with listening(bus_conf, database) as listener:
+        bus = rpc.Bus(bus_conf)
+        bus.orders_changed()
+        bus.close()
+
+        assert listener.is_woken()
+        # The next message opens it anew.
+        bus.orders_changed()
+        assert listener.is_woken()
+        bus.close()
+        bus.close()
 
 
 def test_without_a_bus_nothing_is_sent_and_nothing_is_waited_for(conf, database):
@@ -214,28 +252,33 @@ def test_a_url_that_is_none_is_named_without_its_password(conf):
 
 
 def test_a_broker_that_went_is_no_trouble_and_is_used_again(bus_conf, database, broker, caplog):
-    """One line when it goes, one when it is back; nobody waits for it."""
+    """One line when it goes, one when it is back, of each who calls; nobody waits for it."""
     caplog.set_level('INFO', 'cloudkitty')
-    bus = rpc.Bus(bus_conf)
-    with listening(bus_conf, database) as listener:
-        bus.orders_changed()
-        assert listener.is_woken()
+    with opened(bus_conf) as bus, opened(bus_conf) as starting, opened(bus_conf) as leaving, \
+            listening(bus_conf, database) as listener:
+        for each in bus, leaving:
+            each.orders_changed()
+            assert listener.is_woken()
 
         broker.kill()
         began = time.monotonic()
         for _ in range(3):
             bus.orders_changed()
+            starting.orders_changed()
         assert time.monotonic() - began < 1
-        services.wait_until(lambda: 'does not answer' in caplog.text, deadline_s=60,
-                            what='a line in the log')
+        services.wait_until(lambda: caplog.text.count('does not answer') == 2, deadline_s=60,
+                            what='two lines in the log')
+        leaving.close()
         broker.start()
 
-        def is_woken_again():
-            bus.orders_changed()
-            return listener.woken.acquire(timeout=1)
-        services.wait_until(is_woken_again, deadline_s=60, what='a message after the restart')
+        for each in bus, starting:
+            def is_woken_again(each=each):
+                each.orders_changed()
+                return listener.woken.acquire(timeout=1)
+            services.wait_until(is_woken_again, deadline_s=60, what='a message after the restart')
     lines = [record.message for record in caplog.records if record.name == 'cloudkitty.rpc']
-    assert [line.partition(' bus ')[2][:10] for line in lines] == ['does not a', 'answers ag']
+    assert [line.partition(' bus ')[2][:10] for line in lines] == [
+        'does not a', 'does not a', 'answers ag', 'answers ag']
 
 
 def test_a_processor_carries_an_order_out_at_once(database, tmp_path, prometheus, broker):
@@ -245,11 +288,11 @@ def test_a_processor_carries_an_order_out_at_once(database, tmp_path, prometheus
         connection=f'sqlite:///{database.engine.url.database}')
     seed(database)
     conf = registered(worker_run.load_conf(path))
-    bus = rpc.Bus(conf)
-    with Processor(path, tmp_path / 'log') as processor:
+    with Processor(path, tmp_path / 'log') as processor, opened(conf) as bus:
         services.wait_until(lambda: marks(database) == FINISHED, deadline_s=60,
                             what='the first turn')
-        services.wait_until(Remote(conf).is_answered, deadline_s=60, what='an answer over RPC')
+        with Remote(conf) as remote:
+            services.wait_until(remote.is_answered, deadline_s=60, what='an answer over RPC')
         with database.reader() as connection:
             state_ids = [scope.id for scope in scopes.list_scopes(connection)[1]]
         began = time.monotonic()
