@@ -47,7 +47,8 @@ class Client:
     def pages(self, path: str, parameters: Parameters, key: str) -> Iterator[dict]:
         """Yield what is in the list *key* of every page.
 
-        :raises SourceUnreachable, CollectError: see ask(); also for pages without end.
+        :raises SourceUnreachable, CollectError: see ask(); also for pages without end, and for a
+            list that was cut off.
         """
         seen = set()
         for _ in range(PAGES_MAX):
@@ -59,6 +60,9 @@ class Client:
             except (LookupError, TypeError, AttributeError, ValueError) as exc:
                 raise self.unreachable(f'{path}: unexpected answer') from exc
             yield from items
+            if not following and answer.get('truncated'):
+                raise self.unreachable(f'{path}: the list is cut off at {len(items)}; raise '
+                                       '[DEFAULT]list_limit of Keystone')
             if not following:
                 return
             # Only what the link asks for: it may name a host that is none of ours.

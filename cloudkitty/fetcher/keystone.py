@@ -11,6 +11,9 @@ from cloudkitty.clients import keystone, openstack
 LOG = logging.getLogger(__name__)
 
 ROLE = 'rating'
+# Unless it is asked for pages, a Keystone of today leaves out what is above [DEFAULT]max_db_limit,
+# 1,000 as a rule, and does not say so.
+PAGE = {'limit': 1000}
 FORBIDDEN = 403
 # For a project that is disabled or gone, and for a token that is no longer good.
 NO_TOKEN = (401, 404)
@@ -65,7 +68,7 @@ class KeystoneFetcher(fetcher.BaseFetcher):
 
     def _projects(self):
         """Return the ids of all projects that count."""
-        return {project['id'] for project in self._client.pages('projects', {}, 'projects')
+        return {project['id'] for project in self._client.pages('projects', PAGE, 'projects')
                 if self._counts(project)}
 
     def _counts(self, project):

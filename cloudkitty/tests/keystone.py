@@ -15,6 +15,8 @@ from cloudkitty import timeframe
 from cloudkitty.tests import peers
 
 REGION = 'RegionOne'
+# It gives no more projects at once.
+PAGE_SIZE = 100
 # Who may do what where; the password of each is the name. The role admin implies the others.
 GRANTS = (
     ('cloudkitty', 'service', 'service'),
@@ -25,6 +27,7 @@ GRANTS = (
 CONFIGURATION = """
 [DEFAULT]
 public_endpoint = {url}
+max_db_limit = {page_size}
 [database]
 connection = sqlite:///{folder}/keystone.sqlite
 [fernet_tokens]
@@ -80,7 +83,7 @@ class Keystone(peers.WsgiPeer):
 
     def prepare(self):
         (self.folder / 'keystone.conf').write_text(
-            CONFIGURATION.format(url=self.url, folder=self.folder))
+            CONFIGURATION.format(url=self.url, folder=self.folder, page_size=PAGE_SIZE))
         made_for = self.folder / 'made-for'
         if made_for.exists() and made_for.read_text() == self.url:
             return

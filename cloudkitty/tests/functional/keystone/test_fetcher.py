@@ -7,6 +7,7 @@ import pytest
 
 from cloudkitty import errors, fetcher
 from cloudkitty.tests import faults, services
+from cloudkitty.tests.keystone import PAGE_SIZE
 
 PROJECTS = 200
 USER = 'rater'
@@ -125,17 +126,18 @@ def test_without_the_role_every_project_is_listed(cloud, tenants, build, options
                                                   is_disabled_in):
     found = set(build(cloud.keystone.url, ignore_rating_role=True, **options).get_tenants())
 
+    assert len(found) > PROJECTS - len(tenants.disabled) > PAGE_SIZE
     assert found >= {*tenants.none, *tenants.other_case, cloud.keystone.project_id('alpha')}
     assert (set(tenants.disabled) <= found) == is_disabled_in
 
 
 @pytest.mark.parametrize('options, expected', [
     ({}, ['roles', 'role_assignments']),
-    ({'ignore_disabled_tenants': True}, ['roles', 'role_assignments', 'projects']),
-    ({'ignore_rating_role': True}, ['projects']),
+    ({'ignore_disabled_tenants': True}, ['roles', 'role_assignments', *['projects'] * 3]),
+    ({'ignore_rating_role': True}, ['projects'] * 3),
 ])
-def test_the_number_of_requests_is_that_of_one_project(proxy, tenants, build, options, expected):
-    """The token is kept for the next time."""
+def test_the_number_of_requests_is_that_of_the_pages(proxy, tenants, build, options, expected):
+    """The token is kept for the next time; assignments have no pages."""
     driver = build(url_of(proxy), **options)
     driver.get_tenants()
     first = len(proxy.requests)
@@ -258,6 +260,7 @@ def test_a_keystone_that_is_gone_is_a_failure_until_it_is_back(cloud, tenants, b
     faults.drip, faults.as_json({'roles': None}), faults.as_json({'roles': [None]}),
     faults.as_json([]), faults.as_json({'roles': []}), faults.as_json({'roles': [{'name': 'x'}]}),
     faults.as_json({'roles': [], 'links': {'next': 'http://127.0.0.1:9/v3/roles?marker=1'}}),
+    faults.as_json({'roles': [{'id': '1', 'name': 'rating'}], 'truncated': True}),
 ])
 def test_garbage_is_a_failure_never_an_empty_list(proxy, tenants, build, answer):
     driver = build(url_of(proxy), timeout=1)
