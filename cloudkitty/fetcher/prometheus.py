@@ -1,17 +1,20 @@
 """Scopes that a label of a Prometheus metric names."""
 
-import logging
-
 from oslo_config import cfg
 
 from cloudkitty import errors, fetcher
 from cloudkitty.clients import prometheus, prometheus_access
 
-LOG = logging.getLogger(__name__)
+# How far back a series counts: it is asked once a period, which can take a while.
+LOOK_BACK_PERIODS = 2
+# Longer than that a query could be too much for the server.
+LOOK_BACK_MAX_S = 86400
 
 
 class PrometheusFetcher(fetcher.BaseFetcher):
-    """List the values that a label has in the series that are alive now.
+    """List the values that a label has in the series of the last two periods.
+
+    So a scope that came and went between two looks is not missed.
 
     Source: contract collection, section 4.3.
     """
@@ -43,6 +46,10 @@ class PrometheusFetcher(fetcher.BaseFetcher):
         filters = ', '.join(f'{name}={prometheus.quote(value)}'
                             for name, value in self.options.filters.items())
         selector = f'{self.options.metric}{{{filters}}}' if filters else self.options.metric
+        # What is more than a name may have no range.
+        if prometheus.is_metric(self.options.metric):
+            look_back_s = min(LOOK_BACK_PERIODS * self.conf.collect.period, LOOK_BACK_MAX_S)
+            selector = f'last_over_time({selector}[{look_back_s}s])'
         return f'max({selector}) by ({self.options.scope_attribute})'
 
     def _refuse(self, option, reason):

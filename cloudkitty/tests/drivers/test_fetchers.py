@@ -1,6 +1,7 @@
 """What every fetcher does; run for each driver and for the fake."""
 
 import json
+import time
 
 import pytest
 
@@ -22,18 +23,26 @@ SCOPE_IDS = ('alpha', 'beta', *history.ODD_SCOPES)
 
 @pytest.fixture(scope='module')
 def live(tmp_path_factory):
-    """A real Prometheus that scrapes a series of each scope, and some that belong to nobody."""
+    """A real Prometheus that scrapes a series of each scope, and some that belong to nobody.
+
+    It also has the last sample of some that are no more.
+    """
     samples = [services.Family('scopes', 'gauge', [
         ({'project_id': scope_id, 'kind': 'real"one'}, [(None, 1)]) for scope_id in SCOPE_IDS])]
     samples.append(services.Family('strays', 'gauge', [
         ({'kind': 'a'}, [(None, 1)]), ({'kind': 'b', 'project_id': ''}, [(None, 1)]),
         ({'kind': 'c', 'project_id': 'kept'}, [(None, 1)]),
         ({'kind': 'e', 'project_id': 'y' * 256}, [(None, 1)])]))
+    now = int(time.time())
+    visitors = services.Family('visitors', 'gauge', [
+        ({'project_id': f'{minutes} minutes ago'}, [(now - 60 * minutes, 1)])
+        for minutes in (30, 90, 180)])
     folder = tmp_path_factory.mktemp('live')
     services.write_openmetrics(folder / 'page', samples)
     page = faults.text((folder / 'page').read_text(), content_type='application/openmetrics-text')
     with faults.FaultyServer(page) as exporter, services.Prometheus(
-            folder, targets=[services.Target(exporter.address, {})]) as server:
+            folder, history=[visitors],
+            targets=[services.Target(exporter.address, {})]) as server:
         services.wait_until(lambda: bool(server.query('strays')), deadline_s=30, what='a scrape')
         yield server
 
@@ -199,15 +208,30 @@ def test_filters_choose_series_and_their_values_are_text(conf, live, filters, ex
     assert len(driver.get_tenants()) == expected
 
 
-def test_the_query(conf):
-    """No time is asked for: the series alive now count."""
+def test_a_scope_of_the_last_two_periods_is_not_missed(conf, live):
+    """It may have come and gone between two looks."""
+    driver = PrometheusFetcher(configure(conf, live.url, metric='visitors'))
+
+    assert driver.get_tenants() == ['30 minutes ago', '90 minutes ago']
+
+
+def test_what_is_no_name_of_a_metric_is_asked_as_it_stands(conf, live):
+    driver = PrometheusFetcher(configure(conf, live.url, metric='scopes * 2'))
+
+    assert driver.get_tenants() == sorted(SCOPE_IDS)
+
+
+@pytest.mark.parametrize('period, look_back_s', [(600, 1200), (2592000, 86400)])
+def test_the_query(conf, period, look_back_s):
+    conf.set_override('period', period, 'collect')
     with faults.FaultyServer(faults.vector(({'tenant': 'a'}, '1'))) as server:
         driver = PrometheusFetcher(configure(
             conf, server.url, scope_attribute='tenant', filters={'a': 'x', 'b': 'y'}))
 
         assert driver.get_tenants() == ['a']
         assert server.requests[0].parameters == {
-            'query': 'max(scopes{a="x", b="y"}) by (tenant)', 'nocache': '1'}
+            'query': 'max(last_over_time(scopes{a="x", b="y"}['
+                     f'{look_back_s}s])) by (tenant)', 'nocache': '1'}
 
 
 @pytest.mark.parametrize('options, text', [
