@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from concurrent import futures
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from oslo_db import exception as db_exception
@@ -46,10 +47,14 @@ class Batch(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A scope that could not be brought to the end of its batch."""
+    """A scope that could not be brought to the end of its batch.
+
+    :ivar mark: where it was left, aware UTC.
+    """
 
     scope: Scope
     reason: str
+    mark: datetime
 
 
 class Outcome(NamedTuple):
@@ -123,8 +128,10 @@ class Pipeline:
         self.observer.is_alive()
         stored, moved = self._store(ready, progress)
         self.observer.stored(frame for one in stored for frame in one.frames)
-        held = [Held(scope, progress.reasons[scope.scope_id]) for scope in batch.scopes
-                if scope.scope_id in progress.reasons]
+        # Of several parts of a scope the later ones are stored later.
+        reached = {one.state_id: one.new_mark for one in stored}
+        held = [Held(scope, progress.reasons[scope.scope_id], reached.get(scope.id, scope.mark))
+                for scope in batch.scopes if scope.scope_id in progress.reasons]
         return Outcome(stored, moved, held)
 
     def _collect(self, batch, progress):

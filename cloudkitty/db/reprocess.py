@@ -217,13 +217,22 @@ def advance(connection: sa.Connection, currents: Mapping[int, datetime],
                 kept_periods=_TASKS.c.kept_periods + count, **_NO_FAILURE))
 
 
-def record_failure(connection: sa.Connection, task_ids: Collection[int], reason: str, *,
-                   now: datetime, retry_at: datetime) -> None:
-    """Hold tasks back until *retry_at*, and keep why."""
-    for chunk in scopes.chunks(sorted(task_ids)):
-        connection.execute(sa.update(_TASKS).where(_TASKS.c.id.in_(chunk)).values(
-            failure_count=sa.func.coalesce(_TASKS.c.failure_count, 0) + 1, failure_reason=reason,
-            failed_at=timeframe.to_naive(now), retry_at=timeframe.to_naive(retry_at)))
+def record_failure(connection: sa.Connection, currents: Mapping[int, datetime | None],
+                   reason: str, *, now: datetime, retry_at: datetime) -> None:
+    """Hold tasks back until *retry_at*, and keep why, unless somebody else went on with them.
+
+    :param currents: how far the tasks were when they failed, aware UTC or None, by primary key.
+    """
+    alike: dict[datetime | None, list[int]] = {}
+    for key, current in currents.items():
+        alike.setdefault(current, []).append(key)
+    for current, keys in alike.items():
+        for chunk in scopes.chunks(sorted(keys)):
+            connection.execute(sa.update(_TASKS).where(
+                _TASKS.c.id.in_(chunk), _CURRENT == (current and timeframe.to_naive(current))
+            ).values(failure_count=sa.func.coalesce(_TASKS.c.failure_count, 0) + 1,
+                     failure_reason=reason, failed_at=timeframe.to_naive(now),
+                     retry_at=timeframe.to_naive(retry_at)))
 
 
 def _build_ready():

@@ -224,22 +224,25 @@ def advance(connection: sa.Connection, marks: Mapping[int, datetime]) -> None:
 
     :param marks: new mark, aware UTC, by primary key; call lock_marks() before.
     """
-    by_mark: dict[datetime, list[int]] = {}
-    for key, mark in marks.items():
-        by_mark.setdefault(mark, []).append(key)
-    for mark, keys in by_mark.items():
+    for mark, keys in _alike(marks).items():
         _update(connection, keys, {'last_processed_timestamp': timeframe.to_naive(mark),
                                    **_NO_FAILURE})
 
 
-def record_failure(connection: sa.Connection, state_ids: Collection[int], reason: str, *,
+def record_failure(connection: sa.Connection, marks: Mapping[int, datetime], reason: str, *,
                    now: datetime, retry_at: datetime) -> None:
-    """Hold scopes back until *retry_at*, and keep why."""
-    _update(connection, state_ids, {
+    """Hold scopes back until *retry_at*, and keep why, unless somebody else went on with them.
+
+    :param marks: where the scopes were when they failed, aware UTC, by primary key.
+    """
+    values = {
         'failure_count': sa.func.coalesce(_SCOPES.c.failure_count, 0) + 1,
         'failure_reason': reason, 'failed_at': timeframe.to_naive(now),
         'retry_at': timeframe.to_naive(retry_at),
-        'failing_since': sa.func.coalesce(_SCOPES.c.failing_since, timeframe.to_naive(now))})
+        'failing_since': sa.func.coalesce(_SCOPES.c.failing_since, timeframe.to_naive(now))}
+    for mark, keys in _alike(marks).items():
+        _update(connection, keys, values,
+                _SCOPES.c.last_processed_timestamp == timeframe.to_naive(mark))
 
 
 def chunks(values: Iterable) -> Iterator[list]:
@@ -249,9 +252,18 @@ def chunks(values: Iterable) -> Iterator[list]:
         yield chunk
 
 
-def _update(connection, keys, values):
+def _alike(marks):
+    """Return lists of keys, by mark."""
+    by_mark: dict[datetime, list[int]] = {}
+    for key, mark in marks.items():
+        by_mark.setdefault(mark, []).append(key)
+    return by_mark
+
+
+def _update(connection, keys, values, *conditions):
     for chunk in chunks(sorted(keys)):
-        connection.execute(sa.update(_SCOPES).where(_SCOPES.c.id.in_(chunk)).values(**values))
+        connection.execute(sa.update(_SCOPES).where(_SCOPES.c.id.in_(chunk), *conditions)
+                           .values(**values))
 
 
 def belongs(identity: Identity, table: sa.Table = _SCOPES) -> list[sa.ColumnElement]:

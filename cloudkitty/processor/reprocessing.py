@@ -137,9 +137,10 @@ class Reprocessing:
                 self._check_source(periods[-1].end)
             outcome = again.run(pipeline.Batch(alike, periods))
         except (errors.SourceUnreachable, errors.SourceLags, errors.ModuleLoadError) as exc:
-            held = [(work.task, str(exc)) for work in batch]
+            held = [(work.task, str(exc), work.task.current) for work in batch]
         else:
-            held = [(by_scope[scope.id], reason) for scope, reason in outcome.held]
+            held = [(by_scope[scope.id], reason, _current(by_scope[scope.id], left, mark))
+                    for scope, reason, left in outcome.held]
             if outcome.stored:
                 LOG.info('Rated periods of %s scopes that begin %s to %s again%s',
                          len(outcome.stored), periods[0].begin, periods[-1].begin,
@@ -158,22 +159,23 @@ class Reprocessing:
 
     def _replacement(self, task, part, mark):
         is_last = part.new_mark + self._settings.length >= task.end
-        return Replacement(task.id, task.current if part.mark == mark else part.mark,
+        return Replacement(task.id, _current(task, part.mark, mark),
                            task.end if is_last else part.new_mark, part)
 
     def _hold(self, held):
         """Keep on the rows why tasks are held back, and until when."""
         now = self._clock()
-        alike: dict[tuple, list[reprocess.Task]] = {}
-        for task, reason in held:
+        alike: dict[tuple, dict[reprocess.Task, datetime | None]] = {}
+        for task, reason, current in held:
             until = now + schedule.retry_delay((task.failure_count or 0) + 1,
                                                self._settings.length_s)
-            alike.setdefault((reason, until), []).append(task)
+            alike.setdefault((reason, until), {})[task] = current
 
         def change(connection):
             for (reason, until), tasks in alike.items():
-                reprocess.record_failure(connection, [task.id for task in tasks], reason,
-                                         now=now, retry_at=until)
+                reprocess.record_failure(
+                    connection, {task.id: current for task, current in tasks.items()}, reason,
+                    now=now, retry_at=until)
 
         if alike:
             self._database.write(change)
@@ -182,6 +184,11 @@ class Reprocessing:
             if fresh:
                 LOG.warning('Rating periods of %s scopes again is held back (%.200s) and tried '
                             'later: %s', len(fresh), ', '.join(fresh[:5]), reason)
+
+
+def _current(task, mark, first):
+    """Return how far *task* is when its scope is at *mark*, having begun at *first*."""
+    return task.current if mark == first else mark
 
 
 def _kind(work):

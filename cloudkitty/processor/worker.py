@@ -234,20 +234,21 @@ class Worker:
         now = self._clock()
         retry_at = self._rating.begin(now, failure)
         self._paused.update(scope.id for scope in batch.scopes if not scope.failure_count)
-        self._hold([pipeline.Held(scope, str(failure)) for scope in batch.scopes], now, retry_at)
+        self._hold([pipeline.Held(scope, str(failure), scope.mark) for scope in batch.scopes],
+                   now, retry_at)
 
     def _hold(self, held: Sequence[pipeline.Held], now: datetime,
               retry_at: datetime | None = None) -> None:
         """Keep on the rows why scopes are held back, and until when."""
-        alike: dict[tuple, list[int]] = {}
-        for scope, reason in held:
+        alike: dict[tuple, dict[int, datetime]] = {}
+        for scope, reason, mark in held:
             failures = (scope.failure_count or 0) + 1
             until = retry_at or now + schedule.retry_delay(failures, self._settings.length_s)
-            alike.setdefault((reason, until), []).append(scope.id)
+            alike.setdefault((reason, until), {})[scope.id] = mark
 
         def change(connection):
-            for (reason, until), state_ids in alike.items():
-                scopes.record_failure(connection, state_ids, reason, now=now, retry_at=until)
+            for (reason, until), marks in alike.items():
+                scopes.record_failure(connection, marks, reason, now=now, retry_at=until)
 
         if alike:
             self._database.write(change)
@@ -270,13 +271,13 @@ def _log(batch, outcome, paused):
                     len(outcome.moved), scope_ids=[one.scope_id for one in outcome.moved])
     # One line when the trouble of a scope begins, and one when it ends.
     troubled: dict[str, list[str]] = {}
-    for scope, reason in outcome.held:
+    for scope, reason, _ in outcome.held:
         if not scope.failure_count or scope.id in paused:
             troubled.setdefault(reason, []).append(scope.scope_id)
     for reason, names in troubled.items():
         LOG.warning('%s scopes are held back (%.200s) and tried again later: %s', len(names),
                     ', '.join(names[:NAMES_MAX]), reason, scope_ids=names)
-    held_ids = {scope.id for scope, _ in outcome.held}
+    held_ids = {held.scope.id for held in outcome.held}
     healed = [scope.scope_id for scope in batch.scopes
               if scope.failure_count and scope.id not in held_ids and scope.id not in paused]
     if healed:

@@ -116,6 +116,8 @@ def test_a_failing_metric_holds_back_what_it_touches(build, places, expected, er
     assert [held.scope.id for held in outcome.held] == [
         n for n, count in enumerate(expected, 1) if count < 4]
     assert all(held.reason.startswith('metric ') for held in outcome.held)
+    assert [(held.mark - MARK) // HOUR for held in outcome.held] == [
+        count for count in expected if count < 4]
 
 
 def test_one_bad_scope_of_many_is_found_with_few_questions(build):
@@ -224,7 +226,8 @@ def test_a_row_that_cannot_be_stored_holds_back_its_scope(build, bad, expected):
     assert marks(storage) == expected
     assert len(storage.frames) == sum(expected)
     assert {held.reason for held in outcome.held} == {'storing: 1E99 has more than 27 digits'}
-    assert len(outcome.held) == len(bad)
+    assert sorted((held.scope.scope_id, (held.mark - MARK) // HOUR + 1)
+                  for held in outcome.held) == sorted(bad)
 
 
 def test_a_database_that_is_gone_is_not_asked_again(build):

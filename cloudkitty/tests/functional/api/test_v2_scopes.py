@@ -25,7 +25,7 @@ def failing(database, known_scopes):
     now = datetime.now(UTC)
     with database.writer() as connection:
         for minutes in (0, 5):
-            scopes.record_failure(connection, [found[0].id], REASON,
+            scopes.record_failure(connection, {found[0].id: found[0].mark}, REASON,
                                   now=FIRST + timedelta(minutes=minutes),
                                   retry_at=FIRST + timedelta(minutes=10))
         scopes.advance(connection, {found[1].id: now - timedelta(hours=1)})

@@ -115,13 +115,15 @@ def test_a_task_goes_on_from_where_it_is_until_it_is_over(any_database):
     with any_database.writer() as connection:
         assert reprocess.lock_tasks(connection, [second.id, first.id]) == {
             first.id: None, second.id: None}
-        reprocess.record_failure(connection, [first.id], 'down', now=MAY, retry_at=at(1))
+        reprocess.record_failure(connection, {first.id: None}, 'down', now=MAY, retry_at=at(1))
         reprocess.advance(connection, {second.id: at(2)}, {second.id: 1})
     assert find(any_database) == ([('b', at(2))], at(1))
     assert find(any_database, now=at(1)) == ([('b', at(2)), ('a', None)], None)
 
     with any_database.writer() as connection:
         reprocess.advance(connection, {first.id: at(4), second.id: at(4)}, {second.id: 2})
+        reprocess.record_failure(connection, {first.id: None, second.id: at(2)}, 'late', now=MAY,
+                                 retry_at=at(1))
     assert find(any_database) == ([], None)
     with any_database.reader() as connection:
         total, tasks = reprocess.list_tasks(connection, scope_ids=['b'])

@@ -100,7 +100,7 @@ def test_due_scopes_and_what_comes_next(any_database):
     with any_database.writer() as connection:
         scopes.advance(connection, {key['due']: NOW - 3 * HOUR, key['soon']: NOW - 2 * HOUR,
                                     key['later']: NOW - HOUR})
-        scopes.record_failure(connection, [key['held']], 'why', now=NOW,
+        scopes.record_failure(connection, {key['held']: START}, 'why', now=NOW,
                               retry_at=NOW + timedelta(minutes=1))
         connection.execute(sa.update(models.scopes).where(models.scopes.c.identifier == 'idle')
                            .values(active=False))
@@ -129,8 +129,8 @@ def test_a_failure_is_kept_until_the_mark_moves(any_database):
     keys = [scope.id for scope in _all(any_database)]
     for count in (1, 2):
         with any_database.writer() as connection:
-            scopes.record_failure(connection, keys, f'reason {count}', now=NOW + count * HOUR,
-                                  retry_at=NOW + count * HOUR)
+            scopes.record_failure(connection, dict.fromkeys(keys, START), f'reason {count}',
+                                  now=NOW + count * HOUR, retry_at=NOW + count * HOUR)
     with any_database.writer() as connection:
         assert scopes.lock_marks(connection, keys) == dict.fromkeys(keys, START)
         scopes.advance(connection, {keys[0]: START + HOUR})
@@ -141,6 +141,18 @@ def test_a_failure_is_kept_until_the_mark_moves(any_database):
     assert (held.mark, held.failure_count, held.failure_reason, held.failed_at,
             held.retry_at, held.failing_since) == (
                 START, 2, 'reason 2', NOW + 2 * HOUR, NOW + 2 * HOUR, NOW + HOUR)
+
+
+def test_a_failure_is_not_kept_of_a_scope_that_went_on(any_database):
+    """A worker that was frozen fails where another one did not."""
+    _see(any_database, ['a', 'b'])
+    gone_on, stands = (scope.id for scope in _all(any_database))
+    with any_database.writer() as connection:
+        scopes.advance(connection, {gone_on: START + HOUR})
+        scopes.record_failure(connection, {gone_on: START, stands: START}, 'why', now=NOW,
+                              retry_at=NOW + HOUR)
+
+    assert [scope.failure_count for scope in _all(any_database)] == [None, 1]
 
 
 def test_one_worker_records_a_fetch(any_database):

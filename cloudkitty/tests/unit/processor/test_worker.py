@@ -278,6 +278,20 @@ def test_a_bad_scope_is_held_back_alone_and_resumes(bench, caplog):
     assert len([line for line in lines if 'rated again' in line]) == 1
 
 
+def test_a_worker_that_fails_late_leaves_no_trouble_where_another_went_on(bench):
+    """It lost its lock while the source was silent."""
+    def ask(metric, scope_id, begin):
+        done = {scope.id: START + 2 * HOUR for name, scope in bench.scopes().items() if name != 'c'}
+        bench.database.write(lambda connection: scopes.advance(connection, done))
+        raise errors.SourceUnreachable(collector='fake', reason='down')
+    bench.collector.usage = ask
+
+    bench.worker().turn()
+
+    assert {name: scope.failure_count for name, scope in bench.scopes().items()} == {
+        'a': None, 'b': None, 'c': 1}
+
+
 @pytest.mark.parametrize('what', ['source', 'modules'])
 def test_an_outage_holds_everything_and_costs_one_question_a_time(bench, caplog, what):
     """Nothing is stored meanwhile; the log has a line at its begin and one at its end."""
