@@ -80,8 +80,8 @@ class GnocchiCollector(collector.BaseCollector):
     def newest(self, metric_names, *, since, now):
         """Return how far the measures reach of the first thousand resources that are in use.
 
-        The end of the newest granule counts, of the shortest granules. Of a metric that none of these resources has, nothing
-        is known if there are more of them.
+        The end of the newest granule counts, of the shortest granules. Of a metric that none of
+        these resources has, nothing is known if there are more of them.
         """
         resources: dict[str, list[str]] = {}
         found = {}
