@@ -132,6 +132,8 @@ class Client:
                               f'query refused, HTTP status {status}: {str(text)[:300]}')
         if status >= 300:
             raise self._unreachable(self._status_text(status))
+        if answer.get('isPartial'):
+            raise self._unreachable('the answer is partial: some of its stores are away')
         data = answer.get('data')
         if (answer.get('status') != 'success' or not isinstance(data, dict)
                 or data.get('resultType') != result_type

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.clients.prometheus_access import Direct
 from cloudkitty.collector import gathering, prometheus, prometheus_query
 from cloudkitty.tests import faults, history
 from cloudkitty.timeframe import Period
@@ -134,7 +135,7 @@ def test_a_batch_is_one_request(build, server):
     assert request.parameters == {
         'query': 'max(max_over_time(NAME{project_id=~"a|b"}[3600s])) by (id, project_id)',
         'start': '2024-05-01T01:00:00+00:00', 'end': '2024-05-01T03:00:00+00:00', 'step': '3600',
-        'nocache': '1'}
+        **Direct.extra_parameters}
 
 
 @pytest.mark.parametrize('periods, scope_ids', [([], ['a']), ([HOUR], []), ([], [])])
@@ -148,7 +149,7 @@ def test_a_query_asks_for_the_end_of_the_period_in_utc(build, server):
 
     assert server.requests[0].parameters == {
         'query': 'max(max_over_time(NAME{project_id="a"}[3600s])) by (id, project_id)',
-        'time': '2024-05-01T01:00:00+00:00', 'nocache': '1'}
+        'time': '2024-05-01T01:00:00+00:00', **Direct.extra_parameters}
 
 
 def test_the_scope_is_the_one_asked_for(build, server):
