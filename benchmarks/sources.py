@@ -9,7 +9,16 @@ from benchmarks.figure import Figure
 from cloudkitty import fetcher
 from cloudkitty.db import Database, migration
 from cloudkitty.processor import service
-from cloudkitty.tests import databases, faults, gnocchi, ini, keystone, services
+from cloudkitty.tests import (
+    aetos,
+    databases,
+    faults,
+    gnocchi,
+    ini,
+    keystone,
+    metric_stores,
+    services,
+)
 from cloudkitty.tests.fake_ceilometer import Ceilometer
 from cloudkitty.tests.fake_monasca import Monasca
 
@@ -25,17 +34,26 @@ def measure(folder: Path) -> list[Figure]:
     """Return the figures."""
     families = _families()
     figures = []
-    with services.Prometheus(folder / 'prometheus', history=families) as server:
+    with (services.Prometheus(folder / 'prometheus', history=families) as server,
+          keystone.Keystone(folder / 'keystone') as peer):
         figures += _count(folder, 'prometheus', faults.pass_on(server.url))
+        figures += _behind_aetos(folder, peer, server.port)
+        figures += _projects(folder, peer)
+    with metric_stores.VictoriaMetrics(folder / 'victoriametrics', history=families) as server:
+        figures += _count(folder, 'victoriametrics', faults.pass_on(server.url))
     with gnocchi.Gnocchi(folder / 'gnocchi', databases.PostgreSQL.standard_url) as server:
         server.define({'test': gnocchi.texts('resource')})
         server.load(gnocchi.of_families(families, BEGIN, resource_type='test'))
         figures += _count(folder, 'gnocchi', faults.forward(server.url))
     figures += _count(folder, 'monasca', Monasca(families, page_rows=1000))
     figures += _count(folder, 'ceilometer', Ceilometer(families))
-    with keystone.Keystone(folder / 'keystone') as server:
-        figures += _projects(folder, server)
     return figures
+
+
+def _behind_aetos(folder, peer, prometheus_port):
+    """Return the figures of Aetos; its tokens are not counted."""
+    with aetos.Aetos(folder / 'aetos', keystone=peer, prometheus_port=prometheus_port) as server:
+        return _count(folder, 'aetos', faults.forward(server.url), peer)
 
 
 def _families():
@@ -46,11 +64,17 @@ def _families():
         for number in range(max(SCOPES))]) for name in NAMES]
 
 
-def _options(collector, address):
+def _options(source, address, peer):
     """Return (section, options, parameters of each metric)."""
     by_resource = {'resource_key': 'resource'}
     return {
         'prometheus': ('collector_prometheus', {'prometheus_url': f'http://{address}/api/v1'}, {}),
+        'victoriametrics': ('collector_victoriametrics', {
+            'driver': 'prometheus', 'prometheus_url': f'http://{address}/api/v1'}, {}),
+        'aetos': ('collector_aetos', {
+            'auth_type': 'password', 'auth_url': peer and f'{peer.url}/v3',
+            'username': 'cloudkitty', 'password': 'cloudkitty', 'project_name': 'service',
+            'user_domain_id': 'default', 'project_domain_id': 'default'}, {}),
         'gnocchi': ('collector_gnocchi', {
             'gnocchi_auth_type': 'basic', 'gnocchi_user': 'admin',
             'gnocchi_endpoint': f'http://{address}'}, {'resource_type': 'test', **by_resource}),
@@ -58,34 +82,42 @@ def _options(collector, address):
             'auth_type': 'none', 'endpoint': f'http://{address}'}, by_resource),
         'ceilometer': ('ceilometer_collector', {
             'auth_type': 'none', 'endpoint': f'http://{address}'}, by_resource),
-    }[collector]
+    }[source]
 
 
-def _count(folder, collector, answer):
-    """Return how many requests a cycle takes, and how many scopes it did not store."""
+def _count(folder, source, answer, peer=None):
+    """Return how many requests a cycle takes, and how many scopes it did not store.
+
+    :param peer: the Keystone in whose catalog the source is found.
+    """
     figures, first = [], None
     for count in SCOPES:
-        place = folder / f'{collector}-{count}'
+        place = folder / f'{source}-{count}'
         place.mkdir()
         with faults.FaultyServer(answer) as front:
-            stored = _cycle(place, collector, front.address, count)
+            if peer:
+                peer.announce(f'http://{front.address}', name=source, kind='metric-storage')
+            stored = _cycle(place, source, _options(source, front.address, peer), count)
             first = first or len(front.requests)
             figures += [
-                Figure(f'{collector}: requests, {count} scopes', len(front.requests),
+                Figure(f'{source}: requests, {count} scopes', len(front.requests),
                        at_most=first),
-                Figure(f'{collector}: scopes not rated of {count}', count - stored, at_most=0)]
+                Figure(f'{source}: scopes not rated of {count}', count - stored, at_most=0)]
     return figures
 
 
-def _cycle(folder, collector, address, count):
-    """Let a worker rate one hour; return how many scopes have points."""
-    section, options, extra_args = _options(collector, address)
+def _cycle(folder, source, found, count):
+    """Let a worker rate one hour; return how many scopes have points.
+
+    :param found: what _options() returned.
+    """
+    section, options, extra_args = found
     (folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': {
         name: {'unit': 'x', 'groupby': ['resource'], 'extra_args': extra_args}
         for name in NAMES}}))
     conf = ini.load(folder / 'cloudkitty.conf', {
         'database': {'connection': f'sqlite:///{folder}/cloudkitty.sqlite'},
-        'collect': {'collector': collector, 'metrics_conf': folder / 'metrics.yml',
+        'collect': {'collector': source, 'metrics_conf': folder / 'metrics.yml',
                     'wait_periods': 1},
         section: options,
         'fetcher': {'backend': 'source'},

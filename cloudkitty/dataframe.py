@@ -68,6 +68,12 @@ def to_decimal(number: Any) -> Decimal:
     return exact
 
 
+def is_text(value: str) -> bool:
+    """Say whether every database can store *value*: no NUL, no half of a surrogate pair."""
+    return '\0' not in value and (
+        value.isascii() or not any('\ud800' <= character <= '\udfff' for character in value))
+
+
 def render_decimal(number: Decimal) -> str:
     """Return *number* in fixed point with all its digits and at least one after the point."""
     text = format(number, 'f')

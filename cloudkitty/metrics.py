@@ -280,7 +280,7 @@ def _refuse(value, allowed):
 
 def text(value: Any) -> str:
     """Return *value* if it is text of any length that a database can keep."""
-    if not isinstance(value, str) or '\0' in value:
+    if not isinstance(value, str) or not dataframe.is_text(value):
         _refuse(value, 'text')
     return value
 
@@ -292,7 +292,8 @@ def filled_text(value: Any) -> str:
 
 def short_text(value: Any) -> str:
     """Return *value* if it is text that a name column can keep."""
-    if not isinstance(value, str) or '\0' in value or not 0 < len(value) <= TEXT_LENGTH_MAX:
+    if (not isinstance(value, str) or not dataframe.is_text(value)
+            or not 0 < len(value) <= TEXT_LENGTH_MAX):
         _refuse(value, f'text of 1 to {TEXT_LENGTH_MAX} characters')
     return value
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cloudkitty import errors
+from cloudkitty.dataframe import is_text
 
 LINE_SIZE_MAX_BYTES = 2**20
 PACKED = '.gz'
@@ -118,7 +119,7 @@ def _read_csv(path, file):
     except csv.Error as exc:
         raise errors.SourceError(reason=f'{path}:{rows.line_num}: {exc}') from exc
     twice = [name for name in header if header.count(name) > 1]
-    if twice or not header or not all(map(_is_text, header)):
+    if twice or not header or not all(map(is_text, header)):
         what = f'has {twice[0]!r} twice' if twice else 'is missing or no text'
         raise errors.SourceError(reason=f'{path}:1: the line of column names {what}')
     while True:
@@ -156,19 +157,13 @@ def _read_json(path, file):
 def _record(line, fields):
     try:
         # One look at all of them: it is done for every line.
-        if _is_text(''.join((*fields, *fields.values()))):
+        if is_text(''.join((*fields, *fields.values()))):
             return Record(line, fields)
     except TypeError:
         name = next(name for name, value in fields.items() if not isinstance(value, str))
         return Record(line, {}, f'{name} is neither text nor a number')
-    name = next(name for name, value in fields.items() if not _is_text(name + value))
+    name = next(name for name, value in fields.items() if not is_text(name + value))
     return Record(line, {}, f'{name!r} has bytes that are no UTF-8, or a NUL')
-
-
-def _is_text(value):
-    if '\0' in value:
-        return False
-    return value.isascii() or not any('\ud800' <= char <= '\udfff' for char in value)
 
 
 def _unique(pairs):

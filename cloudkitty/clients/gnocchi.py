@@ -4,6 +4,7 @@ Source: https://gnocchi.osci.io/rest.html, Gnocchi 4.7
 """
 
 import io
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from requests import adapters
 
 from cloudkitty import errors
 from cloudkitty.clients import answers, keystone
+
+LOG = logging.getLogger(__name__)
 
 OPTS = [
     cfg.StrOpt('gnocchi_auth_type', default='keystone', choices=['keystone', 'basic'],
@@ -146,6 +149,7 @@ class Client:
 
     def _exchange(self, method, path, body=None):
         """Return the answer, whatever its status, completely read."""
+        LOG.debug('%s %s: /%s %.2000s', method, self.name, path, (body or b'').decode())
         try:
             # gnocchiclient's own methods read answers of any size, for any time. Without the log,
             # since that of keystoneauth would read them too.

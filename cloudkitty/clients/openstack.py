@@ -1,6 +1,7 @@
 """APIs of OpenStack services, asked through a Keystone session."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -10,6 +11,8 @@ from urllib import parse
 from keystoneauth1 import exceptions, session
 
 from cloudkitty import errors
+
+LOG = logging.getLogger(__name__)
 
 # Of a connection that was refused or broke off; a service that is down is tried again later.
 CONNECT_RETRIES = 1
@@ -82,6 +85,8 @@ class Client:
         :raises CollectError: the service refused what was asked.
         """
         url = self._url(path)
+        # Not the body, which may hold a token.
+        LOG.debug('%s %s %.2000s', method, _shown(url), arguments.get('params', ''))
         try:
             response = self._session.request(
                 url, method, raise_exc=False, redirect=False, log=False, user_agent='cloudkitty',

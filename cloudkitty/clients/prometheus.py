@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 # More than this goes into the body of a POST: some proxies refuse URLs of 8 KiB.
 URL_QUERY_LENGTH_MAX = 4000
 # The common servers of Python applications take 4 KiB of URL and headers.
-URL_SCOPES_LENGTH_MAX = 2500
+URL_LIST_LENGTH_MAX = 2500
 ANSWER_SIZE_MAX_BYTES = 512 * 2**20
 WARNINGS_MAX = 100
 # Neighbours, or a fast network: packing costs more time than it saves.
@@ -70,9 +70,9 @@ class Client:
         self._warnings_seen: set[str] = set()
 
     @property
-    def scopes_length_max(self) -> int | None:
-        """How long the scope ids in a query may be together, encoded for a URL; None: any."""
-        return None if self._access.takes_bodies else URL_SCOPES_LENGTH_MAX
+    def list_length_max(self) -> int | None:
+        """How long what a query lists may be, encoded for a URL; None: any."""
+        return None if self._access.takes_bodies else URL_LIST_LENGTH_MAX
 
     def query(self, promql: str, at: datetime | None = None) -> list[dict]:
         """Return the series of an instant query, `{'metric': labels, 'value': [time, text]}`.
@@ -132,6 +132,8 @@ class Client:
                               f'query refused, HTTP status {status}: {str(text)[:300]}')
         if status >= 300:
             raise self._unreachable(self._status_text(status))
+        if answer.get('isPartial'):
+            raise self._unreachable('the answer is partial: some of its stores are away')
         data = answer.get('data')
         if (answer.get('status') != 'success' or not isinstance(data, dict)
                 or data.get('resultType') != result_type

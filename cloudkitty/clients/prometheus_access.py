@@ -66,9 +66,11 @@ class Direct:
     login_hint = 'check prometheus_user, prometheus_password and prometheus_token'
     takes_ranges = True
     takes_bodies = True
-    # VictoriaMetrics moves the bounds of a range, and remembers answers, unless told not to;
-    # others do not look at it.
-    extra_parameters: ClassVar = {'nocache': '1'}
+    # VictoriaMetrics moves the bounds of a range, and remembers answers, unless told not to. A
+    # cluster of it, and Thanos, answer with what they have when a part of their stores is away:
+    # the rest would never be rated. Others do not look at these.
+    extra_parameters: ClassVar = {'nocache': '1', 'deny_partial_response': '1',
+                                  'partial_response': 'false'}
 
     def __init__(self, group: str, options: cfg.ConfigOpts.GroupAttr, *, pool_size: int = 1):
         self._url = _checked_url(group, options.prometheus_url)

@@ -80,8 +80,8 @@ class GnocchiCollector(collector.BaseCollector):
     def newest(self, metric_names, *, since, now):
         """Return how far the measures reach of the first thousand resources that are in use.
 
-        The end of the newest granule counts. Of a metric that none of these resources has, nothing
-        is known if there are more of them.
+        The end of the newest granule counts, of the shortest granules. Of a metric that none of
+        these resources has, nothing is known if there are more of them.
         """
         resources: dict[str, list[str]] = {}
         found = {}
@@ -105,8 +105,7 @@ class GnocchiCollector(collector.BaseCollector):
             gnocchi_query.operations(metric), metric.extra_args['resource_type'], resource_ids,
             begin=since, end=now, granularity_s=metric.extra_args['force_granularity'])
         try:
-            ends = [datetime.fromisoformat(begin) + timedelta(seconds=length)
-                    for _, rows in answer for begin, length, value in rows if value is not None]
+            ends = [end for _, rows in answer for end in _ends(rows)]
         except (TypeError, ValueError) as exc:
             raise self._error(f'unexpected answer for {metric.name}: {exc}') from exc
         return min(now, max(ends)) if ends and max(ends) >= since else None
@@ -297,6 +296,14 @@ def _instant(moment: datetime) -> int:
     """Return microseconds since the epoch; a moment without a zone is UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (aware - EPOCH) // MICROSECOND
+
+
+def _ends(rows):
+    """Yield the ends of the shortest granules: longer ones may be filled in part."""
+    shortest = min((length for _, length, _ in rows), default=None)
+    for begin, length, value in rows:
+        if value is not None and length == shortest:
+            yield datetime.fromisoformat(begin) + timedelta(seconds=length)
 
 
 def _parts(items: Sequence, size: int) -> Iterator[Sequence]:

@@ -3,6 +3,7 @@
 import decimal
 import logging
 from collections import defaultdict
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from decimal import Decimal
 
@@ -12,7 +13,9 @@ from cloudkitty.collector import gathering, prometheus_query
 from cloudkitty.collector.prometheus_query import (
     METRIC_LABEL,
     STEPS_MAX,
+    alternative,
     build_newest_query,
+    build_newest_term,
     build_query,
     can_ask_for_many,
     chunks,
@@ -26,6 +29,8 @@ LOG = logging.getLogger(__name__)
 
 # How often a silent metric is looked for in the past: Prometheus shows a sample for 5 minutes.
 NEWEST_STEP_S = 240
+# VictoriaMetrics refuses a query of more than 16 KiB.
+NEWEST_LENGTH_MAX = 8000
 # About 1 KiB each.
 SERIES_KEPT_MAX = 100_000
 
@@ -87,22 +92,30 @@ class PrometheusCollector(collector.BaseCollector):
         metric = self.conf[metric_name]
         groups = [[scope_id] for scope_id in scope_ids]
         if scope_ids and can_ask_for_many(metric):
-            limit = self.client.scopes_length_max
-            groups = [scope_ids] if limit is None else list(chunks(scope_ids, limit))
+            limit = self.client.list_length_max
+            groups = ([scope_ids] if limit is None
+                      else list(chunks(scope_ids, alternative, limit)))
         for run in gathering.runs(periods, steps_max(metric)):
             for group in groups:
                 yield from self._collect_run(metric, run, group)
 
     def newest(self, metric_names, *, since, now):
         names = {self.conf[key].name for key in metric_names}
-        # What Prometheus has of the last 5 minutes: all metrics in one query.
-        answer = self.client.query(build_newest_query(names), now)
-        found = self._instants(answer)
+        # What Prometheus has of the last 5 minutes.
+        found = self._newest(names, lambda promql: self.client.query(promql, now))
         if names - found.keys():
             step_s = max(NEWEST_STEP_S, length_s(since, now) // STEPS_MAX + 1)
-            found |= self._instants(self.client.query_range(
-                build_newest_query(names - found.keys()), since, now, step_s))
+            found |= self._newest(names - found.keys(), lambda promql: self.client.query_range(
+                promql, since, now, step_s))
         return {key: found.get(self.conf[key].name) for key in metric_names}
+
+    def _newest(self, names: Collection[str], ask: Callable):
+        """Return the instant of the newest sample by metric; as a rule with one query."""
+        found = {}
+        for part in chunks(sorted(names), lambda name: f' or {build_newest_term(name)}',
+                           self.client.list_length_max or NEWEST_LENGTH_MAX):
+            found |= self._instants(ask(build_newest_query(part)))
+        return found
 
     def _instants(self, answer):
         """Return the latest value of each series in *answer* as an instant, by metric."""

@@ -4,7 +4,7 @@ Source: contract collection, sections 2.5 and 5.2.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib import parse
 
@@ -63,19 +63,21 @@ def length_s(begin: datetime, end: datetime) -> int:
     return abs(round((end - begin).total_seconds()))
 
 
-def chunks(scope_ids: Sequence[str], length_max: int) -> Iterator[list[str]]:
-    """Yield parts of *scope_ids* that fit into a URL together.
+def chunks(items: Sequence[str], render: Callable[[str], str],
+           length_max: int) -> Iterator[list[str]]:
+    """Yield parts of *items* that fit into a URL together.
 
-    :param length_max: of the ids of one part, encoded.
+    :param render: returns what an item adds to a query.
+    :param length_max: of what the items of one part add, encoded.
     """
     chunk: list[str] = []
     length = 0
-    for scope_id in scope_ids:
-        size = len(parse.quote(f'|{prometheus.quote_regex(scope_id)}'))
+    for item in items:
+        size = len(parse.quote(render(item)))
         if chunk and length + size > length_max:
             yield chunk
             chunk, length = [], 0
-        chunk.append(scope_id)
+        chunk.append(item)
         length += size
     if chunk:
         yield chunk
@@ -112,6 +114,11 @@ def _without_scalars(text):
     return text
 
 
+def alternative(scope_id: str) -> str:
+    """Return what a scope adds to a query for many."""
+    return f'|{prometheus.quote_regex(scope_id)}'
+
+
 def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str],
                 range_s: int) -> str:
     """Return the PromQL text that asks for *metric* of *scope_ids*.
@@ -121,7 +128,7 @@ def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str]
     if len(scope_ids) == 1:
         matcher = f'{scope_key}={prometheus.quote(scope_ids[0])}'
     else:
-        regex = '|'.join(map(prometheus.quote_regex, scope_ids))
+        regex = ''.join(map(alternative, scope_ids))[1:]
         matcher = f'{scope_key}=~{prometheus.quote(regex)}'
     args = metric.extra_args
     matchers = ', '.join(filter(None, (matcher, args.get('matchers'))))
@@ -140,5 +147,9 @@ def build_query(metric: metrics.Metric, scope_key: str, scope_ids: Sequence[str]
 
 def build_newest_query(names: Iterable[str]) -> str:
     """Return the PromQL text that asks for the time of the newest sample of each metric."""
-    return ' or '.join(f'label_replace(max(timestamp({name})), "{METRIC_LABEL}", "{name}", "", "")'
-                       for name in sorted(names))
+    return ' or '.join(map(build_newest_term, sorted(names)))
+
+
+def build_newest_term(name: str) -> str:
+    """Return what a metric adds to that, but for the joint."""
+    return f'label_replace(max(timestamp({name})), "{METRIC_LABEL}", "{name}", "", "")'

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from oslo_config import cfg
 
-from cloudkitty import timeframe
+from cloudkitty import dataframe, timeframe
 from cloudkitty.db import models
 
 ID_LENGTH_MAX = 256
@@ -96,9 +96,8 @@ class Due(NamedTuple):
 
 def is_storable(scope_id: str) -> bool:
     """Say whether *scope_id* fits into the table of every database."""
-    if not isinstance(scope_id, str) or not 0 < len(scope_id) <= ID_LENGTH_MAX:
-        return False
-    return '\x00' not in scope_id and not any('\ud800' <= char <= '\udfff' for char in scope_id)
+    return (isinstance(scope_id, str) and 0 < len(scope_id) <= ID_LENGTH_MAX
+            and dataframe.is_text(scope_id))
 
 
 def shard_of(scope_id: str, shards: int) -> int:

@@ -172,6 +172,13 @@ def in_turn(*answers: Answer) -> Answer:
     return answer
 
 
+def empty(handler: _Handler, request: Request) -> None:
+    """Answer as a Prometheus that has nothing: a query over a range, or for an instant."""
+    is_range = request.path.endswith('/query_range') or '[' in request.parameters['query']
+    as_json({'status': 'success', 'data': {
+        'resultType': 'matrix' if is_range else 'vector', 'result': []}})(handler, request)
+
+
 def pass_on(url: str) -> Answer:
     """Answer what the server at base URL *url* answers."""
     def answer(handler, request):

@@ -48,7 +48,7 @@ def check_text(field: str, value: str | None, length_max: int = NAME_LENGTH_MAX)
         return
     if len(value) > length_max:
         raise invalid(field, value, f'Value should have a maximum length of {length_max}')
-    if '\0' in value or any('\ud800' <= character <= '\udfff' for character in value):
+    if not dataframe.is_text(value):
         shown = value.encode('ascii', 'backslashreplace').decode().replace('\0', '\\x00')
         raise invalid(field, shown, 'Value holds characters that are not text')
 

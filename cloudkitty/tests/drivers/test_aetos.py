@@ -63,6 +63,18 @@ def test_many_scopes_are_asked_for_in_few_requests(faulty_driver, server):
                for request in server.requests) == 200
 
 
+def test_many_metrics_are_looked_for_in_urls_that_servers_take(conf, keystone, server):
+    """One of 4 KiB ends the connection, and it would look as if the source were away."""
+    driver = peer.build(conf, keystone, {'metrics': {
+        f'openstack_metric_{number}': {'unit': 'x'} for number in range(60)}}, region=REGION)
+    server.answer = faults.empty
+
+    driver.newest(list(driver.conf), since=history.BEGIN, now=history.PERIODS[-1].end)
+
+    assert 2 < len(server.requests) < 12
+    assert max(len(request.query) for request in server.requests) < 3000
+
+
 def test_periods_on_odd_minutes_are_asked_for_one_by_one(conf, keystone, aetos, prometheus):
     half = timedelta(minutes=30)
     periods = [Period(begin + half, end + half) for begin, end in history.PERIODS]

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from cloudkitty import errors, fetcher
+from cloudkitty.clients.prometheus_access import Direct
 from cloudkitty.fetcher.file import FileFetcher
 from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.fetcher.keystone import KeystoneFetcher
@@ -231,7 +232,7 @@ def test_the_query(conf, period, look_back_s):
         assert driver.get_tenants() == ['a']
         assert server.requests[0].parameters == {
             'query': 'max(last_over_time(scopes{a="x", b="y"}['
-                     f'{look_back_s}s])) by (tenant)', 'nocache': '1'}
+                     f'{look_back_s}s])) by (tenant)', **Direct.extra_parameters}
 
 
 @pytest.mark.parametrize('options, text', [

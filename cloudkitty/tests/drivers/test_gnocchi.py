@@ -165,6 +165,18 @@ def test_the_coarsest_granules_are_used_when_none_are_asked_for(conf, server):
     assert collected(build(conf, server.url, force_granularity=0)) == by_hour
 
 
+@pytest.mark.parametrize('granularity, minutes', [(300, 5), (3600, 60), (0, 5)])
+def test_data_reaches_to_the_end_of_the_shortest_granule(conf, server, granularity, minutes):
+    """The last measure of the history is at the begin of an hour."""
+    last = history.PERIODS[-1].end
+    driver = build(conf, server.url, 'test_vcpus', groupby=(), resource_type='test',
+                   force_granularity=granularity)
+
+    found = driver.newest(['test_vcpus'], since=BEGIN, now=last + timedelta(hours=2))
+
+    assert found == {'test_vcpus': last + minutes * MINUTE}
+
+
 @pytest.mark.parametrize('granularity', [300, 3600, 0])
 def test_what_a_counter_rose_by(conf, server, granularity):
     """The difference to the granule before counts, also that before the first period."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudkitty.tests import ini
+from cloudkitty.tests import faults, ini
+from cloudkitty.tests.fake_ceilometer import Ceilometer
+from cloudkitty.tests.fake_monasca import Monasca
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[3]
@@ -136,6 +138,32 @@ def test_queries_and_points_are_shown(sources, tmp_path, prometheus):
     assert f'in {tmp_path}/usage.csv' in lines[11]
     assert lines[-1].split() == ['2024-05-01T00:00:00+00:00', '0.1', 'GiB', 'd1', 'alpha']
     assert (result.returncode, result.stderr) == (0, '')
+
+
+@pytest.mark.parametrize('collector, section, options, whole, queries', [
+    ('gnocchi', 'collector_gnocchi', {'gnocchi_auth_type': 'basic', 'gnocchi_user': 'admin',
+                                      'gnocchi_endpoint': 'URL'}, faults.as_json([]),
+     ['POST Gnocchi at URL: /v1/search/resource/test?', '{"in":{"project_id":["alpha"]}}']),
+    ('monasca', 'collector_monasca', {'auth_type': 'none', 'endpoint': 'URL'}, Monasca(),
+     ['GET URL/v2.0/metrics/statistics ', "'dimensions': 'project_id:alpha'"]),
+    ('ceilometer', 'ceilometer_collector', {'auth_type': 'none', 'endpoint': 'URL'}, Ceilometer(),
+     ['GET URL/v2/meters/test_vcpus/statistics ', "('q.value', 'alpha')"]),
+])
+def test_every_source_shows_its_queries(tmp_path, collector, section, options, whole, queries):
+    extra_args = '{resource_type: test}' if collector == 'gnocchi' else '{resource_key: resource}'
+    (tmp_path / 'metrics.yml').write_text(
+        f'metrics:\n  test_vcpus: {{unit: vcpu, extra_args: {extra_args}}}\n')
+    with faults.FaultyServer(whole) as server:
+        url = f'http://{server.address}'
+        conf = ini.write(tmp_path / 'conf', {'collect': {'collector': collector}, section: {
+            name: value.replace('URL', url) for name, value in options.items()}})
+        result = run('try', tmp_path / 'metrics.yml', '--scope', 'alpha', '--begin', '2024-05-01',
+                     conf=conf)
+
+    assert (result.returncode, result.stderr) == (0, '')
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith('  query: ')]
+    for text in queries:
+        assert text.replace('URL', url) in line
 
 
 def test_one_metric_of_the_newest_period_has_no_points(sources, tmp_path):

@@ -268,12 +268,30 @@ def fetcher_prometheus(request, front, timeout_s):
         'prometheus_url': front.url, 'metric': 'up', 'timeout': timeout_s}}
 
 
+def fetcher_monasca(request, front, timeout_s):
+    return {'fetcher': {'backend': 'monasca'}, 'fetcher_monasca': {
+        'auth_type': 'none', 'endpoint': f'http://{front.address}', 'timeout': timeout_s}}
+
+
+def fetcher_meta(request, front, timeout_s):
+    """One of two lists fails."""
+    return {'fetcher': {'backend': 'meta'}, 'fetcher_meta': {'fetchers': 'source, live'},
+            'fetcher_source': {'sources': worker_run.SCOPES[0]},
+            'fetcher_live': {'driver': 'prometheus', 'prometheus_url': front.url, 'metric': 'up',
+                             'timeout': timeout_s}}
+
+
+def live(request):
+    """Return the answer of a Prometheus of today; the real one is of the past."""
+    return faults.vector(*(({'project_id': name}, '1') for name in worker_run.SCOPES))
+
+
 FETCHERS = {
     'keystone': (fetcher_keystone, behind('keystone'), pytest.mark.xdist_group('keystone')),
     'gnocchi': (fetcher_gnocchi, behind('gnocchi'), pytest.mark.xdist_group('gnocchi')),
-    # What is alive now; the history of the real one is of the past.
-    'prometheus': (fetcher_prometheus, lambda request: faults.vector(
-        *(({'project_id': name}, '1') for name in worker_run.SCOPES)), ()),
+    'prometheus': (fetcher_prometheus, live, ()),
+    'monasca': (fetcher_monasca, lambda request: Monasca(), ()),
+    'meta': (fetcher_meta, live, ()),
 }
 
 

@@ -61,7 +61,7 @@ def test_a_wrong_shape_is_one_clear_error(conf, text):
     ('unit', '', "unit must be text of 1 to 255 characters, not ''."),
     ('unit', 5, 'unit must be text of 1 to 255 characters, not 5.'),
     ('unit', LARGEST + 'v', 'unit must be text of 1 to 255 characters'),
-    ('unit', 'a\0b', 'unit must be text'),
+    ('unit', 'a\0b', 'unit must be text'), ('alt_name', '\ud800', 'alt_name must be text'),
     ('description', '', 'description must be text of at least one character'),
     ('description', 5, 'description must be text'),
     ('description', None, 'description must be text'),

@@ -43,8 +43,9 @@ def test_an_instant_query_names_time_in_utc(build, server):
     assert found == [{'metric': {'a': 'b'}, 'value': [int(NOON.timestamp()), '1.5']}]
     (request,) = server.requests
     assert (request.method, request.path) == ('GET', '/api/v1/query')
-    assert request.parameters == {'query': 'up{a="b"}', 'time': '2024-05-01T12:00:00+00:00',
-                                  'nocache': '1'}
+    assert request.parameters == {
+        'query': 'up{a="b"}', 'time': '2024-05-01T12:00:00+00:00', 'nocache': '1',
+        'deny_partial_response': '1', 'partial_response': 'false'}
     assert 'Authorization' not in request.headers
 
 
@@ -217,6 +218,17 @@ def test_no_error_and_no_log_shows_a_secret(build, server, caplog):
     for text in str(caught.value), caplog.text:
         assert 'secret' not in text
         assert 'hidden' not in text
+
+
+def test_a_part_of_an_answer_is_none(build, server):
+    """A cluster of VictoriaMetrics says so when some of its stores are away."""
+    answer = {'status': 'success', 'data': {'resultType': 'vector', 'result': []}}
+    server.answer = faults.as_json({**answer, 'isPartial': False})
+    assert build(server.url).query('up') == []
+
+    server.answer = faults.as_json({**answer, 'isPartial': True})
+    with pytest.raises(errors.SourceUnreachable, match='the answer is partial'):
+        build(server.url).query('up')
 
 
 def test_warnings_are_shown_once(build, server, caplog):

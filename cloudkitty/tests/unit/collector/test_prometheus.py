@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.clients.prometheus_access import Direct
 from cloudkitty.collector import gathering, prometheus, prometheus_query
 from cloudkitty.tests import faults, history
 from cloudkitty.timeframe import Period
@@ -29,14 +30,15 @@ def server():
 
 @pytest.fixture
 def build(conf, server):
-    """Return what builds a collector of one metric NAME that asks *server*."""
-    def build_collector(**definition):
+    """Return what builds a collector of one metric NAME, or of *metrics*, that asks *server*."""
+    def build_collector(metrics=None, **definition):
         conf.register_opts(prometheus.PrometheusCollector.OPTS, 'collector_prometheus')
         conf.set_override('prometheus_url', server.url, 'collector_prometheus')
         conf.set_override('timeout', 5, 'collector_prometheus')
         return prometheus.PrometheusCollector(
             period=RANGE_S, service_conf=conf,
-            conf={'metrics': {'NAME': {'unit': 'x', 'groupby': ['id'], **definition}}})
+            conf={'metrics': metrics or {
+                'NAME': {'unit': 'x', 'groupby': ['id'], **definition}}})
     return build_collector
 
 
@@ -133,7 +135,7 @@ def test_a_batch_is_one_request(build, server):
     assert request.parameters == {
         'query': 'max(max_over_time(NAME{project_id=~"a|b"}[3600s])) by (id, project_id)',
         'start': '2024-05-01T01:00:00+00:00', 'end': '2024-05-01T03:00:00+00:00', 'step': '3600',
-        'nocache': '1'}
+        **Direct.extra_parameters}
 
 
 @pytest.mark.parametrize('periods, scope_ids', [([], ['a']), ([HOUR], []), ([], [])])
@@ -147,7 +149,7 @@ def test_a_query_asks_for_the_end_of_the_period_in_utc(build, server):
 
     assert server.requests[0].parameters == {
         'query': 'max(max_over_time(NAME{project_id="a"}[3600s])) by (id, project_id)',
-        'time': '2024-05-01T01:00:00+00:00', 'nocache': '1'}
+        'time': '2024-05-01T01:00:00+00:00', **Direct.extra_parameters}
 
 
 def test_the_scope_is_the_one_asked_for(build, server):
@@ -283,6 +285,23 @@ def test_one_question_tells_the_newest_sample_of_all_metrics(build, server):
     assert [request.path for request in server.requests[1:]] == ['/api/v1/query',
                                                                  '/api/v1/query_range']
     assert server.requests[2].parameters['step'] == '240'
+
+
+def test_very_many_metrics_are_looked_for_in_parts(build, server):
+    """Some servers refuse long queries; it must not look as if the source were away."""
+    server.answer = faults.empty
+    driver = build(metrics={f'metric_{number}' + '_of_the_exporter' * 3: {'unit': 'x'}
+                            for number in range(100)})
+
+    assert set(driver.newest(list(driver.conf), since=HOUR.begin - timedelta(days=1),
+                             now=HOUR.begin).values()) == {None}
+
+    queries = [request.parameters['query'] for request in server.requests
+               if request.path == '/api/v1/query']
+    assert 1 < len(queries) < 5
+    assert max(map(len, queries)) < 8000
+    assert all(sum(f'timestamp({name})' in query for query in queries) == 1
+               for name in driver.conf)
 
 
 def test_the_past_is_not_looked_through_in_more_steps_than_there_may_be(build, server):
