@@ -6,12 +6,12 @@ from pathlib import Path
 
 import prometheus_client
 from oslo_config import cfg
+from oslo_middleware import request_id
 from prometheus_client import exposition
 
 from cloudkitty import errors, figures
-from cloudkitty.api import hooks, root
+from cloudkitty.api import hooks, openapi, root
 
-PATH = '/metrics'
 # A label's value for whatever a caller may invent.
 OTHER = 'other'
 # Upper bounds of the times of answers, seconds.
@@ -32,7 +32,8 @@ def counted(application, conf: cfg.ConfigOpts):
     except OSError as exc:
         raise errors.ConfigurationError(
             reason=f'[api]metrics_folder: {folder}: {exc.strerror}') from exc
-    return RequestCount(application, root.RootController().description['paths'], folder)
+    show = request_id.RequestId(exposition.make_wsgi_app(figures.read(folder)), conf)
+    return RequestCount(application, root.RootController().description['paths'], show)
 
 
 class Routes:
@@ -70,13 +71,13 @@ class RequestCount:
     """Counts requests, and answers Prometheus.
 
     :param templates: of all paths there are.
-    :param folder: where all processes count.
+    :param show: WSGI application that shows what all processes have counted.
     """
 
-    def __init__(self, application, templates: Mapping[str, object], folder: Path):
+    def __init__(self, application, templates: Mapping[str, object], show):
         self._application = application
         self._routes = Routes(templates)
-        self._show = exposition.make_wsgi_app(figures.read(folder))
+        self._show = show
         registry = prometheus_client.CollectorRegistry()
         self._requests = prometheus_client.Counter(
             'cloudkitty_api_requests', 'Requests answered.', ['method', 'route', 'status'],
@@ -87,7 +88,7 @@ class RequestCount:
 
     def __call__(self, environ, start_response):
         path = environ.get('PATH_INFO', '')
-        if path == PATH:
+        if path == openapi.FIGURES:
             return self._show(environ, start_response)
         begin = time.monotonic()
         method = environ['REQUEST_METHOD']

@@ -19,6 +19,10 @@ ECHO_MAX = 200
 REASON_MAX = 500
 # What a parameter of many values may have: no database takes any number of them.
 VALUES_MAX = 10000
+# Attributes that one question may name: no database joins any number of tables.
+NAMES_MAX = 32
+# Characters of the name of a metric, a unit, or an attribute.
+NAME_LENGTH_MAX = 255
 _WORDS = {'true': True, 'yes': True, 'on': True, '1': True, 'enable': True,
           'false': False, 'no': False, 'off': False, '0': False, 'disable': False}
 _INTEGER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
@@ -63,15 +67,16 @@ def one(convert: Callable[[Any], Any], default: Any = None) -> Parameter:
     return Parameter(read, default, schema=getattr(convert, 'schema', _ANYTHING))
 
 
-def many(convert: Callable[[str], Any] = str, default: Any = None) -> Parameter:
+def many(convert: Callable[[str], Any] = str, default: Any = None, *,
+         maximum: int = VALUES_MAX) -> Parameter:
     """Return a parameter that may be repeated or joined with commas: a list."""
     def read(values):
         pieces = [piece for value in values for piece in text(value).split(',')]
-        if len(pieces) > VALUES_MAX:
-            raise ValueError(f'{len(pieces)} values are given, more than {VALUES_MAX}')
+        if len(pieces) > maximum:
+            raise ValueError(f'{len(pieces)} values are given, more than {maximum}')
         return [convert(piece) for piece in pieces]
     return Parameter(read, default, schema={
-        'type': 'array', 'items': getattr(convert, 'schema', _TEXT)})
+        'type': 'array', 'items': getattr(convert, 'schema', _TEXT), 'maxItems': maximum})
 
 
 def whole(schema: Mapping) -> Parameter:
@@ -111,7 +116,12 @@ def _pairs(values):
             key, colon, rest = token.partition(':')
             if not colon or not key:
                 raise ValueError(f'{token!r} is not key:value')
-            pairs.append((key, rest))
+            pairs.append((attribute(key), rest))
+    names = {key for key, _ in pairs}
+    if len(names) > NAMES_MAX:
+        raise ValueError(f'{len(names)} keys are given, more than {NAMES_MAX}')
+    if len(pairs) > VALUES_MAX:
+        raise ValueError(f'{len(pairs)} values are given, more than {VALUES_MAX}')
     return pairs
 
 
@@ -120,6 +130,14 @@ def text(value: Any) -> str:
     """Return *value*, which must be text."""
     if not isinstance(value, str):
         raise ValueError(f'text is expected, not {value!r}')
+    return value
+
+
+@accepts({'type': 'string', 'maxLength': NAME_LENGTH_MAX})
+def attribute(value: Any) -> str:
+    """Return *value*, which must be as short as the name of an attribute is."""
+    if len(text(value)) > NAME_LENGTH_MAX:
+        raise ValueError(f'a name of more than {NAME_LENGTH_MAX} characters is given')
     return value
 
 

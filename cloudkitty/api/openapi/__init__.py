@@ -12,6 +12,8 @@ from cloudkitty.api.openapi.operation import Operation
 from cloudkitty.api.openapi.wsme import Models
 
 PATH = 'openapi.json'
+HEALTH = '/healthcheck'
+FIGURES = '/metrics'
 TOKEN = 'token'
 JSON = 'application/json'
 ABOUT = """\
@@ -26,8 +28,7 @@ NO_TOKEN = schemas.form(error=schemas.form(
     code=schemas.constant(401), title=schemas.TEXT, message=schemas.TEXT))
 
 _PLAIN = {'text/plain': {'schema': schemas.TEXT}}
-HEALTH = {'200': {'description': 'It works.', 'content': _PLAIN},
-          '503': {'description': 'It was switched off.', 'content': _PLAIN}}
+_OPEN_METRICS = {'application/openmetrics-text': {'schema': schemas.TEXT}}
 
 
 def build(controller, routes: Mapping, discovery: Mapping[str, Mapping]) -> dict:
@@ -43,7 +44,7 @@ def build(controller, routes: Mapping, discovery: Mapping[str, Mapping]) -> dict
     for path, schema in discovery.items():
         paths[path] = {'get': _public(path, {
             '200': _answer('As asked for.', schema), **_errors_of(path)})}
-    paths['/healthcheck'] = {'get': _public('/healthcheck', HEALTH)}
+    paths |= {path: {'get': _public(path, answers)} for path, answers in _plain_paths().items()}
     for operation in [*v1.operations(controller, models), *v2.operations(routes)]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _secured(
             operation, purposes)
@@ -74,6 +75,17 @@ def _tags(paths: Mapping) -> Iterable[str]:
                          for tag in operation['tags'])
 
 
+def _plain_paths():
+    """Return the answers of the paths that are for machines of the operator."""
+    return {
+        HEALTH: {'200': {'description': 'It works.', 'content': _PLAIN},
+                 '503': {'description': 'It was switched off.', 'content': _PLAIN}},
+        FIGURES: {'200': {'description': 'Figures for Prometheus, if the operator wants them.',
+                          'content': _PLAIN | _OPEN_METRICS},
+                  '401': _NO_TOKEN, **_errors_of(FIGURES)},
+    }
+
+
 def _public(path, responses):
     return {'tags': ['discovery'], 'operationId': _identifier('get', path), 'security': [],
             'responses': responses}
@@ -87,7 +99,7 @@ def _secured(operation: Operation, purposes):
         'parameters': list(operation.parameters),
         'responses': {
             str(operation.status): _success(operation),
-            '401': _answer('No valid token.', {'$ref': '#/components/schemas/NoToken'}),
+            '401': _NO_TOKEN,
             **_errors_of(operation.path),
         },
     }
@@ -119,6 +131,9 @@ def _errors_of(path):
 
 def _answer(description, schema):
     return {'description': description, 'content': {JSON: {'schema': schema}}}
+
+
+_NO_TOKEN = _answer('No valid token.', {'$ref': '#/components/schemas/NoToken'})
 
 
 def _identifier(method, path):

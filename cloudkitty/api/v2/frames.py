@@ -8,8 +8,6 @@ from cloudkitty.api import query, schemas
 from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import scopes
 
-# Characters of the name of a metric, a unit, or an attribute.
-NAME_LENGTH_MAX = 255
 # Bytes of all attributes of a point, as JSON.
 ATTRIBUTES_SIZE_MAX = 65535
 
@@ -54,13 +52,13 @@ def _frame(form, scope_key):
             reason=f'The period ends at {timeframe.render(frame.end)}, which is not after its '
                    f'begin at {timeframe.render(frame.start)}')
     for name, point in frame:
-        query.nonempty(NAME_LENGTH_MAX)(name)
+        query.nonempty(query.NAME_LENGTH_MAX)(name)
         _check_point(point, scope_key)
     return frame
 
 
 def _check_point(point: DataPoint, scope_key: str) -> None:
-    query.nonempty(NAME_LENGTH_MAX)(point.unit)
+    query.nonempty(query.NAME_LENGTH_MAX)(point.unit)
     for attributes in (point.groupby, point.metadata):
         _check_names(attributes)
     try:
@@ -79,4 +77,4 @@ def _check_point(point: DataPoint, scope_key: str) -> None:
 
 def _check_names(attributes: Mapping) -> None:
     for name in attributes:
-        query.nonempty(NAME_LENGTH_MAX)(name)
+        query.nonempty(query.NAME_LENGTH_MAX)(name)

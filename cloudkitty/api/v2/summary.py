@@ -39,7 +39,7 @@ ROUTES = {
         'GET': Endpoint(get_summary, 'summary:get_summary', query.PAGE | {
             'begin': query.TIME,
             'end': query.TIME,
-            'groupby': query.many(default=()),
+            'groupby': query.many(query.attribute, default=(), maximum=query.NAMES_MAX),
             'filters': query.map_many(),
             'response_format': query.one(query.choice(TABLE, OBJECT), default=TABLE),
             'custom_fields': query.one(query.text),

@@ -1,7 +1,7 @@
 """Rated data in the SQL database: one row a scope and period, and roll-ups beside it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from oslo_db import exception as db_exception
 from cloudkitty import db, errors
 from cloudkitty.db import migration, models, scopes
 from cloudkitty.storage import orders, owners, v2
-from cloudkitty.storage.v2.sql import query, rated
+from cloudkitty.storage.v2.sql import query, rated, rollups
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
@@ -129,15 +129,18 @@ class SQLStorage(v2.BaseStorage):
         writer.numbering.remember()
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[Reader]:
+    def _reader(self, *names: Collection[str]) -> Iterator[Reader]:
+        """Yield what reads for a question that names these attributes."""
         with self.database.replica() as connection:
+            if sum(map(len, names)) > rollups.KEPT_NAMES_MAX:
+                connection.execution_options(compiled_cache=None)
             yield Reader(connection, self.catalogue)
 
     def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
                  limit=1000, paginate=True):
         window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
         wanted = Slice(offset, limit) if paginate else Slice(0, None)
-        with self._reader() as reader:
+        with self._reader(window.filters) as reader:
             return Pages(reader).retrieve(window, wanted)
 
     def total(self, groupby=None, begin=None, end=None, metric_types=None, filters=None,
@@ -146,7 +149,7 @@ class SQLStorage(v2.BaseStorage):
         groups = query.parse_groupby(groupby)
         fields = query.parse_fields(custom_fields, groups)
         wanted = Slice(offset, limit) if paginate else Slice(0, None)
-        with self._reader() as reader:
+        with self._reader(window.filters, groups) as reader:
             return reader.total(window, groups, fields, wanted)
 
     def delete(self, begin=None, end=None, filters=None):

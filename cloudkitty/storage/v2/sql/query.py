@@ -31,6 +31,8 @@ class Field(NamedTuple):
     alias: str
 
 
+# Columns that one question may name: each looks at every point.
+FIELDS_MAX = 32
 DEFAULT_FIELDS = (Field('sum', 'qty', 'qty'), Field('sum', 'price', 'rate'))
 ALL_FIELDS = (Field('sum', 'qty', 'qty'), Field('sum', 'price', 'price'))
 
@@ -83,7 +85,7 @@ def parse_groupby(groupby) -> tuple[str, ...]:
 def parse_fields(text: str | None, groups: Iterable[str]) -> tuple[Field, ...]:
     """Return the output columns that *text* names; None and empty text: quantity and price sums.
 
-    :raises InvalidInput: *text* is outside the grammar, or two columns have one name.
+    :raises InvalidInput: *text* is outside the grammar, names too many columns, or two of one name.
 
     Source: contract rest-v2, section 6.4, "Target grammar".
     """
@@ -91,7 +93,11 @@ def parse_fields(text: str | None, groups: Iterable[str]) -> tuple[Field, ...]:
         return DEFAULT_FIELDS
     if text.strip() == '*':
         return ALL_FIELDS
-    fields = tuple(_parse_field(item) for item in text.split(','))
+    items = text.split(',')
+    if len(items) > FIELDS_MAX:
+        raise errors.InvalidInput(
+            reason=f'custom_fields: {len(items)} columns are named, more than {FIELDS_MAX}')
+    fields = tuple(_parse_field(item) for item in items)
     names = ['begin', 'end', *groups, *(field.alias for field in fields)]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

@@ -14,6 +14,10 @@ SERIES = models.rated_series
 ATTRIBUTES = models.rated_attributes
 CALENDAR = models.rated_calendar
 SCOPES = models.rated_scopes
+# Statements that are kept, and how many attributes such a one may name. Those with many names come
+# from nobody's dashboard: there are any number of them, and keeping them would fill the memory.
+KEPT_SHAPES_MAX = 256
+KEPT_NAMES_MAX = 8
 
 
 class Span(NamedTuple):
@@ -119,7 +123,16 @@ def _describe(question, span, pieces=None) -> tuple[_Shape, dict]:
     return shape, values
 
 
-@functools.lru_cache(maxsize=256)
+def _kept(build):
+    """Return *build*, which makes the statement of a shape, with what it made kept."""
+    keep = functools.lru_cache(maxsize=KEPT_SHAPES_MAX)(build)
+
+    def find(shape):
+        return (keep if len(shape.names) <= KEPT_NAMES_MAX else build)(shape)
+    return find
+
+
+@_kept
 def _statement(shape):
     source = _source(shape)
     joined, columns = _join(source, shape)
@@ -136,7 +149,7 @@ def _statement(shape):
             .order_by(*(columns[name] for name in shape.groups)))
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def _day_counts(shape):
     source = _source(shape)
     joined, _ = _join(source, shape)
@@ -145,13 +158,13 @@ def _day_counts(shape):
             .where(*_conditions(source, shape)).group_by(source.c.day).having(points > 0))
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def _page(shape):
     return (_statement(shape).offset(sa.bindparam('page_offset', type_=sa.Integer))
             .limit(sa.bindparam('page_limit', type_=sa.Integer)))
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def _count(shape):
     return sa.select(sa.func.count()).select_from(_statement(shape).order_by(None).subquery())
 

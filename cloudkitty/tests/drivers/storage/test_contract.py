@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cloudkitty import db, errors, timeframe
 from cloudkitty.dataframe import DataFrame
 from cloudkitty.db import models
-from cloudkitty.storage.v2.sql import SQLStorage
+from cloudkitty.storage.v2.sql import SQLStorage, rollups
 from cloudkitty.tests.conformance import storage as conformance
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, flat, frame, point, totals
 
@@ -135,3 +135,20 @@ def _end_other_connections(connection):
         'WHERE db = database() AND id <> connection_id()')).scalars().all()
     for number in others:
         connection.execute(sa.text(f'KILL {number}'))
+
+
+@pytest.mark.parametrize('count, is_kept', [(rollups.KEPT_NAMES_MAX, True), (32, False)])
+def test_statements_with_many_names_are_not_kept(storage, count, is_kept):
+    """Each takes a megabyte, and callers can make up any number of them."""
+    storage.push([frame(MAY, {'cpu': [point('a', 1, 2)]})], 'a')
+    kept = []
+
+    @sa.event.listens_for(storage.database.engine, 'before_cursor_execute')
+    def note(connection, cursor, statement, parameters, context, is_many):
+        kept.append('compiled_cache' not in context.execution_options)
+
+    names = [f'a{number}' for number in range(count)]
+    storage.total(groupby=names, begin=MAY, end=JUNE)
+    storage.retrieve(MAY, JUNE, dict.fromkeys(names, ''))
+
+    assert set(kept) == {is_kept}

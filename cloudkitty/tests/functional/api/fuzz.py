@@ -21,6 +21,10 @@ FIXED = {
     'groupby': ['type', 'project_id', 'id', 'time', 'time-d', 'time-y'],
     'metric_name': ['instance'], 'custom_fields': ['sum(price) AS total', 'MAX(qty)', '*'],
     'begin': ['2018-12-31', '2019-01-01T00:00:00Z'], 'end': ['2019-01-01T01:00:00', '2020-01'],
+    'scope_ids': ['ALL', 'p1', ['p1', 'p2'], 'p3'], 'reason': ['wrong price'],
+    'start_reprocess_time': ['2018-12-31T22:00:00Z', '2018-12-31T23:00:00+00:00'],
+    'end_reprocess_time': ['2019-01-01', '2018-12-31T23:00:00Z'],
+    'last_processed_timestamp': ['2019-01-01T05:00:00Z'], 'month': ['2019-01'],
 }
 
 

@@ -41,6 +41,7 @@ def _read(url):
     """Return {sample: value} of /metrics."""
     answer = requests.get(f'{url}/metrics', timeout=10)
     assert answer.status_code == 200
+    assert answer.headers['x-openstack-request-id'].startswith('req-')
     return {name: float(value) for name, value in (
         line.rsplit(' ', 1) for line in answer.text.splitlines() if not line.startswith('#'))}
 
@@ -75,6 +76,17 @@ def test_all_processes_count_together_whatever_becomes_of_them(start, tmp_path):
 
 def test_there_is_none_unless_wanted(noauth):
     assert webob.Request.blank('/metrics').get_response(noauth).status_int == 404
+
+
+@pytest.mark.parametrize('accepted', ['', 'application/openmetrics-text; version=1.0.0'])
+def test_they_are_as_the_description_says(start, accepted):
+    _, url = start()
+    document = requests.get(f'{url}/openapi.json', timeout=10).json()
+
+    answer = requests.get(f'{url}/metrics', timeout=10, headers={'Accept': accepted})
+
+    described = document['paths']['/metrics']['get']['responses']['200']['content']
+    assert answer.headers['Content-Type'].partition(';')[0] in described
 
 
 def test_a_folder_that_cannot_be_used_is_one_line(tmp_path, conf, database):

@@ -11,6 +11,7 @@ import pytest
 import webob
 
 from cloudkitty.api import app
+from cloudkitty.api.query import NAMES_MAX
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.functional.api.conftest import frames
 from cloudkitty.tests.functional.api.described import Described
@@ -166,6 +167,23 @@ def test_no_database_fails(any_application, attack):
     for method, path, query, body in _requests(any_application.document, ATTACKS[attack]):
         answer = _send(any_application, method, path, query, body)
         assert answer.status_int < 500, (method, path, query, body)
+
+
+@pytest.mark.parametrize('path', ['/v2/summary', '/v2/dataframes'])
+@pytest.mark.parametrize('count', [NAMES_MAX, 500])
+def test_no_number_of_names_makes_it_fail(any_application, path, count):
+    """A database joins 60 tables at most; an expression of SQL may be so and so deep."""
+    names = [f'a{number}' for number in range(count)]
+    asked = {**TIME, 'filters': ','.join(f'{name}:' for name in names)}
+    if path == '/v2/summary':
+        asked |= {'groupby': ','.join(names),
+                  'custom_fields': ','.join(f'median(qty) AS m{name}' for name in names)}
+
+    answer = _send(any_application, 'GET', path, asked, None)
+    assert answer.status_int == (200 if count == NAMES_MAX else 400), answer.text
+    asked.pop('custom_fields', None)
+    again = _send(any_application, 'GET', path, asked, None)
+    assert again.status_int == answer.status_int, again.text
 
 
 @pytest.fixture

@@ -11,16 +11,18 @@ from cloudkitty.api import query
 PARAMETERS = query.PAGE | {
     'begin': query.TIME,
     'names': query.many(),
+    'few': query.many(query.attribute, maximum=2),
     'filters': query.map_many(),
     'only': query.map_one(),
     'word': query.one(query.choice('a', 'b'), default='a'),
 }
-DEFAULTS = {'offset': 0, 'limit': 100, 'begin': None, 'names': None, 'filters': None, 'only': None,
-            'word': 'a'}
+DEFAULTS = {'offset': 0, 'limit': 100, 'begin': None, 'names': None, 'few': None, 'filters': None,
+            'only': None, 'word': 'a'}
 TAKEN = [
     ([], {}),
     ([('offset', '3'), ('limit', '1')], {'offset': 3, 'limit': 1}),
     ([('names', '1,2'), ('names', '3')], {'names': ['1', '2', '3']}),
+    ([('few', 'a,b')], {'few': ['a', 'b']}),
     ([('names', 'a,')], {'names': ['a', '']}),
     ([('filters', 'a:1,b:2'), ('filters', 'a:3')], {'filters': {'a': ['1', '3'], 'b': ['2']}}),
     ([('filters', 'a:')], {'filters': {'a': ['']}}),
@@ -35,6 +37,9 @@ REFUSED = [
     [('limit', '0')], [('limit', '1'), ('limit', '1')], [('filters', '')], [('filters', 'a')],
     [('filters', ':a')], [('filters', 'a:1,')], [('only', 'a:1,a:2')], [('begin', '1546300800')],
     [('begin', '')], [('begin', '2019-W01')], [('word', 'c')], [('offset', '٣')],
+    [('names', 'a,' * query.VALUES_MAX)], [('few', 'a,b,c')], [('few', 'x' * 256)],
+    [('filters', ','.join(f'a{number}:1' for number in range(query.NAMES_MAX + 1)))],
+    [('filters', 'a:1,' * query.VALUES_MAX + 'a:1')], [('filters', 'x' * 256 + ':1')],
 ]
 
 
