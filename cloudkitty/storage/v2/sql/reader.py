@@ -1,6 +1,7 @@
 """Answers: whole days from roll-ups, parts of days and single periods from points."""
 
 import decimal
+import functools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from cloudkitty import errors, timeframe
 from cloudkitty.dataframe import SUM_CONTEXT, ZERO, to_decimal
 from cloudkitty.storage.v2.sql import catalogue as catalogues
-from cloudkitty.storage.v2.sql import points, query, rollups
+from cloudkitty.storage.v2.sql import horizon, points, query, rollups
 
 KEY = (points.FRAMES.c.begin, points.FRAMES.c.scope_id, points.FRAMES.c.origin)
 
@@ -54,6 +55,11 @@ class Reader:
     def __init__(self, connection: sa.Connection, catalogue: catalogues.Catalogue):
         self.connection = connection
         self.catalogue = catalogue
+
+    @functools.cached_property
+    def horizon(self) -> datetime:
+        """Where points begin, aware UTC; roll-ups may be kept longer."""
+        return horizon.read(self.connection).begin
 
     def total(self, window: query.Window, groups: tuple[str, ...],
               fields: tuple[query.Field, ...], wanted: Slice) -> dict:
@@ -105,7 +111,7 @@ class Reader:
         is_rolled_up = all((field.function, field.field) in query.ROLLED_UP for field in fields)
         if groups != (query.TIME,) or not is_rolled_up or not points.is_whole(choice, window):
             return self._from_points(window, groups, fields, wanted)
-        statement = points.sums(choice, window.begin, window.end)
+        statement = points.sums(choice, max(window.begin, self.horizon), window.end)
         found = self.connection.execute(statement.offset(wanted.offset).limit(wanted.limit)).all()
         rows = []
         for row in found:
@@ -165,6 +171,7 @@ class Reader:
                 for key, columns in values.items()}
 
     def _frames(self, window) -> Iterator[points.StoredFrame]:
+        window = window._replace(begin=max(window.begin, self.horizon))
         choice = points.choose(self.connection, window, self.catalogue.scope_key)
         statement = points.frames(choice, window.begin, window.end, *KEY, points.FRAMES.c.end,
                                   points.FRAMES.c.block)
