@@ -17,7 +17,7 @@ MONTH = 'begin=2024-05-01&end=2024-06-01'
 PATHS = [
     f'/v2/summary?{MONTH}&groupby=project_id,type&limit=1000',
     f'/v2/summary?{MONTH}&groupby=department',
-    f'/v2/summary?begin=2024-05-01T06:00:00&end=2024-05-31T18:00:00&groupby=type'
+    '/v2/summary?begin=2024-05-01T06:00:00&end=2024-05-31T18:00:00&groupby=type'
     '&filters=project_id:project-250',
     f'/v2/summary?{MONTH}&groupby=time&filters=project_id:project-250',
     f'/v2/summary?{MONTH}&groupby=type&filters=project_id:project-250'

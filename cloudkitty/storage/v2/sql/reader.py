@@ -161,14 +161,15 @@ class Reader:
             of_frame = keys.of_frame(frame)
             for point in frame.points:
                 key = keys.join(of_frame, keys.of_series(point[0], frame))
-                columns = values.setdefault(key, [[] for _ in fields])
-                for column, field in zip(columns, fields, strict=True):
+                if key not in values:
+                    values[key] = [query.Aggregate(field.function) for field in fields]
+                for aggregate, field in zip(values[key], fields, strict=True):
                     number = _field_of(point, frame, field.field)
                     if number is not None:
-                        column.append(number)
-        return {key: {field.alias: query.aggregate(field.function, column, _exact_sum)
-                      for field, column in zip(fields, columns, strict=True)}
-                for key, columns in values.items()}
+                        aggregate.add(number)
+        return {key: {field.alias: aggregate.value()
+                      for field, aggregate in zip(fields, aggregates, strict=True)}
+                for key, aggregates in values.items()}
 
     def _frames(self, window) -> Iterator[points.StoredFrame]:
         window = window._replace(begin=max(window.begin, self.horizon))
@@ -240,11 +241,6 @@ class _Sums:
         total[0] = SUM_CONTEXT.add(total[0], qty)
         total[1] = SUM_CONTEXT.add(total[1], price)
         total[2] += count
-
-
-def _exact_sum(numbers):
-    with decimal.localcontext(SUM_CONTEXT):
-        return sum(numbers, ZERO)
 
 
 def _outputs(fields, qty, price, count):
