@@ -1,5 +1,7 @@
 """Run the benchmarks: `python -m benchmarks [NAME ...]`; without a name, all of them.
 
+A benchmark of several databases runs in pieces: `python -m benchmarks storage:postgresql`.
+
 Every figure that judges speed is a ratio to something measured in the same run, because machines
 are noisy. Times are for orientation.
 """
@@ -22,16 +24,19 @@ def main() -> int:
     parser.add_argument('names', nargs='*', metavar='NAME',
                         help=f'what to measure: {", ".join(NAMES)}; default: all')
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(NAMES)
+    unknown = {name.partition(':')[0] for name in arguments.names} - set(NAMES)
     if unknown:
         parser.error(f'unknown: {", ".join(sorted(unknown))}; there are: {", ".join(NAMES)}')
     logging.disable(logging.INFO)
     missed = 0
-    for name in arguments.names or NAMES:
+    for name, _, part in (name.partition(':') for name in arguments.names or NAMES):
         benchmark = importlib.import_module(f'benchmarks.{name}')
+        parts = getattr(benchmark, 'PARTS', ())
+        if part and part not in parts:
+            parser.error(f'{name} has no part {part!r}; there are: {", ".join(parts) or "none"}')
         begin = time.monotonic()
         with tempfile.TemporaryDirectory(prefix='cloudkitty-bench-') as folder:
-            figures = benchmark.measure(Path(folder))
+            figures = benchmark.measure(Path(folder), *filter(None, [part]))
         missed += _show(benchmark, figures, time.monotonic() - begin)
     return 1 if missed else 0
 

@@ -4,17 +4,18 @@ One month (May 2024) is cut into 100 and into 1,000 periods of equal length, so 
 hold the same series over the same days and a question about the month means all points.
 """
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks import brute, narrow, rated
+from benchmarks import brute, narrow, peak, rated
 from benchmarks.figure import Figure
 from benchmarks.rated import JUNE, MAY
+from cloudkitty.storage.v1.store import TableStorage
 
+PARTS = rated.KINDS
 PERIODS_FEW, PERIODS_MANY = 100, 1000
 WRITTEN = 48                         # periods of the measured writes, in batches of 24
 SINGLE = 6                           # periods written one by one
@@ -24,6 +25,7 @@ SCOPE = {'project_id': 'project-250'}
 TOTALS = {'by type': (['type'], 10), 'by scope and type': (['project_id', 'type'], 20),
           'by department': (['department'], 50)}
 OF_SCOPE = {'by type': (['type'], 3), 'by day': (['time-d'], 3), 'by hour': (['time'], 20)}
+FLAT = 1.2                           # ten times the points, and at most so many times the memory
 SLOWER = {'sqlite': 3}               # times the targets of the others, for totals
 SIZES = {
     'postgresql': 'SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n '
@@ -34,10 +36,10 @@ SIZES = {
 }
 
 
-def measure(folder: Path) -> list[Figure]:
-    """Return the figures of every kind of database."""
+def measure(folder: Path, *kinds: str) -> list[Figure]:
+    """Return the figures of some kinds of databases, or of every kind."""
     figures = []
-    for kind in rated.KINDS:
+    for kind in kinds or rated.KINDS:
         figures += measure_kind(kind, folder)
     return figures
 
@@ -49,6 +51,8 @@ def measure_kind(kind: str, folder: Path) -> list[Figure]:
         usage = rated.Usage(storage, PERIODS_FEW)
         _fill(storage, usage, 0)
         few = dict(_totals(storage))
+        few_peaks = dict(_peaks(storage, folder))
+        few_peaks['migrate'] = _migration_peak(storage, usage, folder, 3)
     with rated.store(kind, folder) as storage:
         usage = rated.Usage(storage, PERIODS_MANY)
         figures += _writes(kind, storage, usage)
@@ -63,6 +67,13 @@ def measure_kind(kind: str, folder: Path) -> list[Figure]:
                 Figure(f'{title} by DuckDB', many[name] / 1000 / rival[name], at_most=1)]
         figures += _answers_of_a_scope(kind, storage)
         figures.append(_size(kind, storage))
+        many_peaks = dict(_peaks(storage, folder))
+        many_peaks['migrate'] = _migration_peak(storage, usage, folder, 30)
+    for name, many_mib in many_peaks.items():
+        title = f'{kind}: peak memory, {name}'
+        figures += [Figure(title, many_mib, 'MiB'),
+                    Figure(f'{title}, by a tenth of the points', many_mib / few_peaks[name],
+                           at_most=FLAT)]
     return figures
 
 
@@ -124,8 +135,29 @@ def _answers_of_a_scope(kind, storage) -> Iterator[Figure]:
         yield Figure(f"{kind}: {name}, anywhere in a scope's month", _median_ms(
             lambda turn=turn, filters=filters: storage.retrieve(
                 MAY, JUNE, filters, offset=next(turn), limit=100)), 'ms', at_most=10)
-    yield Figure(f'{kind}: peak memory of the process so far',
-                 resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 'MiB')
+
+
+def _peaks(storage, folder) -> Iterator[tuple[str, float]]:
+    """Yield the peak memory of what reads all points or answers questions about them, MiB."""
+    path = folder / 'peak.conf'
+    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n'
+                    f'[database]\nconnection = {storage.database.url}\n')
+    yield 'API', peak.of_answers(path)
+    yield 'export', peak.of_command(path, 'export')
+
+
+def _migration_peak(storage, usage, folder, periods) -> float:
+    """Return the peak memory of the migration of some periods of version 1 to a file, MiB."""
+    source = TableStorage(storage.conf)
+    source.init()
+    for commit in usage.batches(0, periods, periods):
+        for part in commit:
+            source.push(part.frames, part.scope_id)
+    source.database.close()
+    with rated.store('sqlite', folder) as target:
+        path = folder / 'migrate.conf'
+        path.write_text(f'[database]\nconnection = {target.database.url}\n')
+        return peak.of_command(path, 'migrate', '--source', storage.database.url)
 
 
 def _size(kind, storage):

@@ -109,6 +109,15 @@ STORAGE_OPTS = [
                help='Version of the interface of the driver that backend names. 1: drivers that '
                     'can only add to what is stored, and backend = sqlalchemy, which uses the '
                     'table of rated points of earlier releases.'),
+    cfg.IntOpt('retention_period', min=1,
+               help='Hours for which rated points are kept, counted from the day (UTC) they are '
+                    'of; older ones are removed in the background. Unset: all are kept. The sums '
+                    'by day and by month, which most reports are made of, stay; see '
+                    'rollup_retention_period. Drivers of other packages have a retention of '
+                    'their own.'),
+    cfg.IntOpt('rollup_retention_period', min=1,
+               help='Hours for which the driver sql keeps the sums by day and by month; whole '
+                    'months are removed, and none whose points are kept. Unset: all are kept.'),
 ]
 # About 10,000 points in one POST /v2/dataframes.
 BODY_SIZE_MAX = 4 * 2 ** 20

@@ -80,12 +80,16 @@ def due_end(begin: datetime, now: datetime, *, length_s: int, wait_periods: int)
     return begin + (now - length * (max(wait_periods, 1) - 1) - begin) // length * length
 
 
-def reset_mark(mark: datetime, wanted: datetime, length_s: int) -> datetime:
+def reset_mark(mark: datetime, wanted: datetime, length_s: int,
+               kept_from: datetime | None = None) -> datetime:
     """Return where a scope stands after a reset: the last begin of its periods up to *wanted*.
 
-    :param mark: begin of one of its periods, aware UTC.
+    :param mark: begin of its last period, aware UTC.
+    :param kept_from: no period that begins before is to be rated again; None: all may be.
     """
     length = timedelta(seconds=length_s)
+    if kept_from is not None and wanted < kept_from:
+        wanted = max(wanted, min(mark, kept_from - timedelta(microseconds=1)))
     return mark + (wanted - mark) // length * length
 
 

@@ -323,6 +323,14 @@ rated_frames = _table(
     sa.Index('ix_rated_frames_begin', 'begin'),
 )
 
+# One row at most: the first day of which points are kept, and since when that is so.
+rated_horizon = _table(
+    'rated_horizon',
+    sa.Column('id', sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column('day', sa.Date, nullable=False),
+    sa.Column('since', types.instant(), nullable=False),
+)
+
 
 def _rollup(table_name, *keys):
     return _table(

@@ -37,6 +37,7 @@ from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
+from cloudkitty.processor.retention import Retention
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.worker import SLEEP_MAX_S, Worker
 from cloudkitty.rating.modules import ModuleSet
@@ -72,6 +73,10 @@ class CommitGate:
     def reset(self, order: orders.Reset) -> bool:
         with self._lock:
             return self._store.reset(order)
+
+    def expire(self, now: datetime) -> bool:
+        with self._lock:
+            return self._store.expire(now)
 
     def close(self) -> None:
         """Return when no commit is under way; a later one waits for ever."""
@@ -112,6 +117,8 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
     if settings.reprocesses:
         chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
                                    rated_prices=store.rated_prices, freshness=freshness, **shared))
+    if conf.storage.retention_period is not None:
+        chores.append(Retention(expire=gate.expire, locks=mine, settings=settings, clock=clock))
     discovery = Discovery(fetcher=fetcher.get_driver(conf), observer=observer, **shared)
     worker = Worker(discovery=discovery, pipeline=rating, chores=chores, freshness=freshness,
                     observer=observer, delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)

@@ -76,12 +76,16 @@ def finish(connection: sa.Connection, replacements: Sequence, kept: Mapping[int,
         notes.clear(connection, state_ids, begin, end)
 
 
-def take_order(connection: sa.Connection, order: resets.Reset, length_s: int) -> datetime | None:
-    """Lock the scope, take the order away; return the scope's new mark, None: there is no order."""
+def take_order(connection: sa.Connection, order: resets.Reset, length_s: int,
+               kept_from: datetime | None = None) -> datetime | None:
+    """Lock the scope, take the order away; return the scope's new mark, None: there is no order.
+
+    :param kept_from: see schedule.reset_mark().
+    """
     marks = scopes.lock_marks(connection, [order.state_id])
     if not resets.finish(connection, order):
         return None
-    mark = schedule.reset_mark(marks[order.state_id], order.mark, length_s)
+    mark = schedule.reset_mark(marks[order.state_id], order.mark, length_s, kept_from)
     notes.clear(connection, [order.state_id], mark + timedelta(seconds=length_s))
     return mark
 

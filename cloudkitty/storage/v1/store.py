@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 
 import sqlalchemy as sa
 
@@ -19,6 +19,7 @@ from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
 LOG = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 5000
+EXPIRED_AT_ONCE = 1000
 
 
 class TableStorage(v2.BaseStorage):
@@ -77,6 +78,22 @@ class TableStorage(v2.BaseStorage):
             return moved
 
         return self.database.write(change)
+
+    def expire(self, now):
+        hours = self.conf.storage.retention_period
+        if hours is None:
+            return False
+        midnight = datetime.combine((now - timedelta(hours=hours)).date(), time())
+        oldest = sa.select(ROWS.c.id).where(ROWS.c.begin < midnight).order_by(
+            ROWS.c.begin).limit(EXPIRED_AT_ONCE)
+
+        def change(connection):
+            doomed = connection.execute(oldest).scalars().all()
+            for chunk in chunks(doomed):
+                connection.execute(sa.delete(ROWS).where(ROWS.c.id.in_(chunk)))
+            return len(doomed)
+
+        return self.database.write(change) == EXPIRED_AT_ONCE
 
     def reset(self, reset):
         def change(connection):

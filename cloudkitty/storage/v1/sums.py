@@ -1,6 +1,5 @@
 """Sums of rows that a store of interface 1 gives, grouped and filtered here. Pure."""
 
-import decimal
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -119,17 +118,16 @@ class _Values:
     """Outputs that need each point."""
 
     def __init__(self, fields):
-        self._columns = [(field, []) for field in fields]
+        self._columns = [(field, query.Aggregate(field.function)) for field in fields]
 
     def add(self, row):
-        for field, column in self._columns:
+        for field, aggregate in self._columns:
             number = _number(row, field.field)
             if number is not None:
-                column.append(number)
+                aggregate.add(number)
 
     def outputs(self):
-        return {field.alias: query.aggregate(field.function, column, _exact_sum)
-                for field, column in self._columns}
+        return {field.alias: aggregate.value() for field, aggregate in self._columns}
 
 
 def _number(row, name):
@@ -140,8 +138,3 @@ def _number(row, name):
         return None if value is None or isinstance(value, bool) else to_decimal(value)
     except errors.InvalidInput:
         return None
-
-
-def _exact_sum(numbers):
-    with decimal.localcontext(SUM_CONTEXT):
-        return sum(numbers, ZERO)

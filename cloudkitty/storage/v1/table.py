@@ -44,11 +44,13 @@ class Numbers(NamedTuple):
 
     :ivar is_exact: all that can be stored anywhere.
     :ivar integer_digits, scale: digits before and after the point; None: a floating point number.
+    :ivar is_single: one of MariaDB's of 32 bits, which it shows with six digits.
     """
 
     is_exact: bool
     integer_digits: int | None = None
     scale: int | None = None
+    is_single: bool = False
 
     def fit(self, number: Decimal) -> Decimal:
         """Return *number* as the column will hold it, a floating point one excepted.
@@ -103,6 +105,8 @@ class Layout(NamedTuple):
         if self.dialect == 'sqlite':
             # Text of 15 digits, which is what the column keeps of the text it was given.
             column = sa.cast(column, sa.Text)
+        elif getattr(self, name).is_single:
+            column = _shortest(column)
         elif getattr(self, name).scale is None:
             column = (sa.cast(sa.cast(column, sa.Text), sa.Numeric)
                       if self.dialect == 'postgresql' else sa.cast(column, types.Exact().impl))
@@ -169,9 +173,25 @@ def describe(connection: sa.Connection) -> Layout:
                   'origin' in columns, getattr(columns['tenant_id'], 'length', None))
 
 
+def _shortest(column):
+    """Return a number of 32 bits as the shortest decimal that stands for it: what was stored.
+
+    Seven digits mostly do, nine always.
+    """
+    number = sa.cast(column, mysql.DOUBLE)
+    places = 6 - sa.func.floor(sa.func.log10(sa.func.abs(column)))
+    rounded = [sa.func.round(number, places + more) for more in range(3)]
+    return sa.cast(sa.case(
+        (column == 0, 0),
+        *((sa.cast(one, mysql.FLOAT) == column, one) for one in rounded),
+        else_=number), types.Exact().impl)
+
+
 def _numbers(column_type):
     if isinstance(column_type, sa.String):
         return Numbers(True)
+    if isinstance(column_type, mysql.FLOAT):
+        return Numbers(False, is_single=True)
     if isinstance(column_type, (sa.Float, sa.Double, sa.REAL)):
         return Numbers(False)
     precision, scale = column_type.precision, column_type.scale

@@ -112,6 +112,15 @@ class BaseStorage(abc.ABC):
         """
         return orders.replace(self, replacements)
 
+    def expire(self, now: datetime) -> bool:
+        """Remove a bounded part of what is older than [storage] allows; say whether more is.
+
+        Here nothing is: a store outside the SQL database may have a retention of its own.
+
+        :param now: aware UTC.
+        """
+        return False
+
     def rated_prices(self, scope_id: str, begin: datetime,
                      end: datetime) -> dict[tuple[datetime, str], Decimal]:
         """Return the price of each period of a scope by its begin and metric, as it was rated.

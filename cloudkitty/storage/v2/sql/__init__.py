@@ -11,12 +11,18 @@ from oslo_db import exception as db_exception
 from cloudkitty import db, errors
 from cloudkitty.db import migration, models, scopes
 from cloudkitty.storage import orders, owners, v2
-from cloudkitty.storage.v2.sql import query, rated, rollups
+from cloudkitty.storage.v2.sql import horizon, query, rated, retention, rollups
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
 from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
 from cloudkitty.timeframe import Period
+
+
+def _from(begin, replacement):
+    """Return *replacement* without the periods before *begin*, of which there are sums only."""
+    frames = [frame for frame in replacement.batch.frames if frame.start >= begin]
+    return replacement._replace(batch=replacement.batch._replace(frames=frames))
 
 
 class SQLStorage(v2.BaseStorage):
@@ -48,6 +54,7 @@ class SQLStorage(v2.BaseStorage):
             writer = Writer(connection, self.catalogue)
             # First of all, so that what is read afterwards is what whoever held it before left.
             writer.lock(numbers)
+            writer.require_points(cell.frame for cell in cells)
             writer.store(cells if scope_id is not None else writer.merged(cells))
             return writer
 
@@ -79,9 +86,15 @@ class SQLStorage(v2.BaseStorage):
         self._remember(writer)
         return moved
 
+    def expire(self, now):
+        return retention.step(self.database, self.catalogue, self.conf.storage, now)
+
     def reset(self, reset):
+        with self.database.reader() as connection:
+            kept_from = horizon.read(connection).begin
+
         def change(connection):
-            mark = orders.take_order(connection, reset, self.conf.collect.period)
+            mark = orders.take_order(connection, reset, self.conf.collect.period, kept_from)
             if mark is None:
                 return False
             owner = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
@@ -97,7 +110,8 @@ class SQLStorage(v2.BaseStorage):
             late = orders.find_late(connection, replacements)
             valid = [one for one in replacements if one not in late]
             writer = Writer(connection, self.catalogue)
-            kept = self._count_kept(connection, valid)
+            kept = self._count_kept(connection, valid, writer.horizon)
+            valid = [_from(writer.horizon, one) for one in valid]
             writer.store([Cell(one.batch.scope_id, RATED, frame)
                           for one in valid for frame in one.batch.frames])
             orders.finish(connection, valid, kept)
@@ -111,8 +125,11 @@ class SQLStorage(v2.BaseStorage):
         with self.database.reader() as connection:
             return rated.prices(connection, self.catalogue, scope_id, Period(begin, end))
 
-    def _count_kept(self, connection, replacements):
-        """Return how many stored periods each of *replacements* does not touch, by task."""
+    def _count_kept(self, connection, replacements, kept_from):
+        """Return how many stored periods each of *replacements* does not touch, by task.
+
+        It touches none that begins before *kept_from*.
+        """
         numbers = self.catalogue.find_scopes(connection, {one.batch.scope_id
                                                           for one in replacements})
         stored = Writer(connection, self.catalogue).rated_begins(
@@ -122,7 +139,8 @@ class SQLStorage(v2.BaseStorage):
         for task_id, _, _, batch in replacements:
             begins = {begin for begin in stored.get(numbers.get(batch.scope_id), ())
                       if batch.mark < begin <= batch.new_mark}
-            kept[task_id] = len(begins - {frame.start for frame in batch.frames})
+            given = {frame.start for frame in batch.frames}
+            kept[task_id] = len(begins - given) + sum(begin < kept_from for begin in given)
         return kept
 
     def _remember(self, writer):

@@ -45,12 +45,7 @@ class Pages:
 
     def _parts(self, window, choice):
         """Return the parts of the asked time that hold wanted points, in order."""
-        # Roll-ups may be kept longer than points.
-        first = self.connection.execute(points.first_begin()).scalar()
-        if first is None:
-            return []
-        begin = max(window.begin, timeframe.from_naive(first))
-        edges = split(begin, window.end)
+        edges = split(max(window.begin, self.reader.horizon), window.end)
         found = [_Part(part, self._count(window, choice, part)) for part in edges.parts]
         if edges.body:
             question = self.reader.question(window, ())

@@ -89,11 +89,6 @@ def is_whole(choice: Choice, window: query.Window) -> bool:
     return choice.series is None and window.filters.keys().isdisjoint(timeframe.CALENDAR_KEYS)
 
 
-def first_begin() -> sa.Select:
-    """Return the statement for the begin of the oldest frame."""
-    return sa.select(sa.func.min(FRAMES.c.begin))
-
-
 def count(choice: Choice, begin: datetime, end: datetime) -> sa.Select:
     """Return the statement for the number of points of frames that begin in [begin, end)."""
     number = sa.cast(sa.func.coalesce(sa.func.sum(FRAMES.c.points), 0), sa.BigInteger)

@@ -12,6 +12,9 @@ TYPE = 'type'
 TIME = 'time'
 TIME_GROUPS = {'time-d': 'day_of_the_year', 'time-w': 'week_of_the_year',
                'time-m': 'month', 'time-y': 'year'}
+# How a function makes one value of what it has and the next value.
+FOLDS = {'sum': dataframe.SUM_CONTEXT.add, 'mean': dataframe.SUM_CONTEXT.add, 'min': min,
+         'max': max, 'first': lambda kept, new: kept, 'last': lambda kept, new: new}
 FUNCTIONS = ('sum', 'count', 'mean', 'min', 'max', 'first', 'last', 'median')
 # What the roll-ups can answer without looking at points.
 ROLLED_UP = frozenset((function, field) for function in ('sum', 'count', 'mean')
@@ -116,28 +119,45 @@ def _parse_field(item):
     return Field(function, match['field'], match['alias'] or match['quoted'] or function)
 
 
-def aggregate(function: str, numbers: list[Decimal], sums) -> Decimal | int | None:
-    """Return *function* over the values of one group, in the order of time; None: no value.
+class Aggregate:
+    """A function over the values of one group, added in the order of time.
 
-    :param sums: function that adds decimals exactly.
+    Only a median keeps them all.
     """
-    if function == 'count':
-        return len(numbers)
-    if not numbers:
-        return None
-    if function == 'sum':
-        return sums(numbers)
-    if function in ('min', 'max'):
-        return (min if function == 'min' else max)(numbers)
-    if function in ('first', 'last'):
-        return numbers[0 if function == 'first' else -1]
-    if function == 'mean':
-        return mean(sums(numbers), len(numbers))
-    ordered = sorted(numbers)
+
+    __slots__ = ('_function', '_count', '_kept', '_numbers')
+
+    def __init__(self, function: str):
+        self._function = function
+        self._count = 0
+        self._kept: Decimal | None = None
+        self._numbers: list[Decimal] = []
+
+    def add(self, number: Decimal) -> None:
+        """Take another value in."""
+        self._count += 1
+        if self._function == 'median':
+            self._numbers.append(number)
+        elif self._function in FOLDS:
+            self._kept = number if self._count == 1 else FOLDS[self._function](self._kept, number)
+
+    def value(self) -> Decimal | int | None:
+        """Return the result; None: there was no value."""
+        if self._function == 'count':
+            return self._count
+        if self._function == 'median' and self._numbers:
+            return median(sorted(self._numbers))
+        if self._function == 'mean' and self._count:
+            return mean(self._kept, self._count)
+        return self._kept
+
+
+def median(ordered: list[Decimal]) -> Decimal:
+    """Return the middle of sorted numbers; of an even number, the mean of the two."""
     middle = len(ordered) // 2
     if len(ordered) % 2:
         return ordered[middle]
-    return mean(sums(ordered[middle - 1:middle + 1]), 2)
+    return mean(dataframe.SUM_CONTEXT.add(*ordered[middle - 1:middle + 1]), 2)
 
 
 def mean(total: Decimal, count: int) -> Decimal:

@@ -1,6 +1,7 @@
 """Answers: whole days from roll-ups, parts of days and single periods from points."""
 
 import decimal
+import functools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from cloudkitty import errors, timeframe
 from cloudkitty.dataframe import SUM_CONTEXT, ZERO, to_decimal
 from cloudkitty.storage.v2.sql import catalogue as catalogues
-from cloudkitty.storage.v2.sql import points, query, rollups
+from cloudkitty.storage.v2.sql import horizon, points, query, rollups
 
 KEY = (points.FRAMES.c.begin, points.FRAMES.c.scope_id, points.FRAMES.c.origin)
 
@@ -54,6 +55,11 @@ class Reader:
     def __init__(self, connection: sa.Connection, catalogue: catalogues.Catalogue):
         self.connection = connection
         self.catalogue = catalogue
+
+    @functools.cached_property
+    def horizon(self) -> datetime:
+        """Where points begin, aware UTC; roll-ups may be kept longer."""
+        return horizon.read(self.connection).begin
 
     def total(self, window: query.Window, groups: tuple[str, ...],
               fields: tuple[query.Field, ...], wanted: Slice) -> dict:
@@ -105,7 +111,7 @@ class Reader:
         is_rolled_up = all((field.function, field.field) in query.ROLLED_UP for field in fields)
         if groups != (query.TIME,) or not is_rolled_up or not points.is_whole(choice, window):
             return self._from_points(window, groups, fields, wanted)
-        statement = points.sums(choice, window.begin, window.end)
+        statement = points.sums(choice, max(window.begin, self.horizon), window.end)
         found = self.connection.execute(statement.offset(wanted.offset).limit(wanted.limit)).all()
         rows = []
         for row in found:
@@ -155,16 +161,18 @@ class Reader:
             of_frame = keys.of_frame(frame)
             for point in frame.points:
                 key = keys.join(of_frame, keys.of_series(point[0], frame))
-                columns = values.setdefault(key, [[] for _ in fields])
-                for column, field in zip(columns, fields, strict=True):
+                if key not in values:
+                    values[key] = [query.Aggregate(field.function) for field in fields]
+                for aggregate, field in zip(values[key], fields, strict=True):
                     number = _field_of(point, frame, field.field)
                     if number is not None:
-                        column.append(number)
-        return {key: {field.alias: query.aggregate(field.function, column, _exact_sum)
-                      for field, column in zip(fields, columns, strict=True)}
-                for key, columns in values.items()}
+                        aggregate.add(number)
+        return {key: {field.alias: aggregate.value()
+                      for field, aggregate in zip(fields, aggregates, strict=True)}
+                for key, aggregates in values.items()}
 
     def _frames(self, window) -> Iterator[points.StoredFrame]:
+        window = window._replace(begin=max(window.begin, self.horizon))
         choice = points.choose(self.connection, window, self.catalogue.scope_key)
         statement = points.frames(choice, window.begin, window.end, *KEY, points.FRAMES.c.end,
                                   points.FRAMES.c.block)
@@ -233,11 +241,6 @@ class _Sums:
         total[0] = SUM_CONTEXT.add(total[0], qty)
         total[1] = SUM_CONTEXT.add(total[1], price)
         total[2] += count
-
-
-def _exact_sum(numbers):
-    with decimal.localcontext(SUM_CONTEXT):
-        return sum(numbers, ZERO)
 
 
 def _outputs(fields, qty, price, count):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cloudkitty import block, db, errors, timeframe
 from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import models, scopes
+from cloudkitty.storage.v2.sql import horizon
 from cloudkitty.storage.v2.sql.catalogue import Catalogue
 from cloudkitty.storage.v2.sql.writer import Cell, Writer
 
@@ -68,9 +69,10 @@ def read_cells(database: db.Database, catalogue: Catalogue, extent: Extent) -> I
 
 
 def _conditions(connection, catalogue, extent):
-    conditions = []
+    begin = horizon.read(connection).begin
     if extent.begin is not None:
-        conditions.append(FRAMES.c.begin >= timeframe.to_naive(extent.begin))
+        begin = max(begin, timeframe.to_utc(extent.begin))
+    conditions = [FRAMES.c.begin >= timeframe.to_naive(begin)]
     if extent.end is not None:
         conditions.append(FRAMES.c.begin < timeframe.to_naive(extent.end))
     if extent.scope_ids:
@@ -130,6 +132,7 @@ def _write(database, catalogue, cells):
         writer = Writer(connection, catalogue)
         _lock_states(connection, owners)
         writer.lock(numbers.values())
+        writer.require_points(cell.frame for cell in whole)
         writer.store(whole)
         return writer
 

@@ -17,6 +17,7 @@ from cloudkitty import block, db, timeframe
 from cloudkitty.dataframe import SUM_CONTEXT, ZERO
 from cloudkitty.db import models, types
 from cloudkitty.storage.v2.sql import catalogue as catalogues
+from cloudkitty.storage.v2.sql import horizon
 from cloudkitty.storage.v2.sql.writer import RATED
 
 FRAMES, SERIES, DAYS = models.rated_frames, models.rated_series, models.rated_days
@@ -154,8 +155,11 @@ def check_scope(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
 
 def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
     """Yield what is wrong with the frames of a scope in a month, and with their sums by day."""
-    days, is_readable = {}, True
-    for fault in _frame_faults(connection, scope, month, days):
+    kept_from = horizon.read(connection)
+    # Of older days there are no points that would say something else.
+    days = _stored_sums(connection, DAYS, scope, month, DAYS.c.day < kept_from.day)
+    is_readable = True
+    for fault in _frame_faults(connection, scope, month, days, kept_from):
         # What a block that cannot be read would add is not known.
         is_readable = is_readable and not fault.reason
         yield fault
@@ -166,11 +170,8 @@ def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterato
         key = series_id, month.first
         months[key] = _add(months.get(key, (ZERO, ZERO, 0)), sums)
     for table, right in ((DAYS, days), (SERIES_MONTHS, months)):
-        stored = connection.execute(
-            sa.select(table).join_from(table, SERIES, SERIES.c.id == table.c.series_id)
-            .where(SERIES.c.owner_id == scope.id, *within(table, month)))
-        found = {(row.series_id, row.day): _sums(row) for row in stored}
-        yield from _compare(table, ('series_id', 'day'), found, right)
+        yield from _compare(table, ('series_id', 'day'),
+                            _stored_sums(connection, table, scope, month), right)
     wanted = {day for _, day in days} | ({month.first} if days else set())
     known = {row.day: dict(row._mapping) for row in connection.execute(
         sa.select(CALENDAR).where(CALENDAR.c.day.in_(wanted)))}
@@ -180,6 +181,14 @@ def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterato
         if row is None or {name: row[name] for name in right} != right:
             yield Fault(CALENDAR, {'day': day}, right,
                         row and {name: row[name] for name in right})
+
+
+def _stored_sums(connection, table, scope, month, *conditions):
+    """Return the sums by series in a roll-up, by (series, day)."""
+    rows = connection.execute(
+        sa.select(table).join_from(table, SERIES, SERIES.c.id == table.c.series_id)
+        .where(SERIES.c.owner_id == scope.id, *within(table, month), *conditions))
+    return {(row.series_id, row.day): _sums(row) for row in rows}
 
 
 def check_totals(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
@@ -231,10 +240,12 @@ def _attributes(rows):
             for row in rows}
 
 
-def _frame_faults(connection, scope, month, days):
+def _frame_faults(connection, scope, month, days, kept_from):
     """Yield the faults of frames; *days* gets the sums by (series, day) of all others."""
     known = set()
-    statement = (sa.select(FRAMES).where(FRAMES.c.scope_id == scope.id, *begins(month))
+    statement = (sa.select(FRAMES).where(
+        FRAMES.c.scope_id == scope.id, *begins(month),
+        FRAMES.c.begin >= timeframe.to_naive(kept_from.begin))
                  .order_by(FRAMES.c.begin, FRAMES.c.origin).limit(ROWS_AT_ONCE))
     rows = connection.execute(statement).all()
     while rows:

@@ -5,21 +5,23 @@ origin), so that storing the same thing twice changes nothing.
 """
 
 import decimal
+import functools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from cloudkitty import block, timeframe
+from cloudkitty import block, errors, timeframe
 from cloudkitty.dataframe import SUM_CONTEXT, ZERO, DataFrame, DataPoint
 from cloudkitty.db import models, upsert
 from cloudkitty.storage.v2.sql import catalogue as catalogues
+from cloudkitty.storage.v2.sql import horizon
 from cloudkitty.storage.v2.sql.numbering import Cell, Numbering
 
 RATED = 0                            # origin of frames that the processor rated
 PUSHED = 1                           # origin of frames pushed over the API
 SUMS = ('qty', 'price', 'points')
-FRAMES = models.rated_frames
+FRAMES, DAYS, SERIES = models.rated_frames, models.rated_days, models.rated_series
 FRAME_COLUMNS = ('scope_id', 'begin', 'origin', 'end', 'points', 'qty', 'price', 'revision',
                  'block')
 
@@ -31,6 +33,23 @@ class Writer:
         self.connection = connection
         self.catalogue = catalogue
         self.numbering = Numbering(connection, catalogue)
+
+    @functools.cached_property
+    def horizon(self) -> datetime:
+        """Where points begin, aware UTC, as the transaction sees it."""
+        return horizon.read(self.connection).begin
+
+    def require_points(self, frames: Iterable[DataFrame]) -> None:
+        """Make sure that points of *frames* can be told from those that are stored.
+
+        :raises InvalidInput: one is of a time that only has its sums.
+        """
+        for frame in frames:
+            if frame.start < self.horizon:
+                raise errors.InvalidInput(
+                    reason=f'The period that begins at {timeframe.render(frame.start)} is older '
+                           f'than [storage]retention_period; points are kept from '
+                           f'{timeframe.render(self.horizon)} on')
 
     def lock(self, owners: Iterable[int]) -> None:
         """Let nobody else push or delete frames of *owners* until the transaction ends.
@@ -48,10 +67,15 @@ class Writer:
             self.connection.execute(statement.where(table.c.id.in_(chunk)))
 
     def store(self, cells: Sequence[Cell]) -> None:
-        """Make each cell's (scope, period, origin) hold its points and nothing else."""
+        """Make each cell's (scope, period, origin) hold its points and nothing else.
+
+        Of a period before the horizon only the sums are kept, to which its points are added; so
+        the caller must know that they are not in there yet.
+        """
         with decimal.localcontext(SUM_CONTEXT):
             frames = self.numbering.frames(cells)
-            old = self._existing(frames)
+            kept_from = timeframe.to_naive(self.horizon)
+            old = self._existing([frame for frame in frames if frame.begin >= kept_from])
             days = _Days()
             rows = []
             for frame in frames:
@@ -62,23 +86,28 @@ class Writer:
                     days.add(frame.begin, block.decode(stored.block), sign=-1)
                 if frame.ids:
                     days.add(frame.begin, (frame.ids, frame.quantities, frame.prices))
-                    rows.append(_row(frame, revision))
+                    if frame.begin >= kept_from:
+                        rows.append(_row(frame, revision))
             self._delete_keys(old)
             upsert.insert(self.connection, FRAMES, FRAME_COLUMNS, rows)
-            self._roll_up(days)
+            self._roll_up(days.sums())
 
     def remove(self, owners: Iterable[int] | None, begin: datetime | None,
                end: datetime | None, *, origin: int | None = None) -> None:
         """Remove the frames of *owners* (None: of all) that begin in [begin, end).
 
-        :param origin: only those; None: all.
+        Of days before the horizon, the sums of those that lie in there as a whole are removed.
+
+        :param origin: only those; None: all. Sums do not tell, and stay if it is given.
         """
         table = models.rated_frames
-        chosen = [sa.true()]
+        owners = None if owners is None else list(owners)
+        if origin is None:
+            self._remove_old_days(owners, begin, end)
+        begin = self.horizon if begin is None else max(begin, self.horizon)
+        chosen = [table.c.begin >= timeframe.to_naive(begin)]
         if owners is not None:
-            chosen.append(table.c.scope_id.in_(list(owners)))
-        if begin is not None:
-            chosen.append(table.c.begin >= timeframe.to_naive(begin))
+            chosen.append(table.c.scope_id.in_(owners))
         if end is not None:
             chosen.append(table.c.begin < timeframe.to_naive(end))
         if origin is not None:
@@ -94,7 +123,28 @@ class Writer:
                 keys.append((row.scope_id, row.begin, row.origin))
                 days.add(row.begin, block.decode(row.block), sign=-1)
             self._delete_keys(keys)
-            self._roll_up(days)
+            self._roll_up(days.sums())
+
+    def _remove_old_days(self, owners, begin, end):
+        """Remove the sums of whole days in [begin, end) that have no points any more."""
+        end = self.horizon if end is None else min(end, self.horizon)
+        chosen = [DAYS.c.day < timeframe.to_utc(end).date()]
+        if begin is not None:
+            day = timeframe.to_utc(begin).date()
+            chosen.append(DAYS.c.day >= day if timeframe.midnight(day) == begin
+                          else DAYS.c.day > day)
+        if owners is not None:
+            chosen.append(DAYS.c.series_id.in_(
+                sa.select(SERIES.c.id).where(SERIES.c.owner_id.in_(owners))))
+        self.remove_days(*chosen)
+
+    def remove_days(self, *chosen: sa.ColumnElement) -> None:
+        """Remove the sums by series and day that are chosen, from those by month and scope too."""
+        rows = self.connection.execute(sa.select(
+            DAYS.c.series_id, DAYS.c.day, DAYS.c.qty, DAYS.c.price, DAYS.c.points).where(*chosen))
+        with decimal.localcontext(SUM_CONTEXT):
+            self._roll_up({(row.series_id, row.day): (-row.qty, -row.price, -row.points)
+                           for row in rows})
 
     def rated_begins(self, owners: Iterable[int], after: datetime | None,
                      last: datetime | None) -> dict[int, set[datetime]]:
@@ -166,9 +216,8 @@ class Writer:
                 [{'key_scope': scope, 'key_begin': begin, 'key_origin': origin}
                  for scope, begin, origin in sorted(keys)])
 
-    def _roll_up(self, days):
-        """Add what *days* gathered to the roll-ups; rows that hold no point any more go."""
-        sums = days.sums()
+    def _roll_up(self, sums):
+        """Add sums by (series, day) to the roll-ups; rows that hold no point any more go."""
         if not sums:
             return
         entries = self.numbering.entries({series for series, _ in sums})

@@ -87,6 +87,19 @@ def test_a_former_table_is_read_and_added_to(former):
                 (Decimal('0.1'), Decimal('0.5'), 'GiB', 'a')] * 2
 
 
+def test_former_prices_are_read_as_they_were_written(former):
+    """Not with the digits that follow from a floating point number, which sums would gather."""
+    prices = [Decimal(text) for text in ('0.01', '0.000013', '1234567.9', '16777216', '-0.3', '0')]
+    former.push([frame(MAY + HOUR * hour, {'cpu': [
+        point('c', 1, price, id=f'{number}') for number, price in enumerate(prices)]})
+        for hour in range(3)], 'c')
+
+    assert [row[2] for row in totals(former, ['id'], filters={'project_id': 'c'})] == [
+        3 * price for price in prices]
+    found = former.retrieve(MAY, MAY + HOUR, {'project_id': 'c'})['dataframes'][0]
+    assert [one.price for one in found.usage['cpu']] == prices
+
+
 def test_what_a_former_table_loses_is_told(former, caplog):
     with caplog.at_level(logging.WARNING):
         former.init()

@@ -79,5 +79,8 @@ def test_anything_else_is_refused(text):
 def test_functions(function, expected):
     numbers = [Decimal(n) for n in (3, 1, 4, 2)]
 
-    assert query.aggregate(function, numbers, sum) == Decimal(expected)
-    assert query.aggregate(function, [], sum) == (0 if function == 'count' else None)
+    aggregate = query.Aggregate(function)
+    assert aggregate.value() == (0 if function == 'count' else None)
+    for number in numbers:
+        aggregate.add(number)
+    assert aggregate.value() == Decimal(expected)
