@@ -43,7 +43,8 @@ def render(environ: dict, error: Exception) -> webob.Response:
     """Return the answer for *error*, logged if it is ours."""
     status, text = describe(error)
     if status >= 500:
-        LOG.error('%s %s %s failed.', environ.get('openstack.request_id', '-'),
+        # A caller may have put the end of a line into the path.
+        LOG.error('%s %s %r failed.', environ.get('openstack.request_id', '-'),
                   environ.get('REQUEST_METHOD'), environ.get('PATH_INFO'),
                   exc_info=(type(error), error, error.__traceback__))
     return build(environ, status, text, allow=_allowed(error))

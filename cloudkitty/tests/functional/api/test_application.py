@@ -105,6 +105,9 @@ def test_an_internal_error_says_nothing_and_is_logged(bare, database, caplog):
         assert answer.headers['x-openstack-request-id'] in record.getMessage()
         assert 'modules_state' in caplog.text
 
+    _call(application, '/v1/rating/modules/a%0A2026-01-01 INFO all is well')
+    assert not any('\n' in record.getMessage() for record in caplog.records)
+
 
 def test_a_keystone_that_is_down_is_503_in_json(tmp_path, conf, database):
     path = tmp_path / 'keystone.conf'

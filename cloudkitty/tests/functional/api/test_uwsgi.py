@@ -14,6 +14,8 @@ from cloudkitty.tests.systemd import Systemd
 INI = Path(__file__).parents[4] / 'etc' / 'cloudkitty' / 'cloudkitty-api-uwsgi.ini'
 VARIABLE = 'CLOUDKITTY_CONFIG_FILES'
 REQUESTS = 40
+# A process that starts on a busy machine is in no hurry.
+PATIENCE_S = 120
 
 
 class Uwsgi(services.Daemon):
@@ -63,13 +65,13 @@ def test_the_processes_of_uwsgi_count_together(systemd, tmp_path, database):
     """systemd is told when they are ready; what processes counted that were killed stays."""
     with Uwsgi(tmp_path / 'uwsgi', database.url) as server:
         services.wait_until(lambda: any('READY=1' in message for message in systemd.told),
-                            deadline_s=30, what='READY')
+                            deadline_s=PATIENCE_S, what='READY')
         for number in range(REQUESTS):
             if number == REQUESTS // 2:
                 # uWSGI starts others; meanwhile a request waits.
                 for pid in server.workers():
                     os.kill(pid, signal.SIGKILL)
-            requests.get(f'http://{server.address}/v1/rating/modules', timeout=30)
+            requests.get(f'http://{server.address}/v1/rating/modules', timeout=PATIENCE_S)
         shown = requests.get(f'http://{server.address}/metrics', timeout=10)
 
         assert shown.headers['Content-Type'].startswith('text/plain')
