@@ -44,7 +44,8 @@ IS_RECORDED = 'is_recorded'
 WAITING_MAX = 1000
 SCOPES_MAX = 1000
 SEND_S = 10
-STOP_S = 5
+# Mostly it takes one.
+STOP_S = 8
 
 
 def has_bus(conf: cfg.ConfigOpts) -> bool:
@@ -177,24 +178,29 @@ class Bus:
 
 @contextlib.contextmanager
 def listening(conf: cfg.ConfigOpts, build_endpoints: Callable[[], Sequence[object]],
-              ) -> Iterator[None]:
+              ) -> Iterator[Callable[[], None]]:
     """Serve endpoints in the background while the block runs, if there is a bus.
 
     :param build_endpoints: returns objects as oslo.messaging wants them, each with a `target`.
+    :returns: the value of the block is a function that ends it from any thread, before its end.
     """
     if not has_bus(conf):
-        yield
+        yield lambda: None
         return
     stopping = threading.Event()
     serving = threading.Thread(target=_serve, args=(conf, build_endpoints, stopping), name='rpc',
                                daemon=True)
     serving.start()
-    try:
-        yield
-    finally:
+
+    def leave():
         stopping.set()
         # With a broker that is away, it takes as long as that lasts: the process ends without it.
         serving.join(STOP_S)
+
+    try:
+        yield leave
+    finally:
+        leave()
 
 
 def _serve(conf, build_endpoints, stopping):

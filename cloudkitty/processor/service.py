@@ -153,6 +153,7 @@ class ProcessorService(cotyledon.Service):
         self._edition = edition
         self._stopping = threading.Event()
         self._parts: Parts | None = None
+        self._leave_bus: Callable[[], None] = lambda: None
 
     def run(self):
         gc.set_threshold(*GC_THRESHOLDS)
@@ -165,7 +166,7 @@ class ProcessorService(cotyledon.Service):
                 return
         outage.end(_now())
         if not self._stopping.is_set():
-            with rpc.listening(self._conf, self._build_endpoints):
+            with rpc.listening(self._conf, self._build_endpoints) as self._leave_bus:
                 self._parts.worker.run()
 
     def _build_endpoints(self):
@@ -198,12 +199,13 @@ class ProcessorService(cotyledon.Service):
             super().reload()
 
     def terminate(self):
-        """Let the commit at hand finish, give the locks back, leave."""
+        """Let the commit at hand finish, give the locks back, leave the bus."""
         self._stopping.set()
         if self._parts is not None:
             self._parts.worker.stop()
             self._parts.gate.close()
             self._parts.locks.close()
+        self._leave_bus()
 
 
 def build_skips(conf: cfg.ConfigOpts, source: collector.BaseCollector) -> skip.SkipFilter:

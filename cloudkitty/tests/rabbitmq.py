@@ -67,5 +67,11 @@ class RabbitMQ(services.Daemon):
         if not self._has_ended():
             os.killpg(self._process.pid, number)
 
+    @property
+    def lost_connections(self) -> int:
+        """How many clients have left without a word so far."""
+        log = self.folder / f'test{self.port}@localhost.log'
+        return log.read_text().count('client unexpectedly closed TCP connection')
+
     def kill(self):
         self._end(signal.SIGKILL)

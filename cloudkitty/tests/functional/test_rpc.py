@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import signal
 import threading
 import time
 from datetime import UTC, datetime
@@ -282,12 +283,13 @@ def test_a_broker_that_went_is_no_trouble_and_is_used_again(bus_conf, database, 
 
 
 def test_a_processor_carries_an_order_out_at_once(database, tmp_path, prometheus, broker):
-    """Otherwise it would look after a minute."""
+    """Otherwise it would look after a minute. It takes leave of the broker when it stops."""
     path = worker_run.write_conf(
         tmp_path, prometheus_url=prometheus.url, transport_url=broker.url, max_workers=2,
         connection=f'sqlite:///{database.engine.url.database}')
     seed(database)
     conf = registered(worker_run.load_conf(path))
+    lost = broker.lost_connections
     with Processor(path, tmp_path / 'log') as processor, opened(conf) as bus:
         services.wait_until(lambda: marks(database) == FINISHED, deadline_s=60,
                             what='the first turn')
@@ -303,3 +305,5 @@ def test_a_processor_carries_an_order_out_at_once(database, tmp_path, prometheus
                             deadline_s=SOON_S, what='the reset')
         assert time.monotonic() - began < SOON_S
         assert processor.process.poll() is None
+        assert processor.end(signal.SIGTERM) == 0
+    assert broker.lost_connections == lost
