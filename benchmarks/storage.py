@@ -4,6 +4,8 @@ One month (May 2024) is cut into 100 and into 1,000 periods of equal length, so 
 hold the same series over the same days and a question about the month means all points.
 """
 
+import functools
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,12 @@ import sqlalchemy as sa
 from benchmarks import brute, narrow, peak, rated
 from benchmarks.figure import Figure
 from benchmarks.rated import JUNE, MAY
+from cloudkitty.processor.service import GC_THRESHOLDS
 from cloudkitty.storage.v1.store import TableStorage
 
 PARTS = rated.KINDS
 PERIODS_FEW, PERIODS_MANY = 100, 1000
+MIGRATED = 3, 30                     # periods of version 1: 30,000 and 300,000 points
 WRITTEN = 48                         # periods of the measured writes, in batches of 24
 SINGLE = 6                           # periods written one by one
 FILLED_AT_ONCE = 50
@@ -47,33 +51,31 @@ def measure(folder: Path, *kinds: str) -> list[Figure]:
 def measure_kind(kind: str, folder: Path) -> list[Figure]:
     """Return the figures of one kind of database."""
     figures = []
-    with rated.store(kind, folder) as storage:
-        usage = rated.Usage(storage, PERIODS_FEW)
-        _fill(storage, usage, 0)
-        few = dict(_totals(storage))
-        few_peaks = dict(_peaks(storage, folder))
-        few_peaks['migrate'] = _migration_peak(storage, usage, folder, 3)
-    with rated.store(kind, folder) as storage:
+    gc.set_threshold(*GC_THRESHOLDS)  # as in a worker
+    with rated.store(kind, folder) as less, rated.store(kind, folder) as storage:
+        _fill(less, rated.Usage(less, PERIODS_FEW), 0)
         usage = rated.Usage(storage, PERIODS_MANY)
         figures += _writes(kind, storage, usage)
         _fill(storage, usage, 2 * WRITTEN + SINGLE)
-        many = dict(_totals(storage))
         rival = brute.seconds(usage)
-        for name, (_, target) in TOTALS.items():
+        # What was stored from is no part of what answers; nothing looks through it any more.
+        gc.collect()
+        gc.freeze()
+        for name, (groups, target) in TOTALS.items():
+            few, many = _medians_ms(*(
+                functools.partial(one.total, groups, MAY, JUNE) for one in (less, storage)))
             title = f'{kind}: month total {name}, 10M points'
             figures += [
-                Figure(title, many[name], 'ms', at_most=target * SLOWER.get(kind, 1)),
-                Figure(f'{title} by 1M', many[name] / few[name], at_most=1.5),
-                Figure(f'{title} by DuckDB', many[name] / 1000 / rival[name], at_most=1)]
+                Figure(title, many, 'ms', at_most=target * SLOWER.get(kind, 1)),
+                Figure(f'{title} by 1M', many / few, at_most=1.5),
+                Figure(f'{title} by DuckDB', many / 1000 / rival[name], at_most=1)]
         figures += _answers_of_a_scope(kind, storage)
         figures.append(_size(kind, storage))
-        many_peaks = dict(_peaks(storage, folder))
-        many_peaks['migrate'] = _migration_peak(storage, usage, folder, 30)
-    for name, many_mib in many_peaks.items():
-        title = f'{kind}: peak memory, {name}'
-        figures += [Figure(title, many_mib, 'MiB'),
-                    Figure(f'{title}, by a tenth of the points', many_mib / few_peaks[name],
-                           at_most=FLAT)]
+        for name, few, many in _peaks(less, storage, usage, folder):
+            title = f'{kind}: peak memory, {name}'
+            figures += [Figure(title, many, 'MiB'),
+                        Figure(f'{title}, by that of a tenth of the points', many / few,
+                               at_most=FLAT)]
     return figures
 
 
@@ -117,11 +119,6 @@ def _writes(kind, storage, usage) -> Iterator[Figure]:
         yield Figure(f'{name}: by narrow rows', bare / ours, at_least=floor)
 
 
-def _totals(storage):
-    for name, (groups, _) in TOTALS.items():
-        yield name, _median_ms(lambda groups=groups: storage.total(groups, MAY, JUNE))
-
-
 def _answers_of_a_scope(kind, storage) -> Iterator[Figure]:
     for name, (groups, target) in OF_SCOPE.items():
         yield Figure(f"{kind}: one scope's month {name}", _median_ms(
@@ -137,27 +134,33 @@ def _answers_of_a_scope(kind, storage) -> Iterator[Figure]:
                 MAY, JUNE, filters, offset=next(turn), limit=100)), 'ms', at_most=10)
 
 
-def _peaks(storage, folder) -> Iterator[tuple[str, float]]:
-    """Yield the peak memory of what reads all points or answers questions about them, MiB."""
-    path = folder / 'peak.conf'
+def _peaks(less, storage, usage, folder) -> Iterator[tuple[str, float, float]]:
+    """Yield peak memory over few and over many points, MiB."""
+    paths = [_configure(folder / f'{name}.conf', one)
+             for name, one in (('less', less), ('more', storage))]
+    yield 'API', *map(peak.of_answers, paths)
+    yield 'export', *(peak.of_command(path, 'export') for path in paths)
+    yield 'migrate', *(_migration_peak(storage, usage, folder, periods) for periods in MIGRATED)
+
+
+def _configure(path, storage):
     path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n'
                     f'[database]\nconnection = {storage.database.url}\n')
-    yield 'API', peak.of_answers(path)
-    yield 'export', peak.of_command(path, 'export')
+    return path
 
 
 def _migration_peak(storage, usage, folder, periods) -> float:
     """Return the peak memory of the migration of some periods of version 1 to a file, MiB."""
     source = TableStorage(storage.conf)
     source.init()
+    source.delete()
     for commit in usage.batches(0, periods, periods):
         for part in commit:
             source.push(part.frames, part.scope_id)
     source.database.close()
     with rated.store('sqlite', folder) as target:
-        path = folder / 'migrate.conf'
-        path.write_text(f'[database]\nconnection = {target.database.url}\n')
-        return peak.of_command(path, 'migrate', '--source', storage.database.url)
+        return peak.of_command(_configure(folder / 'migrate.conf', target), 'migrate',
+                               '--source', storage.database.url)
 
 
 def _size(kind, storage):
@@ -172,11 +175,19 @@ def _size(kind, storage):
 
 
 def _median_ms(ask: Callable[[], dict]) -> float:
-    ask()                            # what a process learns once, such as series, is not counted
-    times = []
+    (median,) = _medians_ms(ask)
+    return median
+
+
+def _medians_ms(*asks: Callable[[], dict]) -> list[float]:
+    """Return the median of each question; they are asked in turns, as the machine changes."""
+    for ask in asks:
+        ask()                        # what a process learns once, such as series, is not counted
+    times = [[] for _ in asks]
     for _ in range(ROUNDS):
-        began = time.perf_counter()
-        answer = ask()
-        times.append(time.perf_counter() - began)
-        assert answer['total'] > 0
-    return sorted(times)[len(times) // 2] * 1000
+        for ask, taken in zip(asks, times, strict=True):
+            began = time.perf_counter()
+            answer = ask()
+            taken.append(time.perf_counter() - began)
+            assert answer['total'] > 0
+    return [sorted(taken)[ROUNDS // 2] * 1000 for taken in times]

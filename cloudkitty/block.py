@@ -7,17 +7,30 @@ list joined by commas, all of one length:
 2. quantities, as Decimal's text;
 3. prices, the same.
 
+Version 2 is the byte 0x02, then the same with other prices, as most are a quantity times a short
+number. Each is one of these:
+
+- Decimal's text of the price;
+- ``*`` and Decimal's text of a rate: the price is the quantity times the rate;
+- nothing: the price is the quantity times the rate that was given last.
+
 Source: doc/source/contributor/storage.rst, "Blocks".
 """
 
+import decimal
 import operator
 import zlib
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import accumulate
 
-VERSION = 1
+VERSION = 2
 _HEAD = bytes([VERSION])
+# What a price costs as text that is worth to look for a rate.
+_LONG = 5
+_RATES = decimal.Context(prec=12, traps=[])
+# Whatever it does with a product, it does the same when the block is read.
+_PRODUCTS = decimal.Context(prec=1000, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
 _LEVEL = 1                           # higher levels cost three times the time for 5 % of the size
 # Window and memory (zlib's wbits and memLevel) for short text: the usual ones take ten times as
 # long to prepare as the text of twenty points takes to compress.
@@ -36,12 +49,48 @@ def encode(series_ids: Sequence[int], quantities: Sequence[str], prices: Sequenc
     :param series_ids: ascending; one series may have several points.
     :param quantities, prices: text of finite decimals.
     """
-    return pack(line_of_ids(series_ids), ','.join(quantities), ','.join(prices))
+    line = line_of_prices(list(map(Decimal, quantities)), list(map(Decimal, prices)), prices)
+    return pack(line_of_ids(series_ids), ','.join(quantities), line)
 
 
 def line_of_ids(series_ids: Sequence[int]) -> str:
     """Return the first line of a block: frames of one scope mostly share it."""
     return ','.join(map(str, map(operator.sub, series_ids, (0, *series_ids))))
+
+
+def line_of_prices(quantities: Sequence[Decimal], prices: Sequence[Decimal],
+                   texts: Sequence[str]) -> str:
+    """Return the third line of a block.
+
+    :param texts: those of *prices*.
+    """
+    rate, items = None, []
+    for quantity, price, text in zip(quantities, prices, texts, strict=True):
+        if len(text) < _LONG:
+            items.append(text)
+        elif rate is not None and str(_PRODUCTS.multiply(quantity, rate)) == text:
+            items.append('')
+        else:
+            found = _RATES.divide(price, quantity)
+            if str(_PRODUCTS.multiply(quantity, found)) == text:
+                rate = found
+                text = f'*{rate}'
+            items.append(text)
+    return ','.join(items)
+
+
+def _prices(quantities, items):
+    rate, prices = None, []
+    for quantity, item in zip(quantities, items, strict=True):
+        if item and item[0] != '*':
+            prices.append(Decimal(item))
+            continue
+        if item:
+            rate = Decimal(item[1:])
+        elif rate is None:
+            raise CorruptBlock('a price without a rate')
+        prices.append(_PRODUCTS.multiply(quantity, rate))
+    return prices
 
 
 def pack(ids: str, quantities: str, prices: str) -> bytes:
@@ -57,15 +106,19 @@ def decode(block: bytes) -> tuple[list[int], list[Decimal], list[Decimal]]:
 
     :raises CorruptBlock: not a whole block of a version known here.
     """
-    if block[:1] != _HEAD:
-        raise CorruptBlock(f'unknown version {block[:1]!r}')
+    version = block[:1]
+    if version not in (b'\x01', _HEAD):
+        raise CorruptBlock(f'unknown version {version!r}')
     try:
         lines = zlib.decompress(block[1:]).decode('ascii').split('\n')
         ids, quantities, prices = (line.split(',') if line else [] for line in lines)
-        columns = (list(accumulate(map(int, ids))), list(map(Decimal, quantities)),
-                   list(map(Decimal, prices)))
+        # One price that is nothing is an empty line.
+        if quantities and not lines[2]:
+            prices = ['']
+        if not len(ids) == len(quantities) == len(prices):
+            raise CorruptBlock('columns of different length')
+        numbers = list(map(Decimal, quantities))
+        return (list(accumulate(map(int, ids))), numbers,
+                _prices(numbers, prices) if version == _HEAD else list(map(Decimal, prices)))
     except (zlib.error, ValueError, ArithmeticError) as exc:
         raise CorruptBlock(str(exc)) from exc
-    if not len(columns[0]) == len(columns[1]) == len(columns[2]):
-        raise CorruptBlock('columns of different length')
-    return columns

@@ -19,8 +19,8 @@ OPTIONS = {'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4', 'mariadb_engine
            'mariadb_charset': 'utf8mb4'}
 
 
-def _table(name, *parts):
-    return sa.Table(name, metadata, *parts, **OPTIONS)
+def _table(name, *parts, **options):
+    return sa.Table(name, metadata, *parts, **OPTIONS, **options)
 
 
 def _rule_type():
@@ -338,7 +338,9 @@ def _rollup(table_name, *keys):
         sa.Column('qty', types.Exact(), nullable=False),
         sa.Column('price', types.Exact(), nullable=False),
         sa.Column('points', sa.BigInteger, nullable=False),
-        sa.Index(f'ix_{table_name}_day', 'day'))
+        sa.Index(f'ix_{table_name}_day', 'day'),
+        # Rows change with every period: a new version beside the old one needs no index entry.
+        postgresql_with={'fillfactor': 70})
 
 
 rated_days = _rollup(

@@ -12,7 +12,13 @@ from cloudkitty import block
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False)
 
 
-@given(st.lists(st.tuples(st.integers(1, 2**63 - 1), DECIMALS, DECIMALS)))
+RATES = st.sampled_from([Decimal('0.0123'), Decimal('-3e-28'), Decimal(7), Decimal('1e-10')])
+POINTS = st.tuples(st.integers(1, 2**63 - 1), DECIMALS, DECIMALS)
+RATED = st.builds(lambda number, qty, rate: (number, qty, qty * rate), st.integers(1, 2**63 - 1),
+                  st.decimals('-1e15', '1e15', places=9), RATES)
+
+
+@given(st.lists(POINTS | RATED))
 def test_what_goes_in_comes_out_digit_for_digit(points):
     points.sort(key=lambda point: point[0])
     ids, quantities, prices = ([point[n] for point in points] for n in range(3))
@@ -24,7 +30,28 @@ def test_what_goes_in_comes_out_digit_for_digit(points):
     assert list(map(str, decoded[2])) == list(map(str, prices))
 
 
-def test_a_block_of_today_is_readable_for_ever():
+def test_rates_are_stored_once():
+    numbers = [Decimal(n).scaleb(-6) for n in range(10 ** 10, 10 ** 10 + 5)]
+    prices = [number * Decimal('0.0123') for number in numbers]
+    texts = ['0.1', *map(str, prices[:3]), '0.3333333333', str(prices[4])]
+
+    line = block.line_of_prices([Decimal(3), *numbers], list(map(Decimal, texts)), texts)
+
+    assert line == '0.1,*0.0123,,,0.3333333333,'
+
+
+def test_a_block_of_version_2_is_readable_for_ever():
+    """These bytes are version 2 as it was released; decoding them must never change."""
+    stored = bytes.fromhex(
+        '02480d33d43132d031e632343030d0333432363135030a00d966a626c646863a'
+        'e65c5a067a0640091d1d4300ad2c07e2')
+
+    assert block.decode(stored) == (
+        [1, 21, 24], [Decimal('1000.123456'), Decimal('2000.654321'), Decimal(7)],
+        [Decimal('12.3015185088'), Decimal('24.6080481483'), Decimal(1)])
+
+
+def test_a_block_of_version_1_is_readable_for_ever():
     """These bytes are version 1 as it was released; decoding them must never change."""
     stored = bytes.fromhex(
         '01780133d43132d031e632d433d631d031e732d03330d4011246263a8600419404c0')
@@ -35,7 +62,9 @@ def test_a_block_of_today_is_readable_for_ever():
 
 
 @pytest.mark.parametrize('damaged', [
-    b'', b'\x02abc', b'\x01', b'\x01abc', b'\x01' + zlib.compress(b'1\n1'),
+    b'', b'\x03abc', b'\x02abc', b'\x01', b'\x02' + zlib.compress(b'1\n1\n'),
+    b'\x02' + zlib.compress(b'1\n1\n*x'), b'\x02' + zlib.compress(b'1,1\n1,1\n'),
+    b'\x01abc', b'\x01' + zlib.compress(b'1\n1'),
     b'\x01' + zlib.compress(b'1,1\n1\n1'), b'\x01' + zlib.compress(b'x\n1\n1'),
     b'\x01' + zlib.compress(b'1\nx\n1')])
 def test_damage_is_noticed(damaged):

@@ -94,8 +94,10 @@ class Catalogue:
         missing = {entry: known for entry, known in digests.items() if known not in ids}
         if missing:
             upsert.insert_missing(connection, models.rated_series, [
-                _series_row(entry, known)
-                for entry, known in sorted(missing.items(), key=lambda item: item[1])])
+                # In one order, so that two writers never wait for each other in a circle, and in
+                # this one, so that series that share a block have numbers beside each other.
+                _series_row(entry, known) for entry, known in sorted(
+                    missing.items(), key=lambda item: (item[0].owner, item[0].metric, item[1]))])
             ids.update(self._read_series(connection, sorted(missing.values()), is_new=True))
             upsert.insert_missing(connection, models.rated_attributes, [
                 row for entry, known in missing.items()

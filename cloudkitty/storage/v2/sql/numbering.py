@@ -183,18 +183,18 @@ def _layout(ids):
 def _frame(owner, cell, layout):
     frame = cell.frame
     points = [point for _, members in frame.itertypes() for point in members]
-    quantities, quantity_line = _column(layout.arrange([point.qty for point in points]))
-    prices, price_line = _column(layout.arrange([point.price for point in points]))
+    quantities, quantity_texts = _column(layout.arrange([point.qty for point in points]))
+    prices, price_texts = _column(layout.arrange([point.price for point in points]))
+    packed = block.pack(layout.line, ','.join(quantity_texts),
+                        block.line_of_prices(quantities, prices, price_texts))
     return Frame(owner, cell.origin, timeframe.to_naive(frame.start),
-                 timeframe.to_naive(frame.end), layout.ids, quantities, prices,
-                 block.pack(layout.line, quantity_line, price_line))
+                 timeframe.to_naive(frame.end), layout.ids, quantities, prices, packed)
 
 
 def _column(numbers):
-    """Return decimals that fit the columns of every database, and the block's line of them."""
+    """Return decimals that fit the columns of every database, and their texts."""
     texts = list(map(str, numbers))
-    line = ','.join(texts)
-    if 'E' in line or max(map(len, texts), default=0) > PLAIN_DIGITS_MAX:
+    if max(map(len, texts), default=0) > PLAIN_DIGITS_MAX or 'E' in ''.join(texts):
         numbers = list(map(types.on_grid, numbers))
-        line = ','.join(map(str, numbers))
-    return numbers, line
+        texts = list(map(str, numbers))
+    return numbers, texts

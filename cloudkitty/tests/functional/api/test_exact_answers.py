@@ -12,9 +12,9 @@ from cloudkitty.storage.v2 import sql
 QUANTITY, PRICE = '12345678901234567890.123456789', '0.0000000000000000000000000001'
 FRAME = """{{"dataframes": [{{
     "period": {{"begin": "2019-03-01T00:00:00", "end": "2019-03-01T01:00:00"}},
-    "usage": {{"volume": [{{"vol": {{"unit": "GiB", "qty": {qty}}}, "rating": {{"price": {price}}},
-                          "groupby": {{"project_id": "p1", "id": "v"}},
-                          "metadata": {{}}}}]}}}}]}}"""
+    "usage": {{"volume": [{{
+        "vol": {{"unit": "GiB", "qty": {qty}}}, "rating": {{"price": {price}}},
+        "groupby": {{"project_id": "p1", "id": "v"}}, "metadata": {{}}}}]}}}}]}}"""
 # A whole month from the sums, and a part of a day from the points.
 WINDOWS = ('begin=2019-03-01T00:00:00&end=2019-04-01T00:00:00',
            'begin=2019-03-01T00:00:00&end=2019-03-01T05:00:00')
