@@ -12,7 +12,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Attributes that every collected point carries, see calendar_of().
 CALENDAR_KEYS = ('week_of_the_year', 'day_of_the_year', 'month', 'year')
 
-_DATE = re.compile(r'(\d{4})-?(\d{2})(?:-?(\d{2}))?')
+# Day, time of day, offset. Python's own parser reads a day and a time in many long numbers.
+_INSTANT = re.compile(r'(?:\d{4}-\d{2}-\d{2}|\d{8})'
+                      r'(?:[T ]\d{2}(?::?\d{2}(?::?\d{2}(?:[.,]\d+)?)?)?'
+                      r'(?:Z|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?)?)?', re.ASCII)
 _MONTH_ONLY = re.compile(r'\d{4}-\d{2}')
 
 
@@ -66,7 +69,7 @@ def parse_exact(text: str) -> datetime:
     :raises InvalidInput: anything else, a part of a date included.
     """
     reason = f'{text!r} is not an ISO 8601 date'
-    if not isinstance(text, str) or not _DATE.match(text.strip()):
+    if not isinstance(text, str) or not _INSTANT.fullmatch(text.strip()):
         raise errors.InvalidInput(reason=reason)
     try:
         instant = datetime.fromisoformat(text.strip())

@@ -16,6 +16,9 @@ from cloudkitty import errors, timeframe
     ('2019-01-01', datetime(2019, 1, 1, tzinfo=UTC)),
     ('2019-02', datetime(2019, 2, 1, tzinfo=UTC)),
     ('2019-01-01T00:00:00.999Z', datetime(2019, 1, 1, tzinfo=UTC)),
+    (' 20190101 0130+0100 ', datetime(2019, 1, 1, 0, 30, tzinfo=UTC)),
+    ('2019-01-01T01', datetime(2019, 1, 1, 1, tzinfo=UTC)),
+    ('2019-01-01T00:00:00,123456789-01', datetime(2019, 1, 1, 1, tzinfo=UTC)),
 ])
 def test_every_accepted_date_is_utc(text, expected):
     assert timeframe.parse(text) == expected
@@ -23,7 +26,8 @@ def test_every_accepted_date_is_utc(text, expected):
 
 @pytest.mark.parametrize('text', [
     '', '1546300800', '2019-W01-1', 'yesterday', '2019-13-01', '2019-01-01T25:00', None, 5,
-    '0001-01-01T00:00:00+14:00', '2019-01-01\x00'])
+    '0001-01-01T00:00:00+14:00', '2019-01-01\x00', '1701121212345', '2019-01-01x00:00',
+    '2019-01-01T' + '0' * 99, '1' * 99, '2019-0101', '2019-01-01T00:00:00 01:00', '٢٠١٩-٠١-٠١'])
 def test_anything_else_is_an_error_of_the_caller(text):
     with pytest.raises(errors.InvalidInput, match='is not an ISO 8601 date'):
         timeframe.parse(text)
