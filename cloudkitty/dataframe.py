@@ -356,6 +356,9 @@ def _check_keys(form, required, optional, what):
 
 def _attributes(form, name):
     try:
+        # Two characters would be a pair, too.
+        if isinstance(form, (list, tuple)) and any(isinstance(pair, str) for pair in form):
+            raise TypeError('text is no pair')
         return FrozenDict(form)
     except (TypeError, ValueError) as exc:
         raise errors.InvalidInput(
