@@ -144,12 +144,12 @@ class Client:
 
     def _exchange(self, path, parameters):
         """Return status and body."""
-        parameters = {**parameters, **self._access.extra_parameters}
+        shown, parameters = parameters, {**parameters, **self._access.extra_parameters}
         if self._access.takes_bodies and len(parameters['query']) > URL_QUERY_LENGTH_MAX:
             method, arguments = 'POST', {'data': parameters}
         else:
             method, arguments = 'GET', {'params': parameters}
-        LOG.debug('%s %s/%s %s', method, self.safe_url, path, parameters)
+        LOG.debug('%s %s/%s %s', method, self.safe_url, path, shown)
         try:
             with self._access.open(method, path, headers=dict(HEADERS), **arguments) as response:
                 return response.status_code, self._read(response)

@@ -90,10 +90,14 @@ class MetaCollector(collector.BaseCollector):
             driver.collect(metric_name, periods, scope_ids))))
 
     def newest(self, metric_names, *, since, now):
-        found = {}
+        # One question for all metrics that are asked from the same collectors.
+        alike: dict[tuple, list[str]] = {}
         for name in metric_names:
-            found.update(self._ask(name, lambda driver, name=name: driver.newest(
-                [name], since=since, now=now)))
+            alike.setdefault(tuple(self._order(name)), []).append(name)
+        found = {}
+        for names in alike.values():
+            found.update(self._ask(names[0], lambda driver, names=names: driver.newest(
+                names, since=since, now=now)))
         return found
 
     def _ask(self, metric_name, question: Callable):

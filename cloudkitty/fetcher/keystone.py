@@ -123,7 +123,12 @@ class KeystoneFetcher(fetcher.BaseFetcher):
             answer = self._client.ask('POST', 'auth/tokens', authenticated=False, json={'auth': {
                 'identity': {'methods': ['token'], 'token': {'id': token}}, 'scope': scope}})
         except errors.SourceError as exc:
-            if exc.facts.get('status') not in NO_TOKEN:
+            status = exc.facts.get('status')
+            if status == FORBIDDEN:
+                raise self._client.unreachable(
+                    'the user may neither list role assignments nor take tokens for other '
+                    'projects, which no application credential does') from exc
+            if status not in NO_TOKEN:
                 raise
             return None
         return {role['name'] for role in answer['token'].get('roles', ())}

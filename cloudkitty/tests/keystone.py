@@ -132,13 +132,17 @@ class Keystone(peers.WsgiPeer):
         until = timeframe.to_naive(end).isoformat()
         return self._credential_token(user, project, name=until, expires_at=until)
 
-    def _credential_token(self, user, project, **facts):
+    def add_credential(self, user: str, *, project: str, **facts) -> dict[str, str]:
+        """Return the id and the secret of a new application credential."""
         owner = self.token(user, project=project)
         made = self.ask('POST', f'users/{self.user_id(user)}/application_credentials', headers={
             'X-Auth-Token': owner}, json={'application_credential': facts})
-        credential = made['application_credential']
-        return self._log_in({'methods': ['application_credential'], 'application_credential': {
-            'id': credential['id'], 'secret': credential['secret']}})
+        return {name: made['application_credential'][name] for name in ('id', 'secret')}
+
+    def _credential_token(self, user, project, **facts):
+        credential = self.add_credential(user, project=project, **facts)
+        return self._log_in({'methods': ['application_credential'],
+                             'application_credential': credential})
 
     def revoke(self, token: str) -> None:
         """Make *token* invalid at once."""

@@ -74,6 +74,22 @@ def test_a_definition_names_its_collector(configure, prometheus, west):
     assert (point.qty, point.groupby['project_id']) == (16, 'gamma')
 
 
+def test_how_far_many_metrics_reach_is_one_question_to_each_collector(
+        configure, prometheus, west):
+    names = ['test_vcpus', 'test_volume_gib', 'test_cpu_seconds_total']
+    content = {'metrics': {**{name: {'unit': 'x'} for name in names[1:]}, **REGIONAL['metrics']}}
+    with (faults.FaultyServer(faults.pass_on(prometheus.url)) as east,
+          faults.FaultyServer(faults.pass_on(west.url)) as other):
+        driver = collector.get_driver(configure(content, east.url, other.url))
+
+        found = driver.newest(list(driver.conf), since=history.BEGIN, now=HOUR.end)
+
+    assert found == {**dict.fromkeys(names[1:], HOUR.end), 'test_vcpus@#east': HOUR.end,
+                     'test_vcpus@#west': history.BEGIN + timedelta(minutes=1)}
+    # Those that name no collector go to the first; the other has its last sample long ago.
+    assert (len(east.requests), len(other.requests)) == (2, 2)
+
+
 def test_definitions_are_read_without_a_source(configure):
     conf = configure(REGIONAL, NOWHERE, NOWHERE)
 

@@ -169,6 +169,16 @@ def test_a_plain_service_user_cannot_list_every_project(cloud, tenants, build):
         driver.get_tenants()
 
 
+def test_an_application_credential_that_can_list_nothing_is_told_so(cloud, tenants, build):
+    made = cloud.keystone.add_credential(PLAIN, project='service', name='fetcher')
+    driver = build(cloud.keystone.url, {
+        'auth_type': 'v3applicationcredential', 'application_credential_id': made['id'],
+        'application_credential_secret': made['secret']})
+
+    with pytest.raises(errors.FetcherError, match='which no application credential does'):
+        driver.get_tenants()
+
+
 @pytest.mark.parametrize('scope', [PROJECT, SYSTEM])
 def test_a_revoked_token_is_replaced(cloud, tenants, proxy, build, scope):
     """Whether the user may list assignments or not."""
