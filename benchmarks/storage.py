@@ -76,6 +76,7 @@ def measure_kind(kind: str, folder: Path) -> list[Figure]:
             figures += [Figure(title, many, 'MiB'),
                         Figure(f'{title}, by that of a tenth of the points', many / few,
                                at_most=FLAT)]
+    gc.unfreeze()
     return figures
 
 
