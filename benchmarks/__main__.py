@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich import console, table
 
-NAMES = ('api', 'end_to_end', 'gnocchi', 'sources', 'storage', 'totals')
+NAMES = ('api', 'end_to_end', 'gnocchi', 'idle', 'sources', 'storage', 'totals')
 
 
 def main() -> int:
