@@ -22,7 +22,7 @@ POINTS = 1_000_000
 # Small projects, and large ones.
 SCOPES = (1000, 100)
 MEMORY_MAX_MIB = 300
-DEADLINE_S = 280
+DEADLINE_S = 500
 
 
 def measure(folder: Path) -> list[Figure]:
