@@ -16,7 +16,8 @@ from pathlib import Path
 
 from rich import console, table
 
-NAMES = ('api', 'end_to_end', 'gnocchi', 'sources', 'storage', 'totals')
+NAMES = ('api', 'end_to_end', 'gnocchi', 'idle', 'memory', 'sources', 'storage', 'totals',
+         'workers')
 
 
 def main() -> int:

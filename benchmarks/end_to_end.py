@@ -6,6 +6,7 @@ import sqlite3
 import statistics
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,7 +43,7 @@ TABLES = ('rated_series', 'rated_attributes', 'rated_frames', 'rated_days', 'rat
           'rated_months')
 CONFIGURATION = """
 [database]
-connection = sqlite:///{home}/cloudkitty.sqlite
+connection = {connection}
 [collect]
 collector = prometheus
 wait_periods = 1
@@ -55,14 +56,14 @@ sources = {scopes}
 prometheus_url = {url}
 [orchestrator]
 coordination_url = file://{home}/locks
-max_workers = 1
+max_workers = {workers}
 """
 
 
 def measure(folder: Path) -> list[Figure]:
     """Return the figures, medians of several rounds."""
     begin = timeframe.period_at(datetime.now(UTC), 3600).begin - PERIODS * HOUR
-    with services.Prometheus(folder / 'prometheus', history=_history(begin)) as source:
+    with services.Prometheus(folder / 'prometheus', history=history(begin, SCOPES)) as source:
         rounds = [_round(folder / f'round-{number}', source.url, begin)
                   for number in range(ROUNDS)]
     few, many, fetch, insert = (statistics.median(column) for column in zip(*rounds, strict=True))
@@ -80,36 +81,46 @@ def measure(folder: Path) -> list[Figure]:
 
 def _round(home, url, begin):
     """Return seconds: with few rules, with many, floor of fetching, floor of inserting."""
-    confs = [_prepare(home / f'rules-{rules}', url, begin, rules) for rules in RULES]
+    confs = [prepare(home / f'rules-{rules}', url, begin, rules) for rules in RULES]
     few, many = (_catch_up(conf, begin) for conf in confs)
     return few, many, _fetch(confs[0], begin), _insert(home / 'rules-7')
 
 
-def _history(begin):
+def history(begin: datetime, names: Sequence[str], *, per_metric: int = SERIES_PER_METRIC,
+            sample_s: int = SAMPLE_S) -> Iterator[services.Family]:
+    """Yield what the scopes *names* use from *begin* on.
+
+    :param per_metric: series of a scope.
+    """
     # Up to now: the exporters go on while the processor catches up.
-    instants = range(int(begin.timestamp()), int(time.time()) + 1, SAMPLE_S)
+    instants = range(int(begin.timestamp()), int(time.time()) + 1, sample_s)
     for number, metric in enumerate(METRICS):
         yield services.Family(metric, 'gauge', (
             ({'project_id': scope_id, 'id': f'{metric}-{scope_id}-{n}',
               'user_id': f'user-{place % 7}', 'flavor': f'flavor-{(place + n) % FLAVORS}'},
              [(at, (number + 1) * (n + 1) + turn % 5 * 0.25) for turn, at in enumerate(instants)])
-            for place, scope_id in enumerate(SCOPES) for n in range(SERIES_PER_METRIC)))
+            for place, scope_id in enumerate(names) for n in range(per_metric)))
 
 
-def _prepare(home, url, begin, rules):
-    """Return the configuration of a service whose scopes wait to be caught up."""
+def prepare(home: Path, url: str, begin: datetime, rules: int, *, names: Sequence[str] = SCOPES,
+            connection: str = '', workers: int = 1) -> cfg.ConfigOpts:
+    """Return the configuration of a service whose scopes wait to be caught up.
+
+    :param connection: of an empty database; '': a new one of SQLite.
+    """
     home.mkdir(parents=True)
     (home / 'metrics.yml').write_bytes(orjson.dumps({'metrics': {
         metric: {'unit': 'unit', 'alt_name': metric.removeprefix('bench_'),
                  'groupby': ['id', 'user_id', 'project_id'], 'metadata': ['flavor']}
         for metric in METRICS}}))
     (home / 'cloudkitty.conf').write_text(CONFIGURATION.format(
-        home=home, url=url, scopes=','.join(SCOPES)))
+        home=home, url=url, scopes=','.join(names), workers=workers,
+        connection=connection or f'sqlite:///{home}/cloudkitty.sqlite'))
     conf = configuration.load([], files=[str(home / 'cloudkitty.conf')], conf=cfg.ConfigOpts())
     database = db.Database(conf)
     migration.upgrade(database)
     with database.writer() as connection:
-        scopes.record_seen(connection, Settings.of(conf).identity, SCOPES, now=begin,
+        scopes.record_seen(connection, Settings.of(conf).identity, names, now=begin,
                            initial_mark=begin - HOUR, final_mark=begin)
         _make_rules(connection, begin, rules)
     database.engine.dispose()

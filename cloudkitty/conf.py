@@ -92,6 +92,10 @@ ORCHESTRATOR_OPTS = [
                help='Scopes that are collected, rated and stored together.'),
     cfg.IntOpt('batch_periods', default=48, min=1, advanced=True,
                help='Periods of a backlog that are collected, rated and stored together.'),
+    cfg.IntOpt('batch_points', default=20000, min=1, advanced=True,
+               help='Points of one period that are collected, rated and stored together at most, '
+                    'and three times as many of several periods. Where there are more, a worker '
+                    'takes fewer scopes, then fewer periods. Each needs about 4 KiB of memory.'),
     cfg.PortOpt('metrics_port',
                 help='Port on which the processor answers Prometheus at /metrics. Not set: it '
                      'does not. Setting it at all needs a new start, another port only SIGHUP.'),

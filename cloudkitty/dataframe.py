@@ -122,9 +122,10 @@ class Series:
     def identity(self) -> bytes:
         """Canonical JSON of the content: equal series have equal identities, in every process."""
         if self._identity is None:
-            self._identity = orjson.dumps(
+            # A copy: what orjson returns holds on to 4 KiB, and identities are kept by the 10,000.
+            self._identity = bytes(memoryview(orjson.dumps(
                 [self.unit, self.groupby, self.metadata, self.description], default=str,
-                option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+                option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)))
         return self._identity
 
     def __eq__(self, other):

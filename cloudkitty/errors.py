@@ -90,8 +90,16 @@ class CollectError(SourceError):
     text = 'Collector {collector!r}: {reason}'
 
 
+class AnswerTooLarge(CollectError):
+    pass
+
+
 class SourceUnreachable(CollectError):
     pass
+
+
+class BatchTooLarge(ServiceError):
+    text = 'The source has too much to be rated at once.'
 
 
 class NoDataCollected(ServiceError):

@@ -6,6 +6,7 @@ it touches; everything else of the batch is stored.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from concurrent import futures
@@ -28,6 +29,8 @@ LOG = logging.getLogger(__name__)
 # How often one metric, or one commit, may fail in a batch before the rest of the batch is left for
 # the next attempt: enough to find one bad scope and its first bad period.
 FAILURES_MAX = 16
+# So many points of a series need as much memory as the series itself and one of them.
+SERIES_WEIGHT = 3
 # Errors that say nothing about what was to be stored.
 UNUSABLE = (errors.DatabaseUnavailable, db_exception.DBConnectionError, db_exception.DBDeadlock,
             sa_exc.TimeoutError)
@@ -63,11 +66,13 @@ class Outcome(NamedTuple):
     :ivar stored: what was committed.
     :ivar moved: what was not, because another worker had done it.
     :ivar held: scopes with a reason why they did not come to the end.
+    :ivar points: how many the source had.
     """
 
     stored: list[ScopeBatch]
     moved: list[ScopeBatch]
     held: list[Held]
+    points: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Pipeline:
     :ivar timeout_s: for collecting all metrics of a batch.
     :ivar keeps_empty: whether a frame none of whose points is to be stored is committed: it
         replaces one that is there.
+    :ivar points_max: the most points that a batch may have, see points_allowed(); None: any number.
     :ivar observer: is told what happens.
     """
 
@@ -92,12 +98,14 @@ class Pipeline:
     pool: futures.Executor
     timeout_s: float
     keeps_empty: bool = False
+    points_max: int | None = None
     observer: Observer = Observer()
 
     def run(self, batch: Batch) -> Outcome:
         """Collect, rate and store *batch*.
 
         :raises SourceUnreachable: the source says nothing; nothing is stored.
+        :raises BatchTooLarge: there are more points than a batch may have; nothing is stored.
         :raises ModuleLoadError: the rating modules cannot be loaded; nothing is stored.
         :raises Exception: the database cannot be used; each scope is stored or is not.
         """
@@ -132,14 +140,18 @@ class Pipeline:
         reached = {one.state_id: one.new_mark for one in stored}
         held = [Held(scope, progress.reasons[scope.scope_id], reached.get(scope.id, scope.mark))
                 for scope in batch.scopes if scope.scope_id in progress.reasons]
-        return Outcome(stored, moved, held)
+        return Outcome(stored, moved, held, sum(
+            len(points) for usage_of in usage.values() for points in usage_of.values()))
 
     def _collect(self, batch, progress):
         """Return points by (scope id, period) and published metric name."""
         usage = {(scope.scope_id, period): {} for scope in batch.scopes
                  for period in batch.periods}
         deadline = time.monotonic() + self.timeout_s
-        questions = [_Question(self.collector, metric, usage.keys(), deadline, self.observer)
+        # What cannot be divided is taken, whatever it holds.
+        tally = _Tally(None if self.points_max is None or len(usage) == 1
+                       else points_allowed(self.points_max, len(batch.periods)))
+        questions = [_Question(self.collector, metric, usage.keys(), deadline, self.observer, tally)
                      for metric in sorted(self.collector.conf)]
         self._ask_all(questions, batch)
         for question in questions:
@@ -219,6 +231,15 @@ class Pipeline:
         return stored, moved
 
 
+def points_allowed(points_max: int, periods: int) -> int:
+    """Return how many points a batch of so many periods may have.
+
+    :param points_max: of a batch of one period, each of whose points is of another series. What a
+        series needs, more than its points do, is needed once.
+    """
+    return points_max * min(periods, SERIES_WEIGHT)
+
+
 class _Progress:
     """How far each scope of a batch can go, and why not further."""
 
@@ -247,6 +268,32 @@ class _Progress:
         return self.periods[:self._counts.get(scope.scope_id, len(self.periods))]
 
 
+class _Tally:
+    """Counts the points of a batch while they come in; threads share it.
+
+    :param points_max: None: any number.
+    """
+
+    def __init__(self, points_max: int | None):
+        self._points_max = points_max
+        self._points = 0
+        self._lock = threading.Lock()
+
+    @property
+    def is_limited(self) -> bool:
+        return self._points_max is not None
+
+    def add(self, points: int) -> None:
+        """Count *points* more.
+
+        :raises BatchTooLarge: that is too many.
+        """
+        with self._lock:
+            self._points += points
+            if self._points_max is not None and self._points > self._points_max:
+                raise errors.BatchTooLarge()
+
+
 @dataclass
 class _Question:
     """One metric asked for a batch; where it fails, for ever smaller parts of the batch.
@@ -260,6 +307,7 @@ class _Question:
     expected: Set[tuple[str, Period]]
     deadline: float
     observer: Observer
+    tally: _Tally
     answers: list = field(default_factory=list)
     gaps: list = field(default_factory=list)
     failures: int = 0
@@ -274,10 +322,12 @@ class _Question:
             return True
         except errors.NoDataCollected:
             return True
-        except errors.SourceUnreachable:
+        except (errors.SourceUnreachable, errors.BatchTooLarge):
             raise
         # A foreign driver may raise anything.
         except Exception as exc:
+            if isinstance(exc, errors.AnswerTooLarge) and self.tally.is_limited:
+                raise errors.BatchTooLarge() from exc
             LOG.debug('Metric %s cannot be collected', self.metric, exc_info=True)
             reason = errors.describe(exc)
         self.failures += 1
@@ -300,6 +350,7 @@ class _Question:
                 raise errors.CollectError(
                     collector=self.collector.collector_name,
                     reason=f'answered for {scope_id!r} at {period}, which was not asked')
+        self.tally.add(sum(len(points) for _, _, points in found))
         return found
 
 

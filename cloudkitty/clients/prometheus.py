@@ -86,18 +86,19 @@ class Client:
             parameters['time'] = timeframe.render(at)
         return self._ask('query', parameters, 'vector')
 
-    def query_range(self, promql: str, begin: datetime, end: datetime,
-                    step_s: int) -> list[dict]:
+    def query_range(self, promql: str, begin: datetime, end: datetime, step_s: int, *,
+                    size_max: int | None = None) -> list[dict]:
         """Return the series of a range query, `{'metric': labels, 'values': [[time, text]]}`.
 
         :param begin, end: first and last instant to evaluate *promql* at, aware.
+        :param size_max: a larger answer is refused, bytes; None: the client's limit.
         :raises SourceUnreachable, CollectError: see query().
         """
         if not self._access.takes_ranges:
             return self._query_steps(promql, begin, end, step_s)
         return self._ask('query_range', {
             'query': promql, 'start': timeframe.render(begin), 'end': timeframe.render(end),
-            'step': str(step_s)}, 'matrix')
+            'step': str(step_s)}, 'matrix', size_max)
 
     def _query_steps(self, promql, begin, end, step_s):
         """Answer as query_range() does with instant queries, with one where that is possible."""
@@ -113,8 +114,8 @@ class Client:
                       for series in self.query(promql, begin + number * step)]
         return found
 
-    def _ask(self, path, parameters, result_type):
-        status, body = self._exchange(path, parameters)
+    def _ask(self, path, parameters, result_type, size_max=None):
+        status, body = self._exchange(path, parameters, size_max or self.answer_size_max)
         try:
             answer = orjson.loads(body)
         except orjson.JSONDecodeError as exc:
@@ -142,7 +143,7 @@ class Client:
         self._warn(answer.get('warnings'))
         return data['result']
 
-    def _exchange(self, path, parameters):
+    def _exchange(self, path, parameters, size_max):
         """Return status and body."""
         shown, parameters = parameters, {**parameters, **self._access.extra_parameters}
         if self._access.takes_bodies and len(parameters['query']) > URL_QUERY_LENGTH_MAX:
@@ -152,16 +153,16 @@ class Client:
         LOG.debug('%s %s/%s %s', method, self.safe_url, path, shown)
         try:
             with self._access.open(method, path, headers=dict(HEADERS), **arguments) as response:
-                return response.status_code, self._read(response)
+                return response.status_code, self._read(response, size_max)
         except AccessFailed as exc:
             raise self._unreachable(str(exc)) from exc
 
-    def _read(self, response):
+    def _read(self, response, size_max):
         try:
-            return answers.read(response.raw, size_max=self.answer_size_max,
+            return answers.read(response.raw, size_max=size_max,
                                 timeout_s=self._access.timeout_s)
         except answers.AnswerTooLarge as exc:
-            raise self._error(errors.CollectError, str(exc)) from exc
+            raise self._error(errors.AnswerTooLarge, str(exc)) from exc
         except answers.AnswerTooSlow as exc:
             raise self._unreachable(str(exc)) from exc
 

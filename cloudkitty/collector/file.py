@@ -22,7 +22,7 @@ from cloudkitty.dataframe import (
 from cloudkitty.timeframe import Period
 
 # About 1 KiB each.
-SERIES_KEPT_MAX = 100_000
+SERIES_KEPT_MAX = 30_000
 
 
 def _sum(values):

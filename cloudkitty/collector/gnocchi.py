@@ -24,7 +24,7 @@ GRANULES_MAX = 500_000
 # How long after its usage Gnocchi may get to know a resource.
 LATE = timedelta(days=1)
 # About 1 KiB each.
-SERIES_KEPT_MAX = 100_000
+SERIES_KEPT_MAX = 30_000
 
 
 class Revision(NamedTuple):

@@ -31,8 +31,10 @@ LOG = logging.getLogger(__name__)
 NEWEST_STEP_S = 240
 # VictoriaMetrics refuses a query of more than 16 KiB.
 NEWEST_LENGTH_MAX = 8000
+# Of an answer about several scopes or periods; read, it takes about 4 times the memory.
+PART_SIZE_MAX_BYTES = 2 * 2**20
 # About 1 KiB each.
-SERIES_KEPT_MAX = 100_000
+SERIES_KEPT_MAX = 30_000
 
 
 class PrometheusCollector(collector.BaseCollector):
@@ -131,7 +133,10 @@ class PrometheusCollector(collector.BaseCollector):
     def _collect_run(self, metric, periods, scope_ids):
         step_s = length_s(*periods[0])
         promql = build_query(metric, self.scope_key, scope_ids, step_s)
-        answer = self.client.query_range(promql, periods[0].end, periods[-1].end, step_s)
+        # What is too large is asked in parts.
+        size_max = PART_SIZE_MAX_BYTES if len(scope_ids) * len(periods) > 1 else None
+        answer = self.client.query_range(promql, periods[0].end, periods[-1].end, step_s,
+                                         size_max=size_max)
         return self._points(metric, answer, periods, scope_ids)
 
     def _points(self, metric, answer, periods, scope_ids):

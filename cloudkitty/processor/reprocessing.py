@@ -13,6 +13,7 @@ from cloudkitty.db.scopes import Scope
 from cloudkitty.locks import Locks
 from cloudkitty.processor import dryrun
 from cloudkitty.processor.freshness import Freshness
+from cloudkitty.processor.portions import Portions
 from cloudkitty.processor.settings import BUSY_S, Settings
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
 from cloudkitty.timeframe import Period
@@ -40,6 +41,7 @@ class Reprocessing:
     :param replace: stores periods anew, as BaseStorage.replace does.
     :param rated_prices: what dry runs compare with, see BaseStorage.rated_prices.
     :param freshness: says what waits for the source; None: nothing does.
+    :param portions: how much fits into a batch; None: nobody else learns of it.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there is something to do again; None: when there are new tasks.
     """
@@ -48,7 +50,7 @@ class Reprocessing:
                  replace: Callable[[Sequence[Replacement]], Sequence[Replacement]],
                  rated_prices: dryrun.RatedPrices, locks: Locks, settings: Settings,
                  clock: Callable[[], datetime],
-                 freshness: Freshness | None = None):
+                 freshness: Freshness | None = None, portions: Portions | None = None):
         self._database = database
         self._pipeline = pipeline
         self._replace = replace
@@ -57,6 +59,7 @@ class Reprocessing:
         self._settings = settings
         self._clock = clock
         self._freshness = freshness
+        self._portions = portions or Portions(settings.batch_points)
         self.next_at: datetime | None = None
 
     def step(self) -> bool:
@@ -131,19 +134,27 @@ class Reprocessing:
             return [one.batch for one in late]
 
         again = dataclasses.replace(self._pipeline, commit=commit, keeps_empty=True)
-        alike = [dataclasses.replace(work.scope, mark=mark) for work in batch]
+        # The rest is found again at the next step.
+        portion = self._portions.first(pipeline.Batch(
+            [dataclasses.replace(work.scope, mark=mark) for work in batch], periods))
         try:
             if self._freshness is not None:
-                self._check_source(periods[-1].end)
-            outcome = again.run(pipeline.Batch(alike, periods))
+                self._check_source(portion.periods[-1].end)
+            outcome = again.run(portion)
+        except errors.BatchTooLarge:
+            self._portions.burst(portion)
+            return
         except (errors.SourceUnreachable, errors.SourceLags, errors.ModuleLoadError) as exc:
-            held = [(work.task, str(exc), work.task.current) for work in batch]
+            held = [(by_scope[scope.id], str(exc), by_scope[scope.id].current)
+                    for scope in portion.scopes]
         else:
+            self._portions.fitted(portion, outcome.points)
             held = [(by_scope[scope.id], reason, _current(by_scope[scope.id], left, mark))
                     for scope, reason, left in outcome.held]
             if outcome.stored:
                 LOG.info('Rated periods of %s scopes that begin %s to %s again%s',
-                         len(outcome.stored), periods[0].begin, periods[-1].begin,
+                         len(outcome.stored), portion.periods[0].begin,
+                         portion.periods[-1].begin,
                          ', without storing them' if batch[0].task.is_dry_run else '')
         self._hold(held)
 

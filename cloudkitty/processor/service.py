@@ -35,6 +35,7 @@ from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
 from cloudkitty.processor.figures import Figures, Pulse
 from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.portions import Portions
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.retention import Retention
@@ -107,21 +108,25 @@ def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
     gate = CommitGate(store)
     mine = locks.Locks(conf.orchestrator.coordination_url)
     shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
+    portions = Portions(settings.batch_points)
     rating = pipeline.Pipeline(
         collector=source, modules=ModuleSet(conf, database), commit=gate.commit,
         skips=build_skips(conf, source),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
-        timeout_s=conf.orchestrator.collector_request_timeout, observer=observer)
+        timeout_s=conf.orchestrator.collector_request_timeout, observer=observer,
+        points_max=settings.batch_points)
     freshness = Freshness(database=database, collector=source, settings=settings, clock=clock)
     chores = [Resets(reset=gate.reset, **shared)]
     if settings.reprocesses:
         chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
-                                   rated_prices=store.rated_prices, freshness=freshness, **shared))
+                                   rated_prices=store.rated_prices, freshness=freshness,
+                                   portions=portions, **shared))
     if conf.storage.retention_period is not None:
         chores.append(Retention(expire=gate.expire, locks=mine, settings=settings, clock=clock))
     discovery = Discovery(fetcher=fetcher.get_driver(conf), observer=observer, **shared)
     worker = Worker(discovery=discovery, pipeline=rating, chores=chores, freshness=freshness,
-                    observer=observer, delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
+                    portions=portions, observer=observer,
+                    delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
     return Parts(database, worker, gate, mine)
 
 

@@ -30,6 +30,7 @@ class Settings:
     shards: int
     batch_scopes: int
     batch_periods: int
+    batch_points: int = 20_000
     workers: int = 1
     worker: int = 0
     rates: bool = True
@@ -49,6 +50,7 @@ class Settings:
             length_s=collect.period, wait_periods=collect.wait_periods,
             shards=orchestrator.shards, batch_scopes=orchestrator.batch_scopes,
             batch_periods=orchestrator.batch_periods,
+            batch_points=orchestrator.batch_points,
             workers=max(orchestrator.max_workers, 1), worker=worker,
             rates=worker < orchestrator.max_workers,
             reprocesses=worker < orchestrator.max_workers_reprocessing,

@@ -17,6 +17,7 @@ from cloudkitty.observer import Observer
 from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.freshness import Freshness
 from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.portions import Portions
 from cloudkitty.processor.settings import BUSY_S, Settings
 
 # Ids that are keywords of a line are fields where the log is JSON.
@@ -46,6 +47,7 @@ class Worker:
 
     :param chores: what comes before each batch, in this order.
     :param freshness: says what waits for the source; None: nothing does.
+    :param portions: how much fits into a batch; None: nobody else learns of it.
     :param clock: returns the current time, aware UTC.
     :param delay_s: how long after something is due it begins: not all workers at once.
     :param observer: is told what happens.
@@ -54,7 +56,8 @@ class Worker:
     def __init__(self, *, database: db.Database, discovery: Discovery,
                  pipeline: pipeline.Pipeline, locks: Locks, settings: Settings,
                  clock: Callable[[], datetime], chores: Sequence[Chore] = (),
-                 freshness: Freshness | None = None, delay_s: float = 0,
+                 freshness: Freshness | None = None, portions: Portions | None = None,
+                 delay_s: float = 0,
                  observer: Observer = Observer()):  # noqa: B008 (it keeps nothing)
         self._database = database
         self._discovery = discovery
@@ -66,6 +69,7 @@ class Worker:
         self._freshness = freshness
         self._delay_s = delay_s
         self._observer = observer
+        self._portions = portions or Portions(settings.batch_points)
         self._stopping = threading.Event()
         self._waking = threading.Event()
         self._rating = Outage('Rating', settings.length_s)
@@ -149,7 +153,7 @@ class Worker:
         """Rate the next periods of some of the scopes of *due*; say whether there were any."""
         has_worked = False
         with self._claim(due) as state_ids:
-            for batch in self._without_held(self._batches(state_ids)):
+            for batch in self._portions_of(self._batches(state_ids)):
                 has_worked = True
                 if self._stopping.is_set() or not self._run(batch):
                     break
@@ -202,6 +206,10 @@ class Worker:
             self._database.write(change)
         return [_limited(scope, *leaps[scope.id], settings.length) for scope in found]
 
+    def _portions_of(self, batches) -> Iterator[pipeline.Batch]:
+        for batch in self._without_held(batches):
+            yield from self._portions.split(batch)
+
     def _without_held(self, batches) -> list[pipeline.Batch]:
         """Return *batches* without what waits for the source."""
         if self._freshness is None:
@@ -218,10 +226,14 @@ class Worker:
         """Rate a batch; say whether it makes sense to try another."""
         try:
             outcome = self._pipeline.run(batch)
+        except errors.BatchTooLarge:
+            self._portions.burst(batch)
+            return True
         except (errors.SourceUnreachable, errors.ModuleLoadError) as exc:
             failure = exc
         else:
             self._rating.end(self._clock())
+            self._portions.fitted(batch, outcome.points)
             _log(batch, outcome, self._paused)
             self._paused.difference_update(scope.id for scope in batch.scopes)
             self._hold(outcome.held, self._clock())

@@ -20,7 +20,8 @@ from cloudkitty.rating.hashmap.rules import DEFAULT_GROUP, Defect, Rule, number_
 
 # A threshold applies only if its level is above this.
 FLOOR = Decimal(-1)
-PLANS_MAX = 200_000
+# Each keeps a series alive, about 1 KiB.
+PLANS_MAX = 30_000
 COMPILED_MAX = 20_000
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -119,6 +120,7 @@ class ServiceRules:
         self._fields = (general.keys() | own.keys()) - {None}
         self._ladders = {}
         self._plans = defaultdict(dict)        # relevant attributes of the day -> series -> Plan
+        self._shared = {}                      # values of the fields -> (Plan, defects)
         self.plan_count = 0
 
     def price_points(self, points: Iterable[dataframe.DataPoint]
@@ -133,7 +135,7 @@ class ServiceRules:
             series = point.series
             known = plans.get(series)
             if known is None:
-                known = plans[series] = self._plan(point.desc, defects)
+                known = plans[series] = self._shared_plan(point.desc, defects)
                 self.plan_count += 1
             try:
                 price = known.price(point.qty, point.price)
@@ -150,6 +152,19 @@ class ServiceRules:
             return ()
         asked = sorted(self._fields & calendar.keys())
         return tuple((name, repr(calendar[name])) for name in asked)
+
+    def _shared_plan(self, attributes, defects):
+        """Return the plan of all series with these values of the fields that rules ask for."""
+        key = tuple((field, repr(attributes[field]))
+                    for field in sorted(self._fields & attributes.keys()))
+        if key not in self._shared:
+            if len(self._shared) >= COMPILED_MAX:
+                self._shared.clear()
+            found = []
+            self._shared[key] = self._plan(attributes, found), found
+        known, found = self._shared[key]
+        defects += found
+        return known
 
     def _plan(self, attributes, defects):
         buckets = defaultdict(plan.Bucket)

@@ -3,7 +3,9 @@
 import threading
 
 import pytest
+import sqlalchemy as sa
 
+from cloudkitty.db import models
 from cloudkitty.tests.functional import worker_run
 
 
@@ -41,3 +43,7 @@ def test_two_workers_at_once_store_what_one_stores(any_database, tmp_path, prome
 
     assert failures == []
     assert worker_run.results(confs[0]) == expected
+    # The same again would be no harm to what is stored, and is work that no lock saved.
+    with any_database.reader() as connection:
+        assert connection.execute(
+            sa.select(sa.func.max(models.rated_frames.c.revision))).scalar_one() == 1

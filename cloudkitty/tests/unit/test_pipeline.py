@@ -189,6 +189,40 @@ def test_collecting_has_one_time_limit(build):
     assert storage.commits == 0
 
 
+@pytest.mark.parametrize('scopes, periods, points_max', [(3, 1, 5), (3, 4, 7), (1, 2, 1)])
+def test_of_a_batch_with_too_many_points_nothing_is_stored(build, scopes, periods, points_max):
+    """Several periods of a series may have three times as many."""
+    storage = fakes.MemoryStorage()
+
+    with pytest.raises(errors.BatchTooLarge):
+        build(storage=storage, points_max=points_max).run(batch(scopes, periods))
+
+    assert storage.commits == 0
+
+
+@pytest.mark.parametrize('scopes, periods, points_max', [(3, 1, 6), (3, 4, 8), (1, 1, 1)])
+def test_a_batch_may_have_so_many_points(build, scopes, periods, points_max):
+    """One period of one scope may have any number."""
+    outcome = build(points_max=points_max).run(batch(scopes, periods))
+
+    assert (len(outcome.stored), outcome.held) == (scopes, [])
+    assert outcome.points == 2 * scopes * periods
+
+
+@pytest.mark.parametrize('scopes, error', [(2, errors.BatchTooLarge), (1, None)])
+def test_an_answer_too_large_to_be_read_makes_the_batch_too_large(build, scopes, error):
+    """What cannot be divided is a failure like others."""
+    collector = fakes.FakeCollector(METRICS, fail_at(
+        ('cpu', 's1', 1), error=errors.AnswerTooLarge(collector='fake', reason='large')))
+    run = build(collector, points_max=10).run
+
+    if error:
+        with pytest.raises(error):
+            run(batch(scopes, 1))
+    else:
+        assert 'large' in run(batch(scopes, 1)).held[0].reason
+
+
 def test_an_answer_about_another_scope_is_a_failure(build):
     class Confused(fakes.FakeCollector):
         def collect(self, metric_name, periods, scope_ids):

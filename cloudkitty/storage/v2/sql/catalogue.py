@@ -11,9 +11,9 @@ from cloudkitty import timeframe
 from cloudkitty.dataframe import FrozenDict, Series
 from cloudkitty.db import models, upsert
 
-KNOWN_MAX = 1_000_000                # entries kept in memory; about 300 bytes each
+KNOWN_MAX = 30_000                   # entries kept in memory; about 1 KiB each
 IDS_PER_STATEMENT = 500
-LAYOUTS_MAX = 10_000                 # scopes
+LAYOUTS_MAX = 30_000                 # series of the layouts kept in memory
 _NO_LAYOUT = (None, None)
 
 
@@ -44,6 +44,7 @@ class Catalogue:
         self._series = {}
         self._entries = {}
         self._layouts = {}
+        self._layouts_size = 0
 
     def scope_numbers(self, connection: sa.Connection,
                       identifiers: Iterable[str]) -> dict[str, int]:
@@ -91,17 +92,18 @@ class Catalogue:
         """Return the id of each of *wanted*; those that have none get one."""
         digests = {entry: digest(self.scope_key, entry) for entry in wanted}
         ids = self._read_series(connection, sorted(digests.values()))
-        missing = {entry: known for entry, known in digests.items() if known not in ids}
-        if missing:
+        # In one order, so that two writers never wait for each other in a circle, and in this one,
+        # so that series that share a block have numbers beside each other.
+        missing = sorted(((entry, known) for entry, known in digests.items() if known not in ids),
+                         key=lambda item: (item[0].owner, item[0].metric, item[1]))
+        # Not all at once: the rows need more memory than the series.
+        for part in chunks(missing):
             upsert.insert_missing(connection, models.rated_series, [
-                # In one order, so that two writers never wait for each other in a circle, and in
-                # this one, so that series that share a block have numbers beside each other.
-                _series_row(entry, known) for entry, known in sorted(
-                    missing.items(), key=lambda item: (item[0].owner, item[0].metric, item[1]))])
-            ids.update(self._read_series(connection, sorted(missing.values()), is_new=True))
+                _series_row(entry, known) for entry, known in part])
+            ids.update(self._read_series(
+                connection, sorted(known for _, known in part), is_new=True))
             upsert.insert_missing(connection, models.rated_attributes, [
-                row for entry, known in missing.items()
-                for row in attribute_rows(ids[known], entry)])
+                row for entry, known in part for row in attribute_rows(ids[known], entry)])
         return {entry: ids[known] for entry, known in digests.items()}
 
     @staticmethod
@@ -120,9 +122,12 @@ class Catalogue:
 
     def keep_layouts(self, layouts: dict[int, tuple]) -> None:
         """Keep how the last frames of scopes were laid out; their transaction is committed."""
-        if len(self._layouts) + len(layouts) > LAYOUTS_MAX:
+        size = sum(len(shape) for shape, _ in layouts.values())
+        if self._layouts_size + size > LAYOUTS_MAX:
             self._layouts.clear()
+            self._layouts_size = 0
         self._layouts.update(layouts)
+        self._layouts_size += size
 
     def remember(self, scopes: dict[str, int], series: dict[Entry, int]) -> None:
         """Keep numbers whose transaction is committed."""
@@ -139,7 +144,7 @@ class Catalogue:
     def forget(self) -> None:
         """Forget all numbers; whoever looks at them meanwhile goes on with what there was."""
         self._scopes, self._identifiers, self._series = {}, {}, {}
-        self._entries, self._layouts = {}, {}
+        self._entries, self._layouts, self._layouts_size = {}, {}, 0
 
     def entries(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Entry]:
         """Return what series ids stand for."""

@@ -62,7 +62,8 @@ class Bench:
                  'locks': locks.Locks(f'file://{self.folder}')}
         rating = pipeline.Pipeline(
             collector=self.collector, modules=self.modules, commit=self.storage.commit,
-            skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30)
+            skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30,
+            points_max=chosen.batch_points)
         source = freshness.Freshness(
             collector=self.collector,
             **{name: part for name, part in parts.items() if name != 'locks'})
@@ -222,6 +223,19 @@ def test_a_period_without_an_answer_keeps_its_data(bench):
 
     assert bench.hourly() == [1] * 2 + [3] * 2 + [1] * 20
     assert (bench.is_over(), bench.tasks()[0].kept_periods) == ([True], 8)
+
+
+def test_a_task_with_too_many_points_is_worked_off_in_parts(bench):
+    """None of its scopes is held back."""
+    bench.order_task(0, 23, 'a', 'b', 'c')
+
+    bench.worker(batch_points=2).turn()
+
+    assert bench.is_over() == [True] * 3
+    assert all(bench.hourly(name) == [3] * 23 + [1] for name in ('a', 'b', 'c'))
+    assert not any(task.failure_count for task in bench.tasks())
+    assert bench.collector.calls[0] == ('cpu', ('a', 'b', 'c'), 6)
+    assert max(call[2] * len(call[1]) for call in bench.collector.calls[3:]) <= 6
 
 
 @pytest.mark.parametrize('what', ['source', 'modules', 'metric', 'rating', 'storage'])

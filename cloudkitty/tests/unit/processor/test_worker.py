@@ -96,7 +96,8 @@ class Bench:
             discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
             pipeline=pipeline.Pipeline(
                 collector=self.collector, modules=self.modules, commit=self.storage.commit,
-                skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30), **parts)
+                skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30,
+                points_max=chosen.batch_points), **parts)
 
     def scopes(self):
         with self.database.reader() as connection:
@@ -147,6 +148,20 @@ def test_a_backlog_is_worked_off_in_batches_within_one_turn(bench):
 
     assert bench.hours() == {'a': 58, 'b': 58, 'c': 58}
     assert [call[2] for call in bench.collector.calls] == [24, 24, 10]
+
+
+def test_a_batch_with_too_many_points_is_rated_in_parts(bench):
+    """Nothing of it is stored before, nothing counts as a failure, all is rated in one turn."""
+    bench.clock.now = START + 59 * HOUR
+
+    bench.worker(batch_points=4).turn()
+
+    assert bench.hours() == {'a': 58, 'b': 58, 'c': 58}
+    assert len(bench.storage.frames) == 174
+    assert bench.storage.doubles == []
+    assert bench.collector.calls[0] == ('cpu', ('a', 'b', 'c'), 24)
+    # Three times 4 points of several periods, once it is known how many there are.
+    assert max(call[2] * len(call[1]) for call in bench.collector.calls[3:]) == 12
 
 
 def test_many_scopes_are_split_into_batches(bench):
