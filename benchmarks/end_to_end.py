@@ -92,8 +92,10 @@ def history(begin: datetime, names: Sequence[str], *, per_metric: int = SERIES_P
 
     :param per_metric: series of a scope.
     """
-    # Up to now: the exporters go on while the processor catches up.
-    instants = range(int(begin.timestamp()), int(time.time()) + 1, sample_s)
+    # Up to now: the exporters go on while the processor catches up. Of samples that are 5 minutes
+    # old Prometheus says nothing, and a silent metric is looked for in all the time before.
+    now = int(time.time())
+    instants = sorted({*range(int(begin.timestamp()), now, sample_s), now})
     for number, metric in enumerate(METRICS):
         yield services.Family(metric, 'gauge', (
             ({'project_id': scope_id, 'id': f'{metric}-{scope_id}-{n}',
