@@ -32,7 +32,7 @@ NEWEST_STEP_S = 240
 # VictoriaMetrics refuses a query of more than 16 KiB.
 NEWEST_LENGTH_MAX = 8000
 # Of an answer about several scopes or periods; read, it takes about 4 times the memory.
-PART_SIZE_MAX_BYTES = 2 * 2**20
+PART_SIZE_MAX_BYTES = 2**20
 # About 1 KiB each.
 SERIES_KEPT_MAX = 30_000
 
