@@ -223,10 +223,7 @@ def record_failure(connection: sa.Connection, currents: Mapping[int, datetime | 
 
     :param currents: how far the tasks were when they failed, aware UTC or None, by primary key.
     """
-    alike: dict[datetime | None, list[int]] = {}
-    for key, current in currents.items():
-        alike.setdefault(current, []).append(key)
-    for current, keys in alike.items():
+    for current, keys in scopes.alike(currents).items():
         for chunk in scopes.chunks(sorted(keys)):
             connection.execute(sa.update(_TASKS).where(
                 _TASKS.c.id.in_(chunk), _CURRENT == (current and timeframe.to_naive(current))

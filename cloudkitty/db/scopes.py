@@ -223,7 +223,7 @@ def advance(connection: sa.Connection, marks: Mapping[int, datetime]) -> None:
 
     :param marks: new mark, aware UTC, by primary key; call lock_marks() before.
     """
-    for mark, keys in _alike(marks).items():
+    for mark, keys in alike(marks).items():
         _update(connection, keys, {'last_processed_timestamp': timeframe.to_naive(mark),
                                    **_NO_FAILURE})
 
@@ -239,7 +239,7 @@ def record_failure(connection: sa.Connection, marks: Mapping[int, datetime], rea
         'failure_reason': reason, 'failed_at': timeframe.to_naive(now),
         'retry_at': timeframe.to_naive(retry_at),
         'failing_since': sa.func.coalesce(_SCOPES.c.failing_since, timeframe.to_naive(now))}
-    for mark, keys in _alike(marks).items():
+    for mark, keys in alike(marks).items():
         _update(connection, keys, values,
                 _SCOPES.c.last_processed_timestamp == timeframe.to_naive(mark))
 
@@ -251,9 +251,9 @@ def chunks(values: Iterable) -> Iterator[list]:
         yield chunk
 
 
-def _alike(marks):
-    """Return lists of keys, by mark."""
-    by_mark: dict[datetime, list[int]] = {}
+def alike(marks: Mapping[int, datetime | None]) -> dict[datetime | None, list[int]]:
+    """Return lists of primary keys, by mark."""
+    by_mark: dict[datetime | None, list[int]] = {}
     for key, mark in marks.items():
         by_mark.setdefault(mark, []).append(key)
     return by_mark

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Collection
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from cloudkitty import block
-from cloudkitty.db import models
+from cloudkitty.db import models, scopes
 
 _SERIES = models.rated_series
 _STATES = models.scopes
@@ -69,3 +70,15 @@ def difference(expected: bytes, found: bytes) -> str:
         return f'{len(ours)} lines expected, {len(theirs)} found'
     return '\n'.join([*(f'- {line:.300}' for line in missing[:5]),
                       *(f'+ {line:.300}' for line in extra[:5])])
+
+
+def keys(storage) -> dict[str, int]:
+    """Return the primary keys of the scopes in the database of a store, by scope id."""
+    with storage.database.reader() as connection:
+        return {scope.scope_id: scope.id for scope in scopes.list_scopes(connection)[1]}
+
+
+def marks(storage) -> dict[str, datetime]:
+    """Return where the scopes in the database of a store are, aware UTC, by scope id."""
+    with storage.database.reader() as connection:
+        return {scope.scope_id: scope.mark for scope in scopes.list_scopes(connection)[1]}

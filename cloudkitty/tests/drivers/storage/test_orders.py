@@ -10,6 +10,7 @@ from cloudkitty.dataframe import DataFrame, DataPoint
 from cloudkitty.db import models, reprocess, resets, scopes
 from cloudkitty.storage import v2
 from cloudkitty.storage.v2.sql import SQLStorage
+from cloudkitty.tests.stored import keys, marks
 from cloudkitty.timeframe import Period
 
 HOUR = timedelta(hours=1)
@@ -55,16 +56,6 @@ def credits(storage):
     storage.push([DataFrame(at(hour), at(hour + 1), {
         'credit': [DataPoint('EUR', 1, '-0.25', {'project_id': 'a'}, {})]})
         for hour in range(HOURS)])
-
-
-def keys(storage):
-    with storage.database.reader() as connection:
-        return {scope.scope_id: scope.id for scope in scopes.list_scopes(connection)[1]}
-
-
-def marks(storage):
-    with storage.database.reader() as connection:
-        return {scope.scope_id: scope.mark for scope in scopes.list_scopes(connection)[1]}
 
 
 def prices(storage, begin=MAY, end=JUNE):

@@ -12,6 +12,7 @@ from cloudkitty.db import models, reprocess, resets, scopes
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
 from cloudkitty.storage.v2.sql import SQLStorage, rebuild, retention, verify
+from cloudkitty.tests.stored import keys, marks
 from cloudkitty.timeframe import Period
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -76,16 +77,6 @@ def faults(storage):
     with storage.database.reader() as connection:
         found = verify.list_scopes(connection, None)
     return [str(fault) for scope in found for fault in verify.check(storage.database, scope)]
-
-
-def keys(storage):
-    with storage.database.reader() as connection:
-        return {scope.scope_id: scope.id for scope in scopes.list_scopes(connection)[1]}
-
-
-def marks(storage):
-    with storage.database.reader() as connection:
-        return {scope.scope_id: scope.mark for scope in scopes.list_scopes(connection)[1]}
 
 
 def test_points_go_and_sums_stay(storage):
