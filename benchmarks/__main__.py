@@ -16,14 +16,28 @@ from pathlib import Path
 
 from rich import console, table
 
-NAMES = ('api', 'end_to_end', 'gnocchi', 'idle', 'memory', 'sources', 'storage', 'totals',
-         'workers')
+NAMES = (
+    'api',
+    'end_to_end',
+    'gnocchi',
+    'idle',
+    'memory',
+    'neighbours',
+    'sources',
+    'storage',
+    'totals',
+    'workers',
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__)
-    parser.add_argument('names', nargs='*', metavar='NAME',
-                        help=f'what to measure: {", ".join(NAMES)}; default: all')
+    parser.add_argument(
+        'names',
+        nargs='*',
+        metavar='NAME',
+        help=f'what to measure: {", ".join(NAMES)}; default: all',
+    )
     arguments = parser.parse_args()
     unknown = {name.partition(':')[0] for name in arguments.names} - set(NAMES)
     if unknown:

@@ -23,8 +23,8 @@ from benchmarks import totals
 from benchmarks.figure import Figure
 from cloudkitty import conf as configuration
 from cloudkitty.api import app
-from cloudkitty.db.hashmap import fields, mappings
-from cloudkitty.db.hashmap import services as hashmap_services
+from cloudkitty.rating.hashmap.store import fields, mappings
+from cloudkitty.rating.hashmap.store import services as hashmap_services
 from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests import services
 
@@ -39,9 +39,9 @@ MAPPINGS = 1000
 ROUNDS = 5
 ROUND_S = 3
 CONNECTIONS = 2
-RATE_MIN = 1000                      # requests a second of the worker's processor
-SHARE_MIN = 0.6                      # of the rate of GET /
-MARKS = (10_000, 50_000, 100_000)    # requests after which the memory is read
+RATE_MIN = 1000  # requests a second of the worker's processor
+SHARE_MIN = 0.6  # of the rate of GET /
+MARKS = (10_000, 50_000, 100_000)  # requests after which the memory is read
 GROWTH_MAX_MIB = 2
 CONFIGURATION = """
 [DEFAULT]
@@ -58,10 +58,22 @@ class Uwsgi(services.Daemon):
     ready_path = '/healthcheck'
 
     def command(self):
-        return ['/usr/bin/env', f'CLOUDKITTY_CONFIG_FILES={self.folder}/cloudkitty.conf',
-                sys.executable, '-c', 'import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])',
-                '--http-socket', self.address, '--module', 'cloudkitty.wsgi.api:application',
-                '--processes', '1', '--enable-threads', '--need-app', '--disable-logging']
+        return [
+            '/usr/bin/env',
+            f'CLOUDKITTY_CONFIG_FILES={self.folder}/cloudkitty.conf',
+            sys.executable,
+            '-c',
+            'import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])',
+            '--http-socket',
+            self.address,
+            '--module',
+            'cloudkitty.wsgi.api:application',
+            '--processes',
+            '1',
+            '--enable-threads',
+            '--need-app',
+            '--disable-logging',
+        ]
 
     @property
     def busy_s(self) -> float:
@@ -99,9 +111,12 @@ def measure(folder: Path) -> list[Figure]:
     statements = _count_statements(conf, storage)
     storage.database.engine.dispose()
     with Uwsgi(folder) as server:
-        return [Figure('points stored', points), *_speed(server),
-                Figure(f'statements for a list of {MAPPINGS:,} mappings', statements, at_most=1),
-                *_memory(server, field_id)]
+        return [
+            Figure('points stored', points),
+            *_speed(server),
+            Figure(f'statements for a list of {MAPPINGS:,} mappings', statements, at_most=1),
+            *_memory(server, field_id),
+        ]
 
 
 def _make_rules(connection):
@@ -109,9 +124,12 @@ def _make_rules(connection):
     owner = hashmap_services.create(connection, 'instance')
     field = fields.create(connection, 'flavor', owner.service_id)
     for number in range(MAPPINGS):
-        mappings.create(connection, mappings.NewMapping(
-            cost=Decimal(number), field_id=field.field_id, value=f'f{number}'),
-            now=datetime.now(UTC), author='benchmark')
+        mappings.create(
+            connection,
+            mappings.NewMapping(cost=Decimal(number), field_id=field.field_id, value=f'f{number}'),
+            now=datetime.now(UTC),
+            author='benchmark',
+        )
     return field.field_id
 
 
@@ -146,8 +164,10 @@ def _speed(server):
         yield Figure(f'{name}, by the rate of GET /', share)
         yield Figure(
             f'{name}: the better of its shares of {RATE_MIN:,} requests/CPU s and of '
-            f'{SHARE_MIN:.0%} of GET /', max(speed.busy_rate / RATE_MIN, share / SHARE_MIN),
-            at_least=1)
+            f'{SHARE_MIN:.0%} of GET /',
+            max(speed.busy_rate / RATE_MIN, share / SHARE_MIN),
+            at_least=1,
+        )
     speed = _measure(server, f'{RULES}/mappings')
     yield Figure(f'list of {MAPPINGS:,} mappings', 1000 / speed.busy_rate, 'ms of CPU')
 
@@ -160,9 +180,18 @@ def _measure(server, path):
     """Return how quickly one path is answered."""
     busy_before = server.busy_s
     ended = subprocess.run(
-        [services.find('wrk', 'wrk'), '--threads=1', f'--connections={CONNECTIONS}',
-         f'--duration={ROUND_S}s', f'http://{server.address}{path}'],
-        text=True, capture_output=True, check=True, timeout=60)
+        [
+            services.find('wrk', 'wrk'),
+            '--threads=1',
+            f'--connections={CONNECTIONS}',
+            f'--duration={ROUND_S}s',
+            f'http://{server.address}{path}',
+        ],
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
     # uWSGI ends each connection, which wrk counts as an error of reading.
     assert 'Non-2xx' not in ended.stdout, ended.stdout
     answers = int(re.search(r'(\d+) requests in', ended.stdout)[1])
@@ -178,8 +207,9 @@ def _memory(server, field_id):
         answered = mark
         seen.append(server.memory_mib)
         yield Figure(f'memory after {mark:,} requests of all kinds', seen[-1], 'MiB')
-    yield Figure('growth from the first to the last', seen[-1] - seen[0], 'MiB',
-                 at_most=GROWTH_MAX_MIB)
+    yield Figure(
+        'growth from the first to the last', seen[-1] - seen[0], 'MiB', at_most=GROWTH_MAX_MIB
+    )
 
 
 def _ask(server, count, field_id):
@@ -193,7 +223,7 @@ def _ask(server, count, field_id):
         try:
             for _ in turns:
                 answer = _answer(server, *requests.send(answer))
-        except Exception as exc:     # The thread would end in silence.
+        except Exception as exc:  # The thread would end in silence.
             failures.append(exc)
 
     workers = [threading.Thread(target=work) for _ in range(CONNECTIONS)]
@@ -213,8 +243,12 @@ def _requests(field_id):
         yield 'GET', f'/v1/nope/{turn}', None, 404
         yield 'GET', f'/v2/summary?groupby=time-{turn}', None, 400
         yield 'POST', f'{RULES}/mappings', {'cost': f'{turn}.{turn}', 'field_id': 'no'}, 400
-        made = yield 'POST', f'{RULES}/mappings', {
-            'cost': turn, 'field_id': field_id, 'value': f'{threading.get_ident()}-{turn}'}, 201
+        made = yield (
+            'POST',
+            f'{RULES}/mappings',
+            {'cost': turn, 'field_id': field_id, 'value': f'{threading.get_ident()}-{turn}'},
+            201,
+        )
         yield 'DELETE', f'{RULES}/mappings/{made["mapping_id"]}', None, 204
         if turn % 20 == 0:
             yield 'GET', f'{RULES}/mappings', None, 200
@@ -223,8 +257,12 @@ def _requests(field_id):
 def _answer(server, method, path, body, status):
     connection = http.client.HTTPConnection(server.address, timeout=60)
     try:
-        connection.request(method, path, body=None if body is None else json.dumps(body),
-                           headers={'Content-Type': 'application/json'})
+        connection.request(
+            method,
+            path,
+            body=None if body is None else json.dumps(body),
+            headers={'Content-Type': 'application/json'},
+        )
         answer = connection.getresponse()
         content = answer.read()
     finally:

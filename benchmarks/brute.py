@@ -10,11 +10,11 @@ from benchmarks import rated
 POINTS = rated.SERIES * 1000
 QUESTIONS = {
     'by type': 'SELECT metric, sum(quantity), sum(price) FROM points JOIN series USING (series) '
-               'WHERE {month} GROUP BY ALL',
+    'WHERE {month} GROUP BY ALL',
     'by scope and type': 'SELECT scope, metric, sum(quantity), sum(price) FROM points '
-                         'JOIN series USING (series) WHERE {month} GROUP BY ALL',
+    'JOIN series USING (series) WHERE {month} GROUP BY ALL',
     'by department': 'SELECT department, sum(quantity), sum(price) FROM points '
-                     'JOIN series USING (series) WHERE {month} GROUP BY ALL',
+    'JOIN series USING (series) WHERE {month} GROUP BY ALL',
 }
 MONTH = "begin >= TIMESTAMP '2024-05-01' AND begin < TIMESTAMP '2024-06-01'"
 ROUNDS = 5
@@ -36,14 +36,16 @@ def _measured(periods):
         FROM range({rated.SERIES}) t(i)""")
     database.execute(f"""
         CREATE TABLE points AS SELECT
-        TIMESTAMP '2024-05-01' + to_microseconds(CAST(p * {31 * 86400 * 10 ** 6 // periods} AS
+        TIMESTAMP '2024-05-01' + to_microseconds(CAST(p * {31 * 86400 * 10**6 // periods} AS
         BIGINT)) AS begin, i AS series,
         CAST(random() * 10000 AS DECIMAL(28, 10)) AS quantity,
         CAST(random() * 100 AS DECIMAL(28, 10)) AS price
         FROM range({periods}) a(p), range({rated.SERIES}) b(i)""")
     assert database.execute('SELECT count(*) FROM points').fetchone() == (POINTS,)
-    return {name: _median(database, question.format(month=MONTH))
-            for name, question in QUESTIONS.items()}
+    return {
+        name: _median(database, question.format(month=MONTH))
+        for name, question in QUESTIONS.items()
+    }
 
 
 def _median(database, question):

@@ -13,8 +13,8 @@ from oslo_config import cfg
 from benchmarks.figure import Figure
 from cloudkitty import conf as configuration
 from cloudkitty.collector.gnocchi import GnocchiCollector
+from cloudkitty.core.timeframe import Period
 from cloudkitty.tests import databases, faults, gnocchi
-from cloudkitty.timeframe import Period
 
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -38,18 +38,29 @@ def measure(folder: Path) -> list[Figure]:
 def _fill(server):
     """Make the resources; return {resource number: [value of each five minutes]}."""
     dice = random.Random(1)
-    values = {number: [dice.randrange(1000) / 4 for _ in range(HOURS * 3600 // STEP_S)]
-              for number in range(RESOURCES)}
+    values = {
+        number: [dice.randrange(1000) / 4 for _ in range(HOURS * 3600 // STEP_S)]
+        for number in range(RESOURCES)
+    }
     start = BEGIN.timestamp()
-    resources = [gnocchi.Resource(
-        gnocchi.resource_id(str(number)), 'machine',
-        [gnocchi.Revision(BEGIN, {'project_id': f'p{number % SCOPES}'})],
-        {'level': [(start + place * STEP_S, value) for place, value in enumerate(found)]}, BEGIN)
-        for number, found in values.items()]
+    resources = [
+        gnocchi.Resource(
+            gnocchi.resource_id(str(number)),
+            'machine',
+            [gnocchi.Revision(BEGIN, {'project_id': f'p{number % SCOPES}'})],
+            {'level': [(start + place * STEP_S, value) for place, value in enumerate(found)]},
+            BEGIN,
+        )
+        for number, found in values.items()
+    ]
     size = RESOURCES // PARTS
     with futures.ThreadPoolExecutor(2) as pool:
-        list(pool.map(server.load, [resources[place:place + size]
-                                    for place in range(0, RESOURCES, size)]))
+        list(
+            pool.map(
+                server.load,
+                [resources[place : place + size] for place in range(0, RESOURCES, size)],
+            )
+        )
     return values
 
 
@@ -65,30 +76,53 @@ def _figures(proxy, values):
             what = f'{scope_count} scopes, {resources} resources, granules of {granularity_s} s'
             # One for each 1,000 resources, and one for their measures.
             figures += [
-                Figure(f'requests: {what}', len(proxy.requests) - before,
-                       at_most=2 * max(1, resources // 1000) + 1),
+                Figure(
+                    f'requests: {what}',
+                    len(proxy.requests) - before,
+                    at_most=2 * max(1, resources // 1000) + 1,
+                ),
                 Figure(f'wrong quantities: {what}', wrong, at_most=0),
-                Figure(f'time: {what}', time.monotonic() - begin, 's')]
+                Figure(f'time: {what}', time.monotonic() - begin, 's'),
+            ]
     return figures
 
 
 def _build(url, granularity_s):
     conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
     gnocchi.basic_auth(conf, GnocchiCollector, url)
-    return GnocchiCollector(period=3600, service_conf=conf, conf={'metrics': {'level': {
-        'unit': 'x', 'extra_args': {'resource_type': 'machine', 'aggregation_method': 'sum',
-                                    'force_granularity': granularity_s}}}})
+    return GnocchiCollector(
+        period=3600,
+        service_conf=conf,
+        conf={
+            'metrics': {
+                'level': {
+                    'unit': 'x',
+                    'extra_args': {
+                        'resource_type': 'machine',
+                        'aggregation_method': 'sum',
+                        'force_granularity': granularity_s,
+                    },
+                }
+            }
+        },
+    )
 
 
 def _wrong(driver, periods, scope_count, values):
     """Collect; return how many quantities are not those of the measures."""
     scope_ids = [f'p{number}' for number in range(scope_count)]
-    found = {(scope_id, point.groupby['id'], period.begin): point.qty
-             for scope_id, period, points in driver.collect('level', periods, scope_ids)
-             for point in points}
+    found = {
+        (scope_id, point.groupby['id'], period.begin): point.qty
+        for scope_id, period, points in driver.collect('level', periods, scope_ids)
+        for point in points
+    }
     steps = 3600 // STEP_S
-    wanted = {(f'p{number % SCOPES}', gnocchi.resource_id(str(number)), period.begin):
-              Decimal(sum(levels[hour * steps:(hour + 1) * steps]))
-              for number, levels in values.items() if number % SCOPES < scope_count
-              for hour, period in enumerate(periods)}
+    wanted = {
+        (f'p{number % SCOPES}', gnocchi.resource_id(str(number)), period.begin): Decimal(
+            sum(levels[hour * steps : (hour + 1) * steps])
+        )
+        for number, levels in values.items()
+        if number % SCOPES < scope_count
+        for hour, period in enumerate(periods)
+    }
     return sum(found.get(place) != wanted.get(place) for place in found.keys() | wanted.keys())

@@ -12,10 +12,11 @@ import yaml
 
 from benchmarks import rated
 from benchmarks.figure import Figure
-from cloudkitty import timeframe
-from cloudkitty.db import Database, migration, scopes
+from cloudkitty.core import timeframe
+from cloudkitty.db import Database, migration
 from cloudkitty.processor import service
 from cloudkitty.processor.settings import Settings
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import ini, processors, services
 
 SCOPES = 100_000
@@ -35,27 +36,41 @@ def measure(folder: Path) -> list[Figure]:
     for kind in rated.KINDS:
         with rated.store(kind, folder) as storage:
             first, later = _cycles(_prepare(folder, storage.database.url, max_workers=1))
-        figures += [Figure(f'{kind}: first cycle, all scopes are new', first, 's'),
-                    Figure(f'{kind}: later cycles', later, 's', at_most=2)]
+        figures += [
+            Figure(f'{kind}: first cycle, all scopes are new', first, 's'),
+            Figure(f'{kind}: later cycles', later, 's', at_most=2),
+        ]
     share = _between(folder)
-    figures.append(Figure('processor time between cycles, all processes', 100 * share, '%',
-                          at_most=1))
+    figures.append(
+        Figure('processor time between cycles, all processes', 100 * share, '%', at_most=1)
+    )
     return figures
 
 
 def _prepare(folder, connection, **orchestrator):
     """Return the configuration of a service whose fetcher lists all scopes."""
-    (folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': {
-        'cpu': {'unit': 'x', 'groupby': ['id']}}}))
-    return ini.load(folder / 'cloudkitty.conf', {
-        'database': {'connection': connection},
-        'collect': {'collector': 'prometheus', 'metrics_conf': folder / 'metrics.yml',
-                    'start_date': START_DATE},
-        'collector_prometheus': {'prometheus_url': 'http://127.0.0.1:9/api/v1'},
-        'fetcher': {'backend': 'source'},
-        'fetcher_source': {'sources': ','.join(f'{number:032x}' for number in range(SCOPES))},
-        'orchestrator': {'coordination_url': f'file://{folder}/locks',
-                         'max_workers_reprocessing': 1, **orchestrator}})
+    (folder / 'metrics.yml').write_text(
+        yaml.safe_dump({'metrics': {'cpu': {'unit': 'x', 'groupby': ['id']}}})
+    )
+    return ini.load(
+        folder / 'cloudkitty.conf',
+        {
+            'database': {'connection': connection},
+            'collect': {
+                'collector': 'prometheus',
+                'metrics_conf': folder / 'metrics.yml',
+                'start_date': START_DATE,
+            },
+            'collector_prometheus': {'prometheus_url': 'http://127.0.0.1:9/api/v1'},
+            'fetcher': {'backend': 'source'},
+            'fetcher_source': {'sources': ','.join(f'{number:032x}' for number in range(SCOPES))},
+            'orchestrator': {
+                'coordination_url': f'file://{folder}/locks',
+                'max_workers_reprocessing': 1,
+                **orchestrator,
+            },
+        },
+    )
 
 
 def _cycles(conf):
@@ -79,14 +94,16 @@ def _cycles(conf):
 def _between(folder):
     """Return the share of one processor that the service uses while it waits."""
     port = services.free_port()
-    conf = _prepare(folder, f'sqlite:///{folder}/idle.sqlite', max_workers=WORKERS,
-                    metrics_port=port)
+    conf = _prepare(
+        folder, f'sqlite:///{folder}/idle.sqlite', max_workers=WORKERS, metrics_port=port
+    )
     database = Database(conf)
     migration.upgrade(database)
     identity = Settings.of(conf).identity
     with processors.Processor(folder / 'cloudkitty.conf', folder / 'processor.log') as daemon:
-        services.wait_until(lambda: _is_fetched(database, identity), deadline_s=120,
-                            what='the first cycle')
+        services.wait_until(
+            lambda: _is_fetched(database, identity), deadline_s=120, what='the first cycle'
+        )
         with _Scraper(f'http://127.0.0.1:{port}/metrics'):
             # The other worker sees it a little later.
             time.sleep(2 * SCRAPE_S)
@@ -97,7 +114,7 @@ def _between(folder):
 
 def _is_fetched(database, identity):
     with database.reader() as connection:
-        return scopes.last_fetch(connection, identity) is not None
+        return scope_state.last_fetch(connection, identity) is not None
 
 
 def _busy_s(daemon):

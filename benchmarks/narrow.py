@@ -2,20 +2,17 @@
 
 import io
 import time
-from collections.abc import Iterator
-from datetime import datetime
 
 import sqlalchemy as sa
 
-from cloudkitty import timeframe
-from cloudkitty.dataframe import DataPoint
+from cloudkitty.core import timeframe
 
 CREATE = {
     'sqlite': 'CREATE TABLE narrow (begin TEXT, series INTEGER, quantity TEXT, price TEXT)',
     'postgresql': 'CREATE TABLE narrow (begin timestamp, series bigint, quantity numeric, '
-                  'price numeric)',
+    'price numeric)',
     'mysql': 'CREATE TABLE narrow (begin datetime(6), series bigint, quantity decimal(65, 38), '
-             'price decimal(65, 38))',
+    'price decimal(65, 38))',
 }
 ROWS_PER_INSERT = 2000
 
@@ -34,8 +31,9 @@ class Narrow:
 
     def insert(self, commit: list) -> float:
         """Return how many seconds the points of *commit* take in a transaction."""
-        for _, point in points_of(commit):
-            self._numbers.setdefault(id(point.series), len(self._numbers) + 1)
+        for part in commit:
+            for column in part.usage.columns:
+                self._numbers.setdefault(id(column.series), len(self._numbers) + 1)
         cursor = self._raw.cursor()
         began = time.perf_counter()
         if self._kind == 'sqlite':
@@ -51,22 +49,15 @@ class Narrow:
         self._raw.close()
 
 
-def points_of(commit: list) -> Iterator[tuple[datetime, DataPoint]]:
-    """Yield (begin, point) of everything in *commit*."""
-    for part in commit:
-        for frame in part.frames:
-            for _, points in frame.itertypes():
-                for point in points:
-                    yield frame.start, point
-
-
 def _rows(commit, numbers):
     for part in commit:
-        for frame in part.frames:
-            begin = str(timeframe.to_naive(frame.start))
-            for _, points in frame.itertypes():
-                for point in points:
-                    yield (begin, numbers[id(point.series)], str(point.qty), str(point.price))
+        begins = [str(timeframe.to_naive(period.begin)) for period in part.usage.periods]
+        for column in part.usage.columns:
+            number = numbers[id(column.series)]
+            for place, qty, price in zip(
+                column.places, column.quantities, column.prices, strict=True
+            ):
+                yield begins[place], number, str(qty), str(price)
 
 
 def _executemany(cursor, rows):
@@ -74,8 +65,9 @@ def _executemany(cursor, rows):
 
 
 def _copy(cursor, rows):
-    text = '\n'.join([f'{begin}\t{series}\t{quantity}\t{price}'
-                      for begin, series, quantity, price in rows])
+    text = '\n'.join(
+        [f'{begin}\t{series}\t{quantity}\t{price}' for begin, series, quantity, price in rows]
+    )
     cursor.copy_expert('COPY narrow FROM STDIN', io.StringIO(text))
 
 
@@ -83,7 +75,7 @@ def _rows_per_statement(cursor, rows):
     # The driver's executemany escapes each value on its own; numbers and times need no escape.
     texts = [f"('{begin}',{series},{quantity},{price})" for begin, series, quantity, price in rows]
     for start in range(0, len(texts), ROWS_PER_INSERT):
-        values = ','.join(texts[start:start + ROWS_PER_INSERT])
+        values = ','.join(texts[start : start + ROWS_PER_INSERT])
         cursor.execute(f'INSERT INTO narrow VALUES {values}')
 
 

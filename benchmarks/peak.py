@@ -39,8 +39,12 @@ def of_answers(configuration_file: Path) -> float:
 
 
 def _of(*arguments):
-    ended = subprocess.run([sys.executable, '-m', 'benchmarks.peak', *map(str, arguments)],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    ended = subprocess.run(
+        [sys.executable, '-m', 'benchmarks.peak', *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert ended.returncode == 0, ended.stderr
     return float(ended.stderr.splitlines()[-1])
 

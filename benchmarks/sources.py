@@ -34,8 +34,10 @@ def measure(folder: Path) -> list[Figure]:
     """Return the figures."""
     families = _families()
     figures = []
-    with (services.Prometheus(folder / 'prometheus', history=families) as server,
-          keystone.Keystone(folder / 'keystone') as peer):
+    with (
+        services.Prometheus(folder / 'prometheus', history=families) as server,
+        keystone.Keystone(folder / 'keystone') as peer,
+    ):
         figures += _count(folder, 'prometheus', faults.pass_on(server.url))
         figures += _behind_aetos(folder, peer, server.port)
         figures += _projects(folder, peer)
@@ -58,10 +60,20 @@ def _behind_aetos(folder, peer, prometheus_port):
 
 def _families():
     start = int(BEGIN.timestamp())
-    return [services.Family(name, 'gauge', [
-        ({'project_id': f'p{number}', 'resource': f'{name}-{number}'},
-         [(start + place * STEP_S, number) for place in range(2 * 3600 // STEP_S + 1)])
-        for number in range(max(SCOPES))]) for name in NAMES]
+    return [
+        services.Family(
+            name,
+            'gauge',
+            [
+                (
+                    {'project_id': f'p{number}', 'resource': f'{name}-{number}'},
+                    [(start + place * STEP_S, number) for place in range(2 * 3600 // STEP_S + 1)],
+                )
+                for number in range(max(SCOPES))
+            ],
+        )
+        for name in NAMES
+    ]
 
 
 def _options(source, address, peer):
@@ -69,19 +81,43 @@ def _options(source, address, peer):
     by_resource = {'resource_key': 'resource'}
     return {
         'prometheus': ('collector_prometheus', {'prometheus_url': f'http://{address}/api/v1'}, {}),
-        'victoriametrics': ('collector_victoriametrics', {
-            'driver': 'prometheus', 'prometheus_url': f'http://{address}/api/v1'}, {}),
-        'aetos': ('collector_aetos', {
-            'auth_type': 'password', 'auth_url': peer and f'{peer.url}/v3',
-            'username': 'cloudkitty', 'password': 'cloudkitty', 'project_name': 'service',
-            'user_domain_id': 'default', 'project_domain_id': 'default'}, {}),
-        'gnocchi': ('collector_gnocchi', {
-            'gnocchi_auth_type': 'basic', 'gnocchi_user': 'admin',
-            'gnocchi_endpoint': f'http://{address}'}, {'resource_type': 'test', **by_resource}),
-        'monasca': ('collector_monasca', {
-            'auth_type': 'none', 'endpoint': f'http://{address}'}, by_resource),
-        'ceilometer': ('ceilometer_collector', {
-            'auth_type': 'none', 'endpoint': f'http://{address}'}, by_resource),
+        'victoriametrics': (
+            'collector_victoriametrics',
+            {'driver': 'prometheus', 'prometheus_url': f'http://{address}/api/v1'},
+            {},
+        ),
+        'aetos': (
+            'collector_aetos',
+            {
+                'auth_type': 'password',
+                'auth_url': peer and f'{peer.url}/v3',
+                'username': 'cloudkitty',
+                'password': 'cloudkitty',
+                'project_name': 'service',
+                'user_domain_id': 'default',
+                'project_domain_id': 'default',
+            },
+            {},
+        ),
+        'gnocchi': (
+            'collector_gnocchi',
+            {
+                'gnocchi_auth_type': 'basic',
+                'gnocchi_user': 'admin',
+                'gnocchi_endpoint': f'http://{address}',
+            },
+            {'resource_type': 'test', **by_resource},
+        ),
+        'monasca': (
+            'collector_monasca',
+            {'auth_type': 'none', 'endpoint': f'http://{address}'},
+            by_resource,
+        ),
+        'ceilometer': (
+            'ceilometer_collector',
+            {'auth_type': 'none', 'endpoint': f'http://{address}'},
+            by_resource,
+        ),
     }[source]
 
 
@@ -100,9 +136,9 @@ def _count(folder, source, answer, peer=None):
             stored = _cycle(place, source, _options(source, front.address, peer), count)
             first = first or len(front.requests)
             figures += [
-                Figure(f'{source}: requests, {count} scopes', len(front.requests),
-                       at_most=first),
-                Figure(f'{source}: scopes not rated of {count}', count - stored, at_most=0)]
+                Figure(f'{source}: requests, {count} scopes', len(front.requests), at_most=first),
+                Figure(f'{source}: scopes not rated of {count}', count - stored, at_most=0),
+            ]
     return figures
 
 
@@ -112,25 +148,40 @@ def _cycle(folder, source, found, count):
     :param found: what _options() returned.
     """
     section, options, extra_args = found
-    (folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': {
-        name: {'unit': 'x', 'groupby': ['resource'], 'extra_args': extra_args}
-        for name in NAMES}}))
-    conf = ini.load(folder / 'cloudkitty.conf', {
-        'database': {'connection': f'sqlite:///{folder}/cloudkitty.sqlite'},
-        'collect': {'collector': source, 'metrics_conf': folder / 'metrics.yml',
-                    'wait_periods': 1},
-        section: options,
-        'fetcher': {'backend': 'source'},
-        'fetcher_source': {'sources': ','.join(f'p{number}' for number in range(count))},
-        # One worker takes all shards: each batch of scopes is asked for at once.
-        'orchestrator': {'coordination_url': f'file://{folder}/locks', 'max_workers': 1}})
+    (folder / 'metrics.yml').write_text(
+        yaml.safe_dump(
+            {
+                'metrics': {
+                    name: {'unit': 'x', 'groupby': ['resource'], 'extra_args': extra_args}
+                    for name in NAMES
+                }
+            }
+        )
+    )
+    conf = ini.load(
+        folder / 'cloudkitty.conf',
+        {
+            'database': {'connection': f'sqlite:///{folder}/cloudkitty.sqlite'},
+            'collect': {
+                'collector': source,
+                'metrics_conf': folder / 'metrics.yml',
+                'wait_periods': 1,
+            },
+            section: options,
+            'fetcher': {'backend': 'source'},
+            'fetcher_source': {'sources': ','.join(f'p{number}' for number in range(count))},
+            # One worker takes all shards: each batch of scopes is asked for at once.
+            'orchestrator': {'coordination_url': f'file://{folder}/locks', 'max_workers': 1},
+        },
+    )
     database = Database(conf)
     migration.upgrade(database)
     parts = service.build(conf, 0, clock=lambda: BEGIN + HOUR)
     parts.worker.turn()
     with database.reader() as connection:
         found = connection.exec_driver_sql(
-            'SELECT count(*) FROM rated_frames WHERE points > 0').scalar_one()
+            'SELECT count(*) FROM rated_frames WHERE points > 0'
+        ).scalar_one()
     database.engine.dispose()
     return found
 
@@ -142,19 +193,36 @@ def _projects(folder, server):
     server.grant('reader', user='rater')
     group = server.ask('POST', 'groups', json={'group': {'name': 'many'}})['group']['id']
     server.ask('PUT', f'groups/{group}/users/{server.user_id("rater")}')
-    server.ask('PUT', f'OS-INHERIT/domains/{domain}/groups/{group}/roles/'
-                      f'{server.role_id("rating")}/inherited_to_projects')
+    server.ask(
+        'PUT',
+        f'OS-INHERIT/domains/{domain}/groups/{group}/roles/'
+        f'{server.role_id("rating")}/inherited_to_projects',
+    )
     with faults.FaultyServer(faults.forward(server.url)) as front:
-        driver = fetcher.get_driver(ini.load(folder / 'keystone.conf', {
-            'fetcher': {'backend': 'keystone'},
-            'fetcher_keystone': {
-                'auth_type': 'password', 'auth_url': f'http://{front.address}/v3',
-                'username': 'rater', 'password': 'rater', 'user_domain_id': 'default',
-                'system_scope': 'all'}}))
+        driver = fetcher.get_driver(
+            ini.load(
+                folder / 'keystone.conf',
+                {
+                    'fetcher': {'backend': 'keystone'},
+                    'fetcher_keystone': {
+                        'auth_type': 'password',
+                        'auth_url': f'http://{front.address}/v3',
+                        'username': 'rater',
+                        'password': 'rater',
+                        'user_domain_id': 'default',
+                        'system_scope': 'all',
+                    },
+                },
+            )
+        )
         driver.get_tenants()
         before = len(front.requests)
         found = driver.get_tenants()
-        return [Figure(f'keystone: requests, {PROJECTS} projects', len(front.requests) - before,
-                       at_most=2),
-                Figure(f'keystone: projects not listed of {PROJECTS}', PROJECTS - len(found),
-                       at_most=0)]
+        return [
+            Figure(
+                f'keystone: requests, {PROJECTS} projects', len(front.requests) - before, at_most=2
+            ),
+            Figure(
+                f'keystone: projects not listed of {PROJECTS}', PROJECTS - len(found), at_most=0
+            ),
+        ]

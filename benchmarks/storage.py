@@ -20,22 +20,25 @@ from cloudkitty.storage.v1.store import TableStorage
 
 PARTS = rated.KINDS
 PERIODS_FEW, PERIODS_MANY = 100, 1000
-MIGRATED = 3, 30                     # periods of version 1: 30,000 and 300,000 points
-WRITTEN = 48                         # periods of the measured writes, in batches of 24
-SINGLE = 6                           # periods written one by one
+MIGRATED = 3, 30  # periods of version 1: 30,000 and 300,000 points
+WRITTEN = 48  # periods of the measured writes, in batches of 24
+SINGLE = 6  # periods written one by one
 FILLED_AT_ONCE = 50
 ROUNDS = 15
 SCOPE = {'project_id': 'project-250'}
-TOTALS = {'by type': (['type'], 10), 'by scope and type': (['project_id', 'type'], 20),
-          'by department': (['department'], 50)}
+TOTALS = {
+    'by type': (['type'], 10),
+    'by scope and type': (['project_id', 'type'], 20),
+    'by department': (['department'], 50),
+}
 OF_SCOPE = {'by type': (['type'], 3), 'by day': (['time-d'], 3), 'by hour': (['time'], 20)}
-FLAT = 1.2                           # ten times the points, and at most so many times the memory
-SLOWER = {'sqlite': 3}               # times the targets of the others, for totals
+FLAT = 1.2  # ten times the points, and at most so many times the memory
+SLOWER = {'sqlite': 3}  # times the targets of the others, for totals
 SIZES = {
     'postgresql': 'SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n '
-                  "ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relkind = 'r'",
+    "ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relkind = 'r'",
     'mysql': 'SELECT sum(data_length + index_length) FROM information_schema.tables '
-             'WHERE table_schema = database()',
+    'WHERE table_schema = database()',
     'sqlite': 'SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()',
 }
 
@@ -62,20 +65,23 @@ def measure_kind(kind: str, folder: Path) -> list[Figure]:
         gc.collect()
         gc.freeze()
         for name, (groups, target) in TOTALS.items():
-            few, many = _medians_ms(*(
-                functools.partial(one.total, groups, MAY, JUNE) for one in (less, storage)))
+            few, many = _medians_ms(
+                *(functools.partial(one.total, groups, MAY, JUNE) for one in (less, storage))
+            )
             title = f'{kind}: month total {name}, 10M points'
             figures += [
                 Figure(title, many, 'ms', at_most=target * SLOWER.get(kind, 1)),
                 Figure(f'{title} by 1M', many / few, at_most=1.5),
-                Figure(f'{title} by DuckDB', many / 1000 / rival[name], at_most=1)]
+                Figure(f'{title} by DuckDB', many / 1000 / rival[name], at_most=1),
+            ]
         figures += _answers_of_a_scope(kind, storage)
         figures.append(_size(kind, storage))
         for name, few, many in _peaks(less, storage, usage, folder):
             title = f'{kind}: peak memory, {name}'
-            figures += [Figure(title, many, 'MiB'),
-                        Figure(f'{title}, by that of a tenth of the points', many / few,
-                               at_most=FLAT)]
+            figures += [
+                Figure(title, many, 'MiB'),
+                Figure(f'{title}, by that of a tenth of the points', many / few, at_most=FLAT),
+            ]
     gc.unfreeze()
     return figures
 
@@ -91,7 +97,8 @@ def _analyze(storage):
     kind = storage.database.engine.dialect.name
     if kind == 'postgresql':
         with storage.database.engine.connect().execution_options(
-                isolation_level='AUTOCOMMIT') as connection:
+            isolation_level='AUTOCOMMIT'
+        ) as connection:
             connection.exec_driver_sql('VACUUM ANALYZE')
 
 
@@ -122,31 +129,46 @@ def _writes(kind, storage, usage) -> Iterator[Figure]:
 
 def _answers_of_a_scope(kind, storage) -> Iterator[Figure]:
     for name, (groups, target) in OF_SCOPE.items():
-        yield Figure(f"{kind}: one scope's month {name}", _median_ms(
-            lambda groups=groups: storage.total(groups, MAY, JUNE, filters=SCOPE)), 'ms',
-            at_most=target)
-    for name, filters in (('page of 100 points', SCOPE),
-                          ('the same filtered', SCOPE | {'department': 'department-17'})):
+        yield Figure(
+            f"{kind}: one scope's month {name}",
+            _median_ms(lambda groups=groups: storage.total(groups, MAY, JUNE, filters=SCOPE)),
+            'ms',
+            at_most=target,
+        )
+    for name, filters in (
+        ('page of 100 points', SCOPE),
+        ('the same filtered', SCOPE | {'department': 'department-17'}),
+    ):
         total = storage.retrieve(MAY, JUNE, filters, limit=1)['total']
         offsets = [total * part // ROUNDS for part in range(ROUNDS)]
         turn = iter(offsets * 2)
-        yield Figure(f"{kind}: {name}, anywhere in a scope's month", _median_ms(
-            lambda turn=turn, filters=filters: storage.retrieve(
-                MAY, JUNE, filters, offset=next(turn), limit=100)), 'ms', at_most=10)
+        yield Figure(
+            f"{kind}: {name}, anywhere in a scope's month",
+            _median_ms(
+                lambda turn=turn, filters=filters: storage.retrieve(
+                    MAY, JUNE, filters, offset=next(turn), limit=100
+                )
+            ),
+            'ms',
+            at_most=10,
+        )
 
 
 def _peaks(less, storage, usage, folder) -> Iterator[tuple[str, float, float]]:
     """Yield peak memory over few and over many points, MiB."""
-    paths = [_configure(folder / f'{name}.conf', one)
-             for name, one in (('less', less), ('more', storage))]
+    paths = [
+        _configure(folder / f'{name}.conf', one)
+        for name, one in (('less', less), ('more', storage))
+    ]
     yield 'API', *map(peak.of_answers, paths)
     yield 'export', *(peak.of_command(path, 'export') for path in paths)
     yield 'migrate', *(_migration_peak(storage, usage, folder, periods) for periods in MIGRATED)
 
 
 def _configure(path, storage):
-    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n'
-                    f'[database]\nconnection = {storage.database.url}\n')
+    path.write_text(
+        f'[DEFAULT]\nauth_strategy = noauth\n[database]\nconnection = {storage.database.url}\n'
+    )
     return path
 
 
@@ -160,8 +182,9 @@ def _migration_peak(storage, usage, folder, periods) -> float:
             source.push(part.frames, part.scope_id)
     source.database.close()
     with rated.store('sqlite', folder) as target:
-        return peak.of_command(_configure(folder / 'migrate.conf', target), 'migrate',
-                               '--source', storage.database.url)
+        return peak.of_command(
+            _configure(folder / 'migrate.conf', target), 'migrate', '--source', storage.database.url
+        )
 
 
 def _size(kind, storage):
@@ -171,8 +194,12 @@ def _size(kind, storage):
             connection.exec_driver_sql(f'ANALYZE TABLE {", ".join(tables)}')
     with storage.database.reader() as connection:
         size = connection.execute(sa.text(SIZES[connection.dialect.name])).scalar_one()
-    return Figure(f'{kind}: bytes per point, indexes and roll-ups included',
-                  float(size) / (PERIODS_MANY * rated.SERIES), 'bytes', at_most=20)
+    return Figure(
+        f'{kind}: bytes per point, indexes and roll-ups included',
+        float(size) / (PERIODS_MANY * rated.SERIES),
+        'bytes',
+        at_most=20,
+    )
 
 
 def _median_ms(ask: Callable[[], dict]) -> float:
@@ -183,7 +210,7 @@ def _median_ms(ask: Callable[[], dict]) -> float:
 def _medians_ms(*asks: Callable[[], dict]) -> list[float]:
     """Return the median of each question; they are asked in turns, as the machine changes."""
     for ask in asks:
-        ask()                        # what a process learns once, such as series, is not counted
+        ask()  # what a process learns once, such as series, is not counted
     times = [[] for _ in asks]
     for _ in range(ROUNDS):
         for ask, taken in zip(asks, times, strict=True):

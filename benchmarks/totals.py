@@ -11,7 +11,7 @@ from oslo_config import cfg
 from benchmarks.figure import Figure
 from cloudkitty import conf as configuration
 from cloudkitty.api import app
-from cloudkitty.dataframe import DataFrame, DataPoint, Series
+from cloudkitty.core.dataframe import DataFrame, DataPoint, Series
 from cloudkitty.storage.v2.sql import SQLStorage
 
 MAY = datetime(2024, 5, 1, tzinfo=UTC)
@@ -42,8 +42,9 @@ def measure(folder: Path) -> list[Figure]:
     application = app.build(conf, database=storage.database, storage=storage)
     figures = [Figure('points stored', points)]
     for name, (path, target) in QUESTIONS.items():
-        figures.append(Figure(f'month total {name}', _median_ms(application, path), 'ms',
-                              at_most=target))
+        figures.append(
+            Figure(f'month total {name}', _median_ms(application, path), 'ms', at_most=target)
+        )
     size = sum(file.stat().st_size for file in folder.glob('rated.sqlite*'))
     figures.append(Figure('bytes per point, everything included', size / points, 'bytes'))
     return figures
@@ -53,8 +54,12 @@ def fill(storage) -> int:
     """Store a month of points; return how many."""
     for number in range(SCOPES):
         scope_id = f'p{number}'
-        series = [Series('unit', {'project_id': scope_id, 'id': f'{scope_id}-r{n}'},
-                         {'flavor': f'f{n % 7}'}) for n in range(SERIES_PER_SCOPE)]
+        series = [
+            Series(
+                'unit', {'project_id': scope_id, 'id': f'{scope_id}-r{n}'}, {'flavor': f'f{n % 7}'}
+            )
+            for n in range(SERIES_PER_SCOPE)
+        ]
         storage.push([_frame(series, hour) for hour in range(HOURS)], scope_id)
     return SCOPES * SERIES_PER_SCOPE * HOURS
 
@@ -62,8 +67,10 @@ def fill(storage) -> int:
 def _frame(series, hour):
     frame = DataFrame(MAY + hour * HOUR, MAY + (hour + 1) * HOUR)
     for number, one in enumerate(series):
-        frame.add_point(DataPoint.of(one, Decimal(number % 4 + 1), Decimal('0.0123')),
-                        METRICS[number % len(METRICS)])
+        frame.add_point(
+            DataPoint.of(one, Decimal(number % 4 + 1), Decimal('0.0123')),
+            METRICS[number % len(METRICS)],
+        )
     return frame
 
 

@@ -1,7 +1,8 @@
-"""Who calls: the identity of one request."""
+"""Request context: the identity of the caller of one request."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import Any
 
 from oslo_context import context
 
@@ -17,26 +18,31 @@ class RequestContext(context.RequestContext):
         self.is_trusted = is_trusted
 
 
-def from_environ(environ: Mapping, *, auth_strategy: str) -> RequestContext:
+def from_environ(environ: dict[str, Any], *, auth_strategy: str) -> RequestContext:
     """Return the caller that the identity headers in a WSGI *environ* describe.
 
     :param auth_strategy: with `keystone` the token check has replaced all identity headers, with
         `noauth` they are hints and the caller is the administrator.
     """
     is_trusted = auth_strategy == 'noauth'
-    facts = {'is_admin': True} if is_trusted else {}
+    facts: dict[str, Any] = {'is_admin': True} if is_trusted else {}
+    # The token check overwrites the header when there is a service token as well: the scope of the
+    # user's own token decides.
+    token = (environ.get('keystone.token_info') or {}).get('token')
+    if token is not None:
+        facts['system_scope'] = 'all' if (token.get('system') or {}).get('all') else None
     return RequestContext.from_environ(environ, is_trusted=is_trusted, **facts)
 
 
 @contextlib.contextmanager
 def logged(request_id: str) -> Iterator[None]:
-    """Let every line that is logged meanwhile in this thread carry *request_id*.
+    """Add *request_id* to every line that this thread logs while the block runs.
 
-    A RequestContext made meanwhile takes over and adds the caller.
+    A RequestContext created in the block replaces it and adds the caller.
     """
     context.RequestContext(request_id=request_id)
     try:
         yield
     finally:
-        # The library keeps the last one for ever: the thread's next request would carry it.
+        # The library never clears the last one: the thread's next request would get it.
         vars(context._request_store).pop('context', None)

@@ -1,6 +1,6 @@
 """Locks shared by all workers, through tooz.
 
-Locks save work, they are never what correctness rests on: a commit succeeds only if the mark of the
+Locks only save work; correctness never depends on them: a commit succeeds only if the mark of the
 scope is where the worker read it.
 """
 
@@ -18,7 +18,7 @@ from stevedore import exception as stevedore_exception
 from cloudkitty import errors
 
 with warnings.catch_warnings():
-    # futurist, below tooz, imports eventlet where it finds it, which then complains on stderr.
+    # futurist, a dependency of tooz, imports eventlet if installed, which then warns on stderr.
     warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
     import tooz
     from tooz import coordination
@@ -27,16 +27,16 @@ LOG = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 1
 RETRY_MAX_S = 60
-# The kinds of locks that workers on other hosts know nothing of.
+# Backends whose locks are not visible to other hosts.
 ONE_HOST = ('file', 'ipc')
-# What the drivers of tooz raise when they cannot work.
+# Errors that the drivers of tooz raise when their service fails.
 FAILURES = (tooz.ToozError, OSError, NotImplementedError)
 
 
 def name(base: str, *, collector: str, fetcher: str, scope_key: str) -> bytes:
-    """Return the name of a lock: hexadecimal digits, whatever the parts hold.
+    """Return the name of a lock: a hexadecimal digest of the parts.
 
-    Source: contract processing, section 2, "Lock names".
+    Source: doc/source/contributor/compatibility/processing.rst, "Work lists and locks".
     """
     text = '-'.join(('cloudkitty', base, collector, fetcher, scope_key))
     return hashlib.sha256(text.encode()).hexdigest().encode('ascii')
@@ -45,10 +45,10 @@ def name(base: str, *, collector: str, fetcher: str, scope_key: str) -> bytes:
 class Locks:
     """The locks of one worker.
 
-    A lock service that does not answer is asked again ever more rarely; until then no lock is had.
+    If the lock service does not answer, it is retried with backoff; until then no lock is acquired.
 
     :param url: tooz URL.
-    :param clock: returns seconds that only grow.
+    :param clock: monotonic clock, seconds.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic):
@@ -58,9 +58,14 @@ class Locks:
         self._failures = 0
         self._retry_at_s = clock()
 
+    @property
+    def answers(self) -> bool:
+        """Whether the lock service answered the last request."""
+        return not self._failures
+
     @contextlib.contextmanager
     def hold(self, lock_name: bytes) -> Iterator[bool]:
-        """Try to take a lock without waiting, yield whether it was had, give it back at the end."""
+        """Try to acquire a lock without waiting; yield whether it was; release it at the end."""
         lock = self._take(lock_name)
         try:
             yield lock is not None
@@ -100,10 +105,10 @@ class Locks:
         self.close()
 
     def close(self) -> None:
-        """Give back all locks and leave the lock service."""
+        """Release all locks and disconnect from the lock service."""
         coordinator, self._coordinator = self._coordinator, None
         if coordinator is not None:
-            # It may have been the lock service that went first.
+            # The lock service may have stopped first.
             with contextlib.suppress(*FAILURES):
                 coordinator.stop()
 
@@ -115,7 +120,7 @@ def _start(url):
 
 
 def serves_one_host(url: str) -> bool:
-    """Say whether only the workers of one host share these locks."""
+    """Return whether these locks are only shared by the workers of one host."""
     return parse.urlsplit(url).scheme in ONE_HOST
 
 
@@ -128,9 +133,10 @@ def check(url: str) -> None:
     try:
         _start(url).stop()
     except (stevedore_exception.NoMatches, ImportError, ValueError, *FAILURES) as exc:
-        # The whole URL may hold a password.
+        # The whole URL may contain a password.
         cause = ' '.join(str(exc.__cause__ or exc).split())
         raise errors.ConfigurationError(
             reason=f'[orchestrator]coordination_url: {scheme or "no"}:// cannot be used: {cause}; '
-                   'allowed: file:///DIRECTORY for one host, or the URL of a lock service that '
-                   'tooz knows') from exc
+            'allowed: file:///DIRECTORY for one host, or the URL of a lock service that '
+            'tooz knows'
+        ) from exc

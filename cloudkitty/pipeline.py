@@ -5,35 +5,50 @@ goes wrong with a metric, a module or a row holds back the scopes it touches, fr
 it touches; everything else of the batch is stored.
 """
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple, TypeVar
 
 from oslo_db import exception as db_exception
 from sqlalchemy import exc as sa_exc
 
-from cloudkitty import dataframe, errors, observer
-from cloudkitty.db.scopes import Scope
-from cloudkitty.observer import Observer
-from cloudkitty.skip import SkipFilter
+from cloudkitty import errors
+from cloudkitty.collector import BaseCollector, collect_columns, is_authoritative
+from cloudkitty.core.columns import Column, calendars_of
+from cloudkitty.core.scope_period import ScopePeriods
+from cloudkitty.core.timeframe import Period
+from cloudkitty.rating.modules import Failure, ModuleSet
+from cloudkitty.rating.skip import SkipFilter
+from cloudkitty.scopes.refusals import Patience
+from cloudkitty.scopes.state import Scope
 from cloudkitty.storage.v2 import ScopeBatch
-from cloudkitty.timeframe import Period
+from cloudkitty.telemetry import observer
+from cloudkitty.telemetry.observer import Observer
 
 LOG = logging.getLogger(__name__)
+
+_Item = TypeVar('_Item')
 
 # How often one metric, or one commit, may fail in a batch before the rest of the batch is left for
 # the next attempt: enough to find one bad scope and its first bad period.
 FAILURES_MAX = 16
-# So many points of a series need as much memory as the series itself and one of them.
+# This many points of one series take as much memory as a series with a single point.
 SERIES_WEIGHT = 3
-# Errors that say nothing about what was to be stored.
-UNUSABLE = (errors.DatabaseUnavailable, db_exception.DBConnectionError, db_exception.DBDeadlock,
-            sa_exc.TimeoutError)
+# Errors that are not caused by the data to be stored.
+UNUSABLE = (
+    errors.DatabaseUnavailable,
+    errors.Disagreement,
+    errors.ClockOff,
+    db_exception.DBConnectionError,
+    db_exception.DBDeadlock,
+    sa_exc.TimeoutError,
+)
 
 
 class Batch(NamedTuple):
@@ -41,18 +56,21 @@ class Batch(NamedTuple):
 
     :ivar scopes: scopes with equal marks.
     :ivar periods: consecutive periods, the first of them follows the mark.
-    :ivar note: what is missing in the source, kept with what is stored; '': nothing.
+    :ivar note: what is missing in the source, stored as a note on these periods; '': nothing.
+    :ivar patience: periods that the source has refused for long are stored with a note, without
+        the metric; None: they are held.
     """
 
     scopes: Sequence[Scope]
     periods: Sequence[Period]
     note: str = ''
+    patience: Patience | None = None
 
 
 class Held(NamedTuple):
-    """A scope that could not be brought to the end of its batch.
+    """A scope that did not reach the end of its batch.
 
-    :ivar mark: where it was left, aware UTC.
+    :ivar mark: the mark it reached, aware UTC.
     """
 
     scope: Scope
@@ -61,18 +79,22 @@ class Held(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a batch.
+    """The result of a batch.
 
     :ivar stored: what was committed.
-    :ivar moved: what was not, because another worker had done it.
-    :ivar held: scopes with a reason why they did not come to the end.
+    :ivar moved: what was not, because another worker had moved the mark.
+    :ivar held: scopes that did not reach the end of the batch, with the reasons.
     :ivar points: how many the source had.
+    :ivar refused: (scope id, metric, begin) of periods that the source refused, in order.
+    :ivar unanswered: (scope id, metric) of those that failed for another reason.
     """
 
     stored: list[ScopeBatch]
     moved: list[ScopeBatch]
     held: list[Held]
     points: int = 0
+    refused: Sequence[tuple[str, str, datetime]] = ()
+    unanswered: Collection[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -82,17 +104,17 @@ class Pipeline:
     :ivar collector: a collector, see cloudkitty.collector.
     :ivar modules: the rating modules, see rating.modules.ModuleSet.
     :ivar commit: stores scope batches, as BaseStorage.commit does.
-    :ivar skips: says which points are not stored.
-    :ivar pool: threads that ask the source.
+    :ivar skips: decides which points are not stored.
+    :ivar pool: threads that query the source.
     :ivar timeout_s: for collecting all metrics of a batch.
-    :ivar keeps_empty: whether a frame none of whose points is to be stored is committed: it
-        replaces one that is there.
+    :ivar keeps_empty: whether a frame without points to store is committed, so that it replaces
+        the stored one.
     :ivar points_max: the most points that a batch may have, see points_allowed(); None: any number.
-    :ivar observer: is told what happens.
+    :ivar observer: receives instrumentation events.
     """
 
-    collector: Any
-    modules: Any
+    collector: BaseCollector
+    modules: ModuleSet
     commit: Callable[[Sequence[ScopeBatch]], Sequence[ScopeBatch]]
     skips: SkipFilter
     pool: futures.Executor
@@ -107,9 +129,9 @@ class Pipeline:
         :raises SourceUnreachable: the source says nothing; nothing is stored.
         :raises BatchTooLarge: there are more points than a batch may have; nothing is stored.
         :raises ModuleLoadError: the rating modules cannot be loaded; nothing is stored.
-        :raises Exception: the database cannot be used; each scope is stored or is not.
+        :raises Exception: the database cannot be used; each scope is stored whole or not at all.
         """
-        self.observer.is_alive()
+        self.observer.heartbeat()
         self.observer.retried(sum(1 for scope in batch.scopes if scope.failure_count))
         progress = _Progress(batch)
         try:
@@ -124,54 +146,77 @@ class Pipeline:
             raise
         return self._finish(batch, usage, progress)
 
-    def _finish(self, batch, usage, progress):
-        self.observer.is_alive()
-        ready = []
+    def _finish(
+        self, batch: Batch, usage: Mapping[str, ScopePeriods], progress: '_Progress'
+    ) -> Outcome:
+        self.observer.heartbeat()
+        ready: list[ScopeBatch] = []
         for scope in batch.scopes:
-            frames = self._rate(scope, usage, progress)
+            rated = self._rate(scope, usage[scope.scope_id], progress)
             periods = progress.periods_of(scope)
             if periods:
-                ready.append(ScopeBatch(scope.id, scope.scope_id, scope.mark, periods[-1].begin,
-                                        frames, batch.note))
-        self.observer.is_alive()
+                note = progress.note_of(scope)
+                ready.append(
+                    ScopeBatch(scope.id, scope.scope_id, scope.mark, periods[-1].begin, rated, note)
+                )
+        self.observer.heartbeat()
         stored, moved = self._store(ready, progress)
-        self.observer.stored(frame for one in stored for frame in one.frames)
-        # Of several parts of a scope the later ones are stored later.
+        self.observer.stored(one.usage for one in stored)
+        # Parts of one scope are stored in the order of time.
         reached = {one.state_id: one.new_mark for one in stored}
-        held = [Held(scope, progress.reasons[scope.scope_id], reached.get(scope.id, scope.mark))
-                for scope in batch.scopes if scope.scope_id in progress.reasons]
-        return Outcome(stored, moved, held, sum(
-            len(points) for usage_of in usage.values() for points in usage_of.values()))
+        held = [
+            Held(scope, progress.reasons[scope.scope_id], reached.get(scope.id, scope.mark))
+            for scope in batch.scopes
+            if scope.scope_id in progress.reasons
+        ]
+        points = sum(one.points for one in usage.values())
+        return Outcome(stored, moved, held, points, progress.refusals, progress.unanswered)
 
-    def _collect(self, batch, progress):
-        """Return points by (scope id, period) and published metric name."""
-        usage = {(scope.scope_id, period): {} for scope in batch.scopes
-                 for period in batch.periods}
+    def _collect(self, batch: Batch, progress: '_Progress') -> dict[str, ScopePeriods]:
+        """Return usage by scope id."""
+        columns: dict[str, list[Column]] = {scope.scope_id: [] for scope in batch.scopes}
         deadline = time.monotonic() + self.timeout_s
-        # What cannot be divided is taken, whatever it holds.
-        tally = _Tally(None if self.points_max is None or len(usage) == 1
-                       else points_allowed(self.points_max, len(batch.periods)))
-        questions = [_Question(self.collector, metric, usage.keys(), deadline, self.observer, tally)
-                     for metric in sorted(self.collector.conf)]
-        self._ask_all(questions, batch)
-        for question in questions:
-            name = self.collector.conf[question.metric].published_name
-            for scope_id, period, points in question.answers:
-                # Metrics may share a published name; an empty answer is none.
-                if points:
-                    usage[scope_id, period].setdefault(name, []).extend(points)
-            self.observer.failed(observer.METRIC, question.failures)
-            for scope_ids, begin, reason in question.gaps:
-                progress.stop(scope_ids, begin, f'metric {question.metric}: {reason}')
-        return usage
+        # A batch that cannot be divided is accepted, however many points it has.
+        point_counter = _PointCounter(
+            None
+            if self.points_max is None or len(batch.scopes) == len(batch.periods) == 1
+            else points_allowed(self.points_max, len(batch.periods))
+        )
+        queries = [
+            _MetricQuery(self.collector, metric, batch, deadline, self.observer, point_counter)
+            for metric in sorted(self.collector.conf)
+        ]
+        self._query_all(queries, batch)
+        for query in queries:
+            for scope_id, column in query.answers:
+                columns[scope_id].append(column)
+            self.observer.failed(observer.METRIC, query.failures)
+            for scope_ids, begin, reason in query.gaps:
+                progress.stop(scope_ids, begin, f'metric {query.metric}: {reason}')
+            for scope_id, begin in query.left_out:
+                progress.leave_out(scope_id, begin, query.metric)
+            for scope_id, begin in (*query.left_out, *query.waiting):
+                progress.refusals.append((scope_id, query.metric, begin))
+            progress.unanswered.update((one, query.metric) for one in query.unanswered)
+        calendars = calendars_of(batch.periods)
+        # If not, the source may have forgotten its usage, and what is stored is kept.
+        is_whole = self.keeps_empty and is_authoritative(self.collector)
+        places = range(len(batch.periods)) if is_whole else None
+        return {
+            scope_id: ScopePeriods(
+                scope_id, batch.periods, found, places=places, calendars=calendars
+            )
+            for scope_id, found in columns.items()
+        }
 
-    def _ask_all(self, questions, batch):
+    def _query_all(self, queries: Sequence['_MetricQuery'], batch: Batch) -> None:
         scope_ids = [scope.scope_id for scope in batch.scopes]
-        asked = {self.pool.submit(question.ask, scope_ids, batch.periods): question.metric
-                 for question in questions}
+        asked = {
+            self.pool.submit(query.ask, scope_ids, batch.periods): query.metric for query in queries
+        }
         done, silent = futures.wait(asked, self.timeout_s, futures.FIRST_EXCEPTION)
-        for question in questions:
-            question.deadline = 0
+        for query in queries:
+            query.deadline = 0
         for future in silent:
             future.cancel()
         for future in done:
@@ -180,34 +225,39 @@ class Pipeline:
             names = ', '.join(sorted(asked[future] for future in silent))
             raise errors.SourceUnreachable(
                 collector=self.collector.collector_name,
-                reason=f'no complete answer for {names} within {self.timeout_s} s')
+                reason=f'no complete answer for {names} within {self.timeout_s} s',
+            )
 
-    def _rate(self, scope, usage, progress):
-        """Return the rated frames of *scope*, up to the first that cannot be rated."""
-        frames = []
-        for period in progress.periods_of(scope):
-            points = usage[scope.scope_id, period]
-            if not points:
-                continue
-            frame = dataframe.DataFrame(period.begin, period.end, points)
-            try:
-                frame = self.skips.apply(self.modules.rate(frame, scope.scope_id))
-            # A foreign module may raise anything; nothing is ever stored unrated.
-            except Exception as exc:
-                LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=True)
-                self.observer.failed(observer.RATING)
-                progress.stop([scope.scope_id], period.begin, f'rating: {errors.describe(exc)}')
-                break
-            if frame.usage or self.keeps_empty:
-                frames.append(frame)
-        return frames
+    def _rate(self, scope: Scope, usage: ScopePeriods, progress: '_Progress') -> ScopePeriods:
+        """Return what is to be stored of *scope*, up to the first period that cannot be rated."""
+        count = len(progress.periods_of(scope))
+        if count < len(usage.periods):
+            usage = usage.at([place for place in usage.places if place < count])
+        if not usage.places:
+            return usage
+        try:
+            usage, failure = self.modules.rate_periods(usage)
+        # Points are never stored unrated.
+        except Exception as exc:
+            usage, failure = usage.at(()), Failure(usage.places[0], exc)
+        if failure is not None:
+            LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=failure.error)
+            self.observer.failed(observer.RATING)
+            reason = f'rating: {errors.describe(failure.error)}'
+            progress.stop([scope.scope_id], usage.periods[failure.place].begin, reason)
+        usage = self.skips.apply(usage)
+        return usage if self.keeps_empty else usage.with_points()
 
-    def _store(self, ready, progress):
-        """Commit all at once or, when that fails, in ever smaller parts."""
-        stored, moved, failures = [], [], 0
-        parts = [ready]
+    def _store(
+        self, ready: list[ScopeBatch], progress: '_Progress'
+    ) -> tuple[list[ScopeBatch], list[ScopeBatch]]:
+        """Commit everything at once; if that fails, retry in ever smaller parts."""
+        stored: list[ScopeBatch] = []
+        moved: list[ScopeBatch] = []
+        failures = 0
+        parts: list[Sequence[ScopeBatch]] = [ready]
         while parts:
-            # What follows a part that was not stored cannot be stored either.
+            # Periods after a part that was not stored cannot be stored either.
             refused = {one.scope_id for one in moved} | progress.refused
             part = [one for one in parts.pop() if one.scope_id not in refused]
             if not part:
@@ -216,7 +266,7 @@ class Pipeline:
                 late = self.commit(part)
             except UNUSABLE:
                 raise
-            # One row that cannot be stored, whatever the reason, must not hold the others.
+            # One row that cannot be stored, whatever the reason, must not hold up the others.
             except Exception as exc:
                 LOG.debug('%s scopes cannot be stored', len(part), exc_info=True)
                 self.observer.failed(observer.STORING)
@@ -234,47 +284,73 @@ class Pipeline:
 def points_allowed(points_max: int, periods: int) -> int:
     """Return how many points a batch of so many periods may have.
 
-    :param points_max: of a batch of one period, each of whose points is of another series. What a
-        series needs, more than its points do, is needed once.
+    :param points_max: limit for a batch of one period, in which each point has a series of its own.
+        Batches of more periods may have more points, because they share the series.
     """
     return points_max * min(periods, SERIES_WEIGHT)
 
 
 class _Progress:
-    """How far each scope of a batch can go, and why not further."""
+    """Tracks up to which period each scope of a batch can go, and why not further."""
 
-    def __init__(self, batch):
+    def __init__(self, batch: Batch) -> None:
         first = batch.periods[0]
         self.begin, self.length = first.begin, first.end - first.begin
         self.periods = batch.periods
         self.reasons: dict[str, str] = {}
+        self._note = batch.note
+        self._left_out: dict[tuple[str, datetime], list[str]] = {}
         self.refused: set[str] = set()
+        self.refusals: list[tuple[str, str, datetime]] = []
+        self.unanswered: set[tuple[str, str]] = set()
         self._counts: dict[str, int] = {}
 
-    def stop(self, scope_ids, begin, reason):
-        """Let these scopes end before the period that begins at *begin*."""
+    def stop(self, scope_ids: Iterable[str], begin: datetime, reason: str) -> None:
+        """Cut these scopes off before the period that begins at *begin*."""
         count = (begin - self.begin) // self.length
         for scope_id in scope_ids:
             if count < self._counts.get(scope_id, len(self.periods)):
                 self._counts[scope_id] = count
                 self.reasons[scope_id] = reason
 
-    def refuse(self, part, reason):
+    def refuse(self, part: Iterable[ScopeBatch], reason: str) -> None:
         for one in part:
             self.stop([one.scope_id], one.mark + self.length, reason)
             self.refused.add(one.scope_id)
 
-    def periods_of(self, scope):
-        return self.periods[:self._counts.get(scope.scope_id, len(self.periods))]
+    def leave_out(self, scope_id: str, begin: datetime, metric: str) -> None:
+        """Note that the period that begins at *begin* has no data of *metric*."""
+        self._left_out.setdefault((scope_id, begin), []).append(metric)
+
+    def note_of(self, scope: Scope) -> str:
+        """Return the note on the periods of a scope."""
+        left_out = self._left_out.get((scope.scope_id, self.begin), ())
+        text = f'refused by the source: {", ".join(left_out)}' if left_out else ''
+        return '; '.join(filter(None, (self._note, text)))
+
+    def periods_of(self, scope: Scope) -> Sequence[Period]:
+        """Return the periods that can be stored now, all with the same note.
+
+        Those that follow with another note are left to the next batch.
+        """
+        periods = self.periods[: self._counts.get(scope.scope_id, len(self.periods))]
+        if not self._left_out:
+            return periods
+        first = self._left_out.get((scope.scope_id, self.begin))
+        return [
+            *itertools.takewhile(
+                lambda period: self._left_out.get((scope.scope_id, period.begin)) == first, periods
+            )
+        ]
 
 
-class _Tally:
-    """Counts the points of a batch while they come in; threads share it.
+class _PointCounter:
+    """Counts the points of a batch while they are collected; threads share it.
 
     :param points_max: None: any number.
     """
 
-    def __init__(self, points_max: int | None):
+    def __init__(self, points_max: int | None) -> None:
         self._points_max = points_max
         self._points = 0
         self._lock = threading.Lock()
@@ -286,7 +362,7 @@ class _Tally:
     def add(self, points: int) -> None:
         """Count *points* more.
 
-        :raises BatchTooLarge: that is too many.
+        :raises BatchTooLarge: the total exceeds the limit.
         """
         with self._lock:
             self._points += points
@@ -295,28 +371,37 @@ class _Tally:
 
 
 @dataclass
-class _Question:
-    """One metric asked for a batch; where it fails, for ever smaller parts of the batch.
+class _MetricQuery:
+    """The query for one metric of a batch; parts that fail are divided and queried again.
 
-    :ivar answers: what the collector yielded.
+    :ivar answers: pairs of a scope id and a column.
     :ivar gaps: (scope ids, begin of the first period without an answer, reason).
+    :ivar left_out: (scope id, begin) of periods that the source refuses and that wait no longer.
+    :ivar waiting: the same of periods that it refuses and that wait.
+    :ivar unanswered: scope ids of gaps for another reason.
     """
 
-    collector: Any
+    collector: BaseCollector
     metric: str
-    expected: Set[tuple[str, Period]]
+    batch: Batch
     deadline: float
     observer: Observer
-    tally: _Tally
-    answers: list = field(default_factory=list)
-    gaps: list = field(default_factory=list)
+    point_counter: _PointCounter
+    answers: list[tuple[str, Column]] = field(default_factory=list)
+    gaps: list[tuple[Sequence[str], datetime, str]] = field(default_factory=list)
+    # In the order of time.
+    left_out: dict[tuple[str, datetime], None] = field(default_factory=dict)
+    waiting: list[tuple[str, datetime]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
     failures: int = 0
 
-    def ask(self, scope_ids, periods) -> bool:
-        """Ask; say whether all was answered."""
+    def ask(self, scope_ids: Sequence[str], periods: Sequence[Period]) -> bool:
+        """Query the source; return whether all parts were answered."""
         if time.monotonic() > self.deadline:
-            raise errors.SourceUnreachable(collector=self.collector.collector_name,
-                                           reason='the time for this batch is over')
+            raise errors.SourceUnreachable(
+                collector=self.collector.collector_name,
+                reason='the time limit for this batch is over',
+            )
         try:
             self.answers.extend(self._collect(scope_ids, periods))
             return True
@@ -324,49 +409,85 @@ class _Question:
             return True
         except (errors.SourceUnreachable, errors.BatchTooLarge):
             raise
-        # A foreign driver may raise anything.
+        # A third-party driver may raise anything.
         except Exception as exc:
-            if isinstance(exc, errors.AnswerTooLarge) and self.tally.is_limited:
+            if isinstance(exc, errors.AnswerTooLarge) and self.point_counter.is_limited:
                 raise errors.BatchTooLarge() from exc
             LOG.debug('Metric %s cannot be collected', self.metric, exc_info=True)
-            reason = errors.describe(exc)
+            failure = exc
+        reason = errors.describe(failure)
         self.failures += 1
-        if self.failures >= FAILURES_MAX or len(scope_ids) == len(periods) == 1:
+        # What is too large to be read could be answered.
+        is_refused = isinstance(failure, errors.CollectError) and not isinstance(
+            failure, errors.AnswerTooLarge
+        )
+        is_single = len(scope_ids) == len(periods) == 1
+        if is_single and is_refused and self._gives_up(scope_ids[0], periods[0]):
+            self._leave_out(scope_ids[0], periods[0], reason)
+            return True
+        if self.failures >= FAILURES_MAX or is_single:
             self.gaps.append((scope_ids, periods[0].begin, reason))
+            if is_refused:
+                self.waiting.extend((one, periods[0].begin) for one in scope_ids)
+            else:
+                self.unanswered.extend(scope_ids)
             return False
         if len(scope_ids) > 1:
-            # Both halves are asked, whatever the first one says.
+            # The second half is queried even if the first one failed.
             return all([self.ask(half, periods) for half in _cut(scope_ids)])
         return all(self.ask(scope_ids, half) for half in _cut(periods))
 
-    def _collect(self, scope_ids, periods):
+    def _gives_up(self, scope_id: str, period: Period) -> bool:
+        """Return whether the source has refused this period, or those before it, for long."""
+        patience, length = self.batch.patience, period.end - period.begin
+        if patience is None or period.end > patience.until:
+            return False
+        first = self.batch.periods[0].begin
+        return (scope_id, period.begin - length) in self.left_out or patience.is_over(
+            scope_id, self.metric, period.begin, first
+        )
+
+    def _leave_out(self, scope_id: str, period: Period, reason: str) -> None:
+        """Give up one period of a scope; the log has what the source says of it."""
+        self.left_out[scope_id, period.begin] = None
+        LOG.warning(
+            'Metric %s of scope %.300r, period that begins %s, is left out and noted: %s',
+            self.metric,
+            scope_id,
+            period.begin,
+            reason,
+        )
+
+    def _collect(
+        self, scope_ids: Sequence[str], periods: Sequence[Period]
+    ) -> list[tuple[str, Column]]:
         begin = time.monotonic()
         try:
-            found = list(self.collector.collect(self.metric, periods, scope_ids))
+            found = collect_columns(self.collector, self.metric, periods, scope_ids)
         finally:
             self.observer.answered(self.collector.collector_name, time.monotonic() - begin)
-        for scope_id, period, _ in found:
-            if (scope_id, period) not in self.expected:
-                raise errors.CollectError(
-                    collector=self.collector.collector_name,
-                    reason=f'answered for {scope_id!r} at {period}, which was not asked')
-        self.tally.add(sum(len(points) for _, _, points in found))
-        return found
+        self.point_counter.add(sum(len(column.places) for _, column in found))
+        offset = self.batch.periods.index(periods[0])
+        return [(scope_id, column.moved(offset)) for scope_id, column in found if column.places]
 
 
-def _cut(items):
+def _cut(items: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item]]:
     middle = (len(items) + 1) // 2
     return items[:middle], items[middle:]
 
 
-def _halves(part, length):
-    """Return *part* in two, by scopes, or by periods when it is one scope; or nothing."""
+def _halves(part: Sequence[ScopeBatch], length: timedelta) -> Sequence[Sequence[ScopeBatch]]:
+    """Return *part* divided by scopes, or by periods if it has one scope; () if it cannot be."""
     if len(part) > 1:
         return _cut(part)
     only = part[0]
-    if len(only.frames) < 2:
+    usage = only.usage
+    if len(usage) < 2:
         return ()
-    early, late = _cut(only.frames)
-    border = late[0].start - length
-    return ([only._replace(new_mark=border, frames=early)],
-            [only._replace(mark=border, frames=late)])
+    middle = (len(usage) + 1) // 2
+    early, late = usage[:middle], usage[middle:]
+    border = late.begins[0] - length
+    return (
+        [only._replace(new_mark=border, frames=early)],
+        [only._replace(mark=border, frames=late)],
+    )

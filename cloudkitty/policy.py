@@ -1,4 +1,4 @@
-"""Who may do what: oslo.policy with the rules of cloudkitty.policies."""
+"""Authorization: oslo.policy with the rules of cloudkitty.policies."""
 
 from collections.abc import Mapping
 
@@ -19,23 +19,26 @@ class Policy:
         where = f'[oslo_policy]policy_file: {conf.oslo_policy.policy_file}'
         try:
             self._enforcer.load_rules()
-        # The library does not check what the file holds: a list, for one, has no items().
+        # The library does not validate the content of the file: a list, for one, has no items().
         except (ValueError, TypeError, AttributeError, cfg.Error, OSError) as exc:
             reason = ' '.join(str(exc).split())
             raise errors.ConfigurationError(reason=f'{where}: {reason}') from exc
         for name, rule in self._enforcer.file_rules.items():
-            # The library denies what it does not understand; an operator should know.
+            # The library denies rules that it cannot parse; operators should know.
             if str(rule.check) == '!' and rule.check_str != '!':
                 raise errors.ConfigurationError(
-                    reason=f'{where}: rule {name!r} cannot be understood: {rule.check_str!r}')
+                    reason=f'{where}: rule {name!r} is not a valid policy expression: '
+                    f'{rule.check_str!r}'
+                )
 
-    def authorize(self, caller: context.RequestContext, rule: str,
-                  target: Mapping | None = None) -> None:
-        """Do nothing if *caller* may do what *rule* guards.
+    def authorize(
+        self, caller: context.RequestContext, rule: str, target: Mapping | None = None
+    ) -> None:
+        """Raise Forbidden unless *rule* allows *caller* the action.
 
-        :param target: what is acted on; a member that is None matches nobody, so that a caller
+        :param target: object of the action; a member that is None matches nobody, so that a caller
             without a project does not match a target without one.
-        :raises Forbidden: otherwise, a token of a wrong scope (system, domain) included.
+        :raises Forbidden: the rule denies it, or the token has a wrong scope (system, domain).
         """
         if caller.is_trusted:
             return
@@ -44,6 +47,23 @@ class Policy:
             self._enforcer.authorize(rule, known, caller, do_raise=True)
         except (policy.PolicyNotAuthorized, policy.InvalidScope) as exc:
             raise errors.Forbidden(rule=rule) from exc
+
+    def list_allowed(self, caller: context.RequestContext) -> list[str]:
+        """Return the names of the rules that allow *caller* an operation in their own project."""
+        target = {'project_id': str(caller.project_id)}
+        names = (
+            rule.name
+            for rule in policies.list_rules()
+            if isinstance(rule, policy.DocumentedRuleDefault)
+        )
+        return sorted(name for name in names if self._allows(caller, name, target))
+
+    def _allows(self, caller, name, target):
+        try:
+            self.authorize(caller, name, target)
+        except errors.Forbidden:
+            return False
+        return True
 
     def is_admin(self, caller: context.RequestContext) -> bool:
         """Whether *caller* sees all scopes."""

@@ -1,10 +1,10 @@
-"""The message bus. It only says "look now": every order is a row in the database first.
+"""The message bus. Messages are only wake-ups: every order is stored in the database first.
 
-Without [DEFAULT]transport_url there is no bus; a worker then finds an order at its next look. Names
-and shapes of the calls are those of older releases, so that both sides understand each other during
-a rolling upgrade.
+Without [DEFAULT]transport_url there is no bus; a worker then finds an order when it polls the
+database. Names and arguments of the calls are those of older releases, so that both sides
+understand each other during a rolling upgrade.
 
-Source: contract service-edges, section 11.
+Source: doc/source/contributor/compatibility/service-edges.rst, "Message bus".
 """
 
 import atexit
@@ -15,20 +15,23 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 from oslo_config import cfg
 
 from cloudkitty import errors
 
 with warnings.catch_warnings():
-    # futurist, below oslo.messaging, imports eventlet, which then complains on stderr.
+    # futurist, a dependency of oslo.messaging, imports eventlet, which then warns on stderr.
     warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
     from oslo_service import backend
 
-    # Unless it is told before its first use, oslo.service below oslo.messaging takes eventlet,
-    # which does not go together with the threads here.
+    # Unless its backend is chosen before the first use, oslo.service (of oslo.messaging) uses
+    # eventlet, which is incompatible with the threads here.
     with contextlib.suppress(backend.exceptions.BackendAlreadySelected):
         backend.init_backend(backend.BackendType.THREADING)
+    import kombu
     import oslo_messaging
     from oslo_messaging import Target, exceptions
 
@@ -39,33 +42,65 @@ VERSION = '1.0'
 # Older releases send one of their calls with this version.
 VERSION_SERVED = '1.1'
 NAMESPACE_RATING = 'rating'
-# Says that the order which a message tells of is in the database: nothing is to be written.
+# Argument that marks the order of a message as stored already, so the receiver need not store it.
 IS_RECORDED = 'is_recorded'
 WAITING_MAX = 1000
 SCOPES_MAX = 1000
 SEND_S = 10
+CONNECT_S = 5
+# Names of the driver for RabbitMQ in the URL of the bus.
+RABBIT = ('rabbit', 'kombu')
 # Mostly it takes one.
 STOP_S = 8
+NOTIFICATIONS = 'notifications'
 
 
 def has_bus(conf: cfg.ConfigOpts) -> bool:
-    """Say whether the operator named a message bus.
+    """Return whether a message bus is configured.
 
-    :raises ConfigurationError: the URL is none.
+    :raises ConfigurationError: the URL is invalid.
     """
     try:
-        # This registers the option too.
+        # This also registers the option.
         oslo_messaging.TransportURL.parse(conf)
     except exceptions.MessagingException as exc:
-        # Nothing behind the equals sign is the same as no line.
+        # An empty value counts as unset.
         if not conf.transport_url:
             return False
         raise errors.ConfigurationError(
             reason='[DEFAULT]transport_url is no URL of a message bus; allowed: one such as '
-                   'rabbit://USER:PASSWORD@HOST:5672/') from exc
-    where = conf.get_location('transport_url').location
-    return where not in (cfg.Locations.opt_default, cfg.Locations.set_default) \
-        and bool(conf.transport_url)
+            'rabbit://USER:PASSWORD@HOST:5672/'
+        ) from exc
+    found = conf.get_location('transport_url')
+    where = found and found.location
+    return where not in (cfg.Locations.opt_default, cfg.Locations.set_default) and bool(
+        conf.transport_url
+    )
+
+
+def list_unreachable(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
+    """Yield address and reason of each RabbitMQ that refuses a connection, or does not answer.
+
+    :raises ConfigurationError: the URL is invalid.
+    """
+    if not has_bus(conf):
+        return
+    url = oslo_messaging.TransportURL.parse(conf)
+    for host in url.hosts if url.transport in RABBIT else ():
+        port = host.port or 5672
+        try:
+            with kombu.Connection(
+                hostname=host.hostname,
+                port=port,
+                userid=host.username,
+                password=host.password,
+                virtual_host=url.virtual_host or '/',
+                connect_timeout=CONNECT_S,
+            ) as connection:
+                connection.connect()
+        # Errors of AMQP, of sockets and of TLS have no common base.
+        except Exception as exc:
+            yield f'{host.hostname}:{port}', ' '.join(str(exc).split()) or type(exc).__name__
 
 
 @contextlib.contextmanager
@@ -78,18 +113,59 @@ def _transport(conf):
         transport.cleanup()
 
 
-class Call:
-    """One message: a method, its arguments, and who gets it."""
+class Notifier:
+    """Emits notifications on the bus, in the form of other services of OpenStack.
 
-    def __init__(self, method: str, *, namespace: str | None = None, is_for_all: bool = False,
-                 **arguments):
+    :param conf: [oslo_messaging_notifications]transport_url counts, too.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._transport: oslo_messaging.Transport | None = None
+
+    def emit(self, event: str, message_id: str, payload: dict[str, Any], at: datetime) -> str:
+        """Emit one notification; return why it failed, or ''. It does not wait for a bus."""
+        body = {
+            'message_id': message_id,
+            'publisher_id': f'{TOPIC}.{self._conf.host}',
+            'event_type': event,
+            'priority': 'INFO',
+            'payload': payload,
+            'timestamp': str(at.replace(tzinfo=None)),
+        }
+        try:
+            if self._transport is None:
+                oslo_messaging.set_transport_defaults(TOPIC)
+                self._transport = oslo_messaging.get_notification_transport(self._conf)
+            # oslo.messaging's own Notifier logs what fails, payload included, and does not tell.
+            self._transport._send_notification(
+                Target(topic=f'{NOTIFICATIONS}.info'), {}, body, version=2.0, retry=0
+            )
+        # oslo.messaging passes through errors of the underlying libraries.
+        except Exception as exc:
+            return type(exc).__name__
+        return ''
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._transport is not None:
+            self._transport.cleanup()
+            self._transport = None
+
+
+class Call:
+    """One message: a method, its arguments, and its target."""
+
+    def __init__(
+        self, method: str, *, namespace: str | None = None, is_for_all: bool = False, **arguments
+    ):
         self.method = method
         self.target = {'namespace': namespace, 'fanout': is_for_all, 'version': VERSION}
         self.arguments = arguments
 
 
 class Bus:
-    """Tells the processors of orders. It never waits and never fails: the order is in the database.
+    """Notifies the processors of orders. It never blocks or fails: orders are in the database.
 
     :param conf: read at the first message, since a server of the API may fork before.
     """
@@ -104,23 +180,30 @@ class Bus:
         self._owner: int | None = None
 
     def scopes_reset(self, scopes: Sequence[dict[str, str]], mark: str) -> None:
-        """Tell that *scopes* are to be set back.
+        """Announce that *scopes* are to be set back.
 
         :param scopes: scope_id, scope_key, fetcher and collector of each.
         :param mark: ISO 8601 with offset.
         """
         for begin in range(0, len(scopes), SCOPES_MAX):
-            self._send(Call('reset_state', res_data={
-                'scopes': scopes[begin:begin + SCOPES_MAX], 'last_processed_timestamp': mark,
-                IS_RECORDED: True}))
+            self._send(
+                Call(
+                    'reset_state',
+                    res_data={
+                        'scopes': scopes[begin : begin + SCOPES_MAX],
+                        'last_processed_timestamp': mark,
+                        IS_RECORDED: True,
+                    },
+                )
+            )
         self.orders_changed()
 
     def orders_changed(self) -> None:
-        """Tell that there is something new in the database."""
+        """Announce a new order in the database."""
         self._tell_all('reload_modules')
 
     def module_changed(self, name: str, *, enabled: bool | None = None) -> None:
-        """Tell that a module was switched, or, with None, that it has another priority."""
+        """Announce that a module was switched on or off, or, with None, got another priority."""
         method = {True: 'enable_module', False: 'disable_module', None: 'reload_module'}[enabled]
         self._tell_all(method, name=name)
 
@@ -131,7 +214,7 @@ class Bus:
         if not self._is_there:
             return
         with self._starting:
-            # A thread does not come through a fork.
+            # Threads do not survive a fork.
             if self._owner != os.getpid():
                 self._owner = os.getpid()
                 self._thread = threading.Thread(target=self._run, name='bus', daemon=True)
@@ -141,7 +224,7 @@ class Bus:
             self._waiting.put_nowait(call)
 
     def close(self) -> None:
-        """Send what waits and leave the broker, unless that takes long; done at exit by itself."""
+        """Send queued messages and disconnect, with a timeout; called automatically at exit."""
         with self._starting:
             if self._owner != os.getpid():
                 return
@@ -149,7 +232,8 @@ class Bus:
             atexit.unregister(self.close)
             with contextlib.suppress(queue.Full):
                 self._waiting.put(None, timeout=STOP_S)
-            self._thread.join(STOP_S)
+            if self._thread is not None:
+                self._thread.join(STOP_S)
 
     def _run(self):
         with contextlib.ExitStack() as opened:
@@ -161,14 +245,18 @@ class Bus:
             try:
                 if client is None:
                     transport = opened.enter_context(_transport(self._conf))
-                    client = oslo_messaging.get_rpc_client(transport, Target(topic=TOPIC), retry=0,
-                                                           timeout=SEND_S)
+                    client = oslo_messaging.get_rpc_client(
+                        transport, Target(topic=TOPIC), retry=0, timeout=SEND_S
+                    )
                 client.prepare(**call.target).cast({}, call.method, **call.arguments)
-            # oslo.messaging lets errors of whatever library is below it pass.
+            # oslo.messaging passes through errors of the underlying libraries.
             except Exception as exc:
                 if not is_away:
-                    LOG.warning('The message bus does not answer; processors find orders by '
-                                'themselves, within a minute: %s', type(exc).__name__)
+                    LOG.warning(
+                        'The message bus does not answer; processors find orders by '
+                        'themselves, within a minute: %s',
+                        type(exc).__name__,
+                    )
                 is_away = True
             else:
                 if is_away:
@@ -177,8 +265,10 @@ class Bus:
 
 
 @contextlib.contextmanager
-def listening(conf: cfg.ConfigOpts, build_endpoints: Callable[[], Sequence[object]],
-              ) -> Iterator[Callable[[], None]]:
+def listening(
+    conf: cfg.ConfigOpts,
+    build_endpoints: Callable[[], Sequence[object]],
+) -> Iterator[Callable[[], None]]:
     """Serve endpoints in the background while the block runs, if there is a bus.
 
     :param build_endpoints: returns objects as oslo.messaging wants them, each with a `target`.
@@ -188,14 +278,31 @@ def listening(conf: cfg.ConfigOpts, build_endpoints: Callable[[], Sequence[objec
         yield lambda: None
         return
     stopping = threading.Event()
-    serving = threading.Thread(target=_serve, args=(conf, build_endpoints, stopping), name='rpc',
-                               daemon=True)
-    serving.start()
+    with serving('rpc', _serve, (conf, build_endpoints), stopping, STOP_S) as leave:
+        yield leave
 
-    def leave():
+
+@contextlib.contextmanager
+def serving(
+    name: str,
+    serve: Callable[..., None],
+    arguments: Sequence[object],
+    stopping: threading.Event,
+    stop_s: float,
+) -> Iterator[Callable[[], None]]:
+    """Run serve(*arguments, stopping) in a thread while the block runs.
+
+    :param stopping: set when it is to return.
+    :param stop_s: how long its end is waited for, seconds.
+    :returns: the value of the block is a function that ends it from any thread, before its end.
+    """
+    thread = threading.Thread(target=serve, args=(*arguments, stopping), name=name, daemon=True)
+    thread.start()
+
+    def leave() -> None:
         stopping.set()
-        # With a broker that is away, it takes as long as that lasts: the process ends without it.
-        serving.join(STOP_S)
+        # If the broker is down it blocks until that ends, so the process exits without waiting.
+        thread.join(stop_s)
 
     try:
         yield leave
@@ -208,14 +315,20 @@ def _serve(conf, build_endpoints, stopping):
         try:
             transport = opened.enter_context(_transport(conf))
             server = oslo_messaging.get_rpc_server(
-                transport, Target(topic=TOPIC, server=conf.host), build_endpoints(),
-                executor='threading')
+                transport,
+                Target(topic=TOPIC, server=conf.host),
+                build_endpoints(),
+                executor='threading',
+            )
             server.start()
         except Exception as exc:
-            LOG.error('The message bus cannot be used; orders are found in the database within a '
-                      'minute: %s', type(exc).__name__)
+            LOG.error(
+                'The message bus cannot be used; orders are found in the database within a '
+                'minute: %s',
+                type(exc).__name__,
+            )
             return
         stopping.wait()
         server.stop()
-        # Only now it takes no more messages from those who go on.
+        # Only from here on it no longer takes messages from other consumers.
         server.wait()

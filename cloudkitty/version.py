@@ -3,4 +3,4 @@ from pbr import version
 
 def version_string() -> str:
     """Return the version of the installed package."""
-    return version.VersionInfo('cloudkitty').version_string()
+    return version.VersionInfo('cloudkitty').release_string()

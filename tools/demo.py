@@ -14,11 +14,13 @@ import socket
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import demo_bill as bill
+import demo_metering
 import requests
 import yaml
 from oslo_config import cfg
@@ -26,27 +28,21 @@ from rich import console as rich_console
 from rich import live as rich_live
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, timeframe
-from cloudkitty.db import scopes
-from cloudkitty.tests import services
+from cloudkitty import db
+from cloudkitty.core import timeframe
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.tests import rabbitmq, services
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PERIOD = timedelta(seconds=bill.PERIOD_S)
 SCOPE_KEY = 'machine'
 SECONDS = 120
 REFRESH_S = 2
-MARK = 'demo.lock'                   # says that a folder is ours to empty
-CONFIGURATION = """\
-[DEFAULT]
-auth_strategy = noauth
-
-[api]
-host = 127.0.0.1
-port = {port}
-
-[database]
-connection = sqlite:///{folder}/cloudkitty.sqlite
-
+# Without one of these a browser would be one for texts, and take the terminal.
+SCREENS = ('DISPLAY', 'WAYLAND_DISPLAY')
+MARK = 'demo.lock'  # says that a folder is ours to empty
+# Where usage comes from: drivers and their options.
+PROMETHEUS = """\
 [fetcher]
 backend = prometheus
 
@@ -55,15 +51,34 @@ metric = node_memory_MemTotal_bytes
 scope_attribute = {scope_key}
 prometheus_url = {prometheus_url}
 
-[collect]
-collector = prometheus
-period = {period_s}
-wait_periods = 1
-scope_key = {scope_key}
-metrics_conf = {folder}/metrics.yml
-
 [collector_prometheus]
 prometheus_url = {prometheus_url}
+
+[collect]
+collector = prometheus
+wait_periods = 1
+"""
+CONFIGURATION = """\
+[DEFAULT]
+auth_strategy = noauth
+{bus}
+
+[api]
+host = 127.0.0.1
+port = {port}
+
+[ui]
+enabled = true
+
+[rating]
+currency = credits
+
+[database]
+connection = sqlite:///{folder}/cloudkitty.sqlite
+
+{drivers}period = {period_s}
+scope_key = {scope_key}
+metrics_conf = {folder}/metrics.yml
 
 [orchestrator]
 coordination_url = file://{folder}/locks
@@ -88,9 +103,15 @@ class Service(services.Daemon):
 class Api(Service):
     program = 'cloudkitty-api'
 
-    def __init__(self, folder, prometheus_url):
+    def __init__(self, folder, metrics, drivers, bus=''):
+        """
+        :param drivers: sections of the fetcher and the collector, the section [collect] last.
+        :param bus: line with the URL of the message bus, if there is one.
+        """
         super().__init__(folder)
-        self.prometheus_url = prometheus_url
+        self.bus = bus
+        self.metrics = metrics
+        self.drivers = drivers
         self.port = services.free_port()
 
     @property
@@ -98,10 +119,17 @@ class Api(Service):
         return f'http://{self.address}'
 
     def prepare(self):
-        (self.folder / 'metrics.yml').write_text(yaml.safe_dump(bill.METRICS, sort_keys=False))
-        (self.folder / 'cloudkitty.conf').write_text(CONFIGURATION.format(
-            port=self.port, folder=self.folder, scope_key=SCOPE_KEY, period_s=bill.PERIOD_S,
-            prometheus_url=self.prometheus_url))
+        (self.folder / 'metrics.yml').write_text(yaml.safe_dump(self.metrics, sort_keys=False))
+        (self.folder / 'cloudkitty.conf').write_text(
+            CONFIGURATION.format(
+                port=self.port,
+                folder=self.folder,
+                scope_key=SCOPE_KEY,
+                period_s=bill.PERIOD_S,
+                drivers=self.drivers,
+                bus=self.bus,
+            )
+        )
 
     def ask(self, method: str, path: str, **arguments) -> dict | None:
         """Return the JSON of the answer, its numbers exact.
@@ -109,8 +137,9 @@ class Api(Service):
         :raises DemoFailed: the API said no, or nothing.
         """
         try:
-            answer = requests.request(method, self.url + path, timeout=30, allow_redirects=False,
-                                      **arguments)
+            answer = requests.request(
+                method, self.url + path, timeout=30, allow_redirects=False, **arguments
+            )
         except requests.RequestException as exc:
             raise DemoFailed(f'{method} {path}: {exc}') from exc
         if answer.status_code >= 400:
@@ -125,19 +154,46 @@ class Processor(Service):
         return True
 
 
+class Agent(Service):
+    program = 'cloudkitty-agent'
+
+    def arguments(self):
+        return [*super().arguments(), '--namespace', 'compute']
+
+    def is_ready(self):
+        return True
+
+
 class Demo:
     """Everything that runs.
 
     :param stack: ends what is started.
+    :param is_metering: our own agent measures; there is no Prometheus.
     """
 
-    def __init__(self, folder: pathlib.Path, stack: contextlib.ExitStack, say):
-        scope = socket.gethostname()
-        say('starting a node exporter and a Prometheus')
-        self.prometheus = stack.enter_context(
-            services.scraped_machine(folder, {SCOPE_KEY: scope}))
-        self.scope = scope
-        self.api = Api(folder, self.prometheus.url)
+    def __init__(
+        self, folder: pathlib.Path, stack: contextlib.ExitStack, say, *, is_metering: bool
+    ):
+        self.scope = socket.gethostname()
+        self.source_urls: list[str] = []
+        self.agent: Agent | None = None
+        if is_metering:
+            say('starting a RabbitMQ')
+            broker = stack.enter_context(rabbitmq.RabbitMQ(folder / 'rabbitmq'))
+            self.api = Api(
+                folder,
+                demo_metering.METRICS,
+                demo_metering.drivers(folder, self.scope),
+                f'transport_url = {broker.url}',
+            )
+        else:
+            say('starting a node exporter and a Prometheus')
+            prometheus = stack.enter_context(
+                services.scraped_machine(folder, {SCOPE_KEY: self.scope})
+            )
+            self.source_urls = [f'http://{prometheus.address}/']
+            drivers = PROMETHEUS.format(scope_key=SCOPE_KEY, prometheus_url=prometheus.url)
+            self.api = Api(folder, bill.METRICS, drivers)
         self.api.prepare()
         say('making the database')
         self._run('cloudkitty-dbsync', 'upgrade')
@@ -147,6 +203,9 @@ class Demo:
         say(f'{bill.make_rules(self.api)} rules made over REST; starting cloudkitty-processor')
         self.begin = self._begin_now()
         self.processor = stack.enter_context(Processor(folder))
+        if is_metering:
+            say('starting cloudkitty-agent')
+            self.agent = stack.enter_context(Agent(folder))
 
     def _run(self, program, *arguments):
         command = [services.find(program, Service.package), *self.api.arguments(), *arguments]
@@ -162,10 +221,17 @@ class Demo:
         conf = configuration.load(self.api.arguments(), conf=cfg.ConfigOpts())
         now = datetime.now(UTC)
         begin = timeframe.period_at(now, bill.PERIOD_S).end
-        identity = scopes.Identity(SCOPE_KEY, conf.fetcher.backend, conf.collect.collector)
-        db.Database(conf).write(lambda connection: scopes.record_seen(
-            connection, identity, [self.scope], now=now, initial_mark=begin - PERIOD,
-            final_mark=begin - PERIOD))
+        identity = scope_state.Identity(SCOPE_KEY, conf.fetcher.backend, conf.collect.collector)
+        db.Database(conf).write(
+            lambda connection: scope_state.record_seen(
+                connection,
+                identity,
+                [self.scope],
+                now=now,
+                initial_mark=begin - PERIOD,
+                final_mark=begin - PERIOD,
+            )
+        )
         return begin
 
     def read(self) -> tuple[int, list[bill.Line]]:
@@ -175,6 +241,8 @@ class Demo:
         """
         if not self.processor.is_running:
             raise DemoFailed('cloudkitty-processor ended by itself')
+        if self.agent is not None and not self.agent.is_running:
+            raise DemoFailed('cloudkitty-agent ended by itself')
         answer = self.api.ask('GET', f'/v2/scope?scope_id={self.scope}')
         mark = timeframe.parse(answer['results'][0]['last_processed_timestamp'])
         periods = (mark - self.begin) // PERIOD + 1
@@ -187,11 +255,15 @@ class Demo:
     @property
     def urls(self) -> list[str]:
         """What a browser or curl may look at."""
-        return [self.api.url + self.summary_path,
-                f'{self.api.url}/v2/dataframes?limit=20',
-                f'{self.api.url}/v2/scope',
-                f'{self.api.url}/v1/rating/module_config/hashmap/mappings',
-                f'http://{self.prometheus.address}/']
+        return [
+            f'{self.api.url}/ui/#setup',
+            f'{self.api.url}/ui/#costs',
+            self.api.url + self.summary_path,
+            f'{self.api.url}/v2/dataframes?limit=20',
+            f'{self.api.url}/v2/scope',
+            f'{self.api.url}/v1/rating/module_config/hashmap/mappings',
+            *self.source_urls,
+        ]
 
 
 def main(arguments: list[str]) -> int:
@@ -204,18 +276,36 @@ def main(arguments: list[str]) -> int:
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_claim(folder))
-            demo = Demo(folder, stack, say=lambda text: console.print(f'… {text}'))
+            demo = Demo(
+                folder,
+                stack,
+                say=lambda text: console.print(f'… {text}'),
+                is_metering=options.metering,
+            )
+            open_page(demo, console)
             watch(demo, console, seconds=options.seconds)
             tell_where(demo, console, is_kept=options.keep)
             while options.keep:
                 signal.pause()
     except (DemoFailed, services.ServiceFailed, OSError) as exc:
-        print(f'tools/demo: {exc}', f'tools/demo: the logs are in {folder}', sep='\n',
-              file=sys.stderr)
+        print(
+            f'tools/demo: {exc}', f'tools/demo: the logs are in {folder}', sep='\n', file=sys.stderr
+        )
         return 1
     except KeyboardInterrupt:
         console.print('Stopped.')
     return 0
+
+
+def open_page(demo: Demo, console: rich_console.Console) -> None:
+    """Name the page, and open it if somebody looks and there is a screen for a browser.
+
+    It begins with the set-up check, from which a link leads to the costs.
+    """
+    page = f'{demo.api.url}/ui/#setup'
+    console.print(f'… this machine, as a page: {page}', soft_wrap=True, markup=False)
+    if console.is_terminal and any(os.environ.get(name) for name in SCREENS):
+        webbrowser.open(page)
 
 
 def watch(demo: Demo, console: rich_console.Console, *, seconds: float) -> None:
@@ -245,8 +335,9 @@ def _show(scope, console, display, *, periods, lines):
     if console.is_terminal:
         display.update(bill.render(lines, scope=scope, periods=periods), refresh=True)
     else:
-        console.print(f'{periods} periods rated: {len(lines)} resources, '
-                      f'{bill.total(lines):.8f} credits')
+        console.print(
+            f'{periods} periods rated: {len(lines)} resources, {bill.total(lines):.8f} credits'
+        )
 
 
 def _ticks(seconds: float) -> Iterator[None]:
@@ -258,8 +349,11 @@ def _ticks(seconds: float) -> Iterator[None]:
 
 def tell_where(demo: Demo, console: rich_console.Console, *, is_kept: bool) -> None:
     """Say what to look at."""
-    console.print('Running until Ctrl-C; look at' if is_kept else
-                  'All is stopped now. With --keep it goes on, and you can look at')
+    console.print(
+        'Running until Ctrl-C; look at'
+        if is_kept
+        else 'All is stopped now. With --keep it goes on, and you can look at'
+    )
     for url in demo.urls:
         console.print(f'  {url}', soft_wrap=True, markup=False)
     console.print(f'Configuration, database and logs: {demo.api.folder}', soft_wrap=True)
@@ -289,12 +383,26 @@ def _claim(folder: pathlib.Path) -> Iterator[None]:
 
 def _parse(arguments):
     parser = argparse.ArgumentParser(prog='tools/demo', description='Rate this machine.')
-    parser.add_argument('--seconds', type=float, default=SECONDS,
-                        help=f'how long to show the bill (default {SECONDS})')
-    parser.add_argument('--keep', action='store_true',
-                        help='leave everything running afterwards, until Ctrl-C')
-    parser.add_argument('--folder', type=pathlib.Path, default=ROOT / '.demo',
-                        help='where to keep everything; emptied at the start (default .demo)')
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=SECONDS,
+        help=f'how long to show the bill (default {SECONDS})',
+    )
+    parser.add_argument(
+        '--metering',
+        action='store_true',
+        help="measure with the service's own agent, without a Prometheus",
+    )
+    parser.add_argument(
+        '--keep', action='store_true', help='leave everything running afterwards, until Ctrl-C'
+    )
+    parser.add_argument(
+        '--folder',
+        type=pathlib.Path,
+        default=ROOT / '.demo',
+        help='where to keep everything; emptied at the start (default .demo)',
+    )
     return parser.parse_args(arguments)
 
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 
-from cloudkitty.dataframe import DataFrame, DataPoint
+from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.tests import peers, services
 from cloudkitty.tests.keystone import Keystone
 from cloudkitty.tests.rating_api import RatingApi
@@ -44,9 +44,12 @@ class Horizon(peers.WsgiPeer):
         self.keystone = keystone
 
     def environment(self):
-        return {**super().environment(), 'HORIZON_KEYSTONE_URL': f'{self.keystone.url}/v3',
-                'HORIZON_FOLDER': str(self.folder),
-                'DJANGO_SETTINGS_MODULE': 'openstack_dashboard.settings'}
+        return {
+            **super().environment(),
+            'HORIZON_KEYSTONE_URL': f'{self.keystone.url}/v3',
+            'HORIZON_FOLDER': str(self.folder),
+            'DJANGO_SETTINGS_MODULE': 'openstack_dashboard.settings',
+        }
 
     def prepare(self):
         """Switch the panels on; collecting and compressing what is static is done once."""
@@ -68,9 +71,14 @@ def frames(project_id: str, now: datetime):
     """Yield what a project has used last month and this month."""
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for begin, instance, volume in ((month - HOUR, '100', '0.25'), (month, '12.5', '3.75')):
-        yield DataFrame(begin, begin + HOUR, {
-            'instance': [_point('instance', 'server-1', instance, project_id)],
-            'volume.size': [_point('GiB', 'disk-1', volume, project_id)]})
+        yield DataFrame(
+            begin,
+            begin + HOUR,
+            {
+                'instance': [_point('instance', 'server-1', instance, project_id)],
+                'volume.size': [_point('GiB', 'disk-1', volume, project_id)],
+            },
+        )
 
 
 def _point(unit, resource_id, price, project_id):
@@ -79,20 +87,32 @@ def _point(unit, resource_id, price, project_id):
 
 def main(out: pathlib.Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='ck-horizon-') as name, \
-            Keystone(pathlib.Path(name) / 'keystone') as keystone, \
-            RatingApi(pathlib.Path(name) / 'api', keystone=keystone, metrics=METRICS) as api, \
-            Horizon(pathlib.Path(name) / 'horizon', keystone) as horizon:
+    with (
+        tempfile.TemporaryDirectory(prefix='ck-horizon-') as name,
+        Keystone(pathlib.Path(name) / 'keystone') as keystone,
+        RatingApi(pathlib.Path(name) / 'api', keystone=keystone, metrics=METRICS) as api,
+        Horizon(pathlib.Path(name) / 'horizon', keystone) as horizon,
+    ):
         storage = api.open_storage()
         for project in ('alpha', 'beta'):
             project_id = keystone.project_id(project)
             storage.push(list(frames(project_id, datetime.now(UTC))), project_id)
-        facts = {'horizon': horizon.url, 'api': api.url, 'out': str(out),
-                 'project_id': keystone.project_id('alpha'),
-                 'tokens': {user: keystone.token(user, project=project)
-                            for user, project in (('admin', 'admin'), ('alice', 'alpha'))}}
-        return subprocess.run([horizon.bin_folder / 'python', HERE / 'horizon_tour.py'], text=True,
-                              input=json.dumps(facts), timeout=600).returncode
+        facts = {
+            'horizon': horizon.url,
+            'api': api.url,
+            'out': str(out),
+            'project_id': keystone.project_id('alpha'),
+            'tokens': {
+                user: keystone.token(user, project=project)
+                for user, project in (('admin', 'admin'), ('alice', 'alpha'))
+            },
+        }
+        return subprocess.run(
+            [horizon.bin_folder / 'python', HERE / 'horizon_tour.py'],
+            text=True,
+            input=json.dumps(facts),
+            timeout=600,
+        ).returncode
 
 
 if __name__ == '__main__':

@@ -18,8 +18,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 WAIT_S = 20
-FLAGS = ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu',
-         '--window-size=1400,1000')
+FLAGS = (
+    '--headless=new',
+    '--no-sandbox',
+    '--disable-dev-shm-usage',
+    '--disable-gpu',
+    '--window-size=1400,1000',
+)
 RULES = '/v1/rating/module_config'
 SCRIPT = "for points in data['usage'].values():\n    pass\n"
 QUOTE = """
@@ -51,7 +56,8 @@ class Visitor:
         for flag in FLAGS:
             options.add_argument(flag)
         self.driver = webdriver.Chrome(
-            options=options, service=webdriver.ChromeService(shutil.which('chromedriver')))
+            options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))
+        )
 
     def __enter__(self):
         self.driver.get(f'{self.facts["horizon"]}/auth/login/')
@@ -74,8 +80,10 @@ class Visitor:
         self.complain_about_errors()
 
     def complain_about_errors(self) -> None:
-        told = [alert.text for alert in
-                self.driver.find_elements(By.CSS_SELECTOR, '.alert-danger, .has-error')]
+        told = [
+            alert.text
+            for alert in self.driver.find_elements(By.CSS_SELECTOR, '.alert-danger, .has-error')
+        ]
         if any(told):
             raise TourFailed(f'{self.driver.current_url}: {" ".join(told)}')
 
@@ -94,10 +102,12 @@ class Visitor:
         seen = []
 
         def stands_still(driver):
-            now = [path.get_attribute('d') for path in
-                   driver.find_elements(By.CSS_SELECTOR, selector)]
+            now = [
+                path.get_attribute('d') for path in driver.find_elements(By.CSS_SELECTOR, selector)
+            ]
             seen.append(now)
             return any(now) and seen[-2:-1] == [now]
+
         self._wait(stands_still)
 
     def fill_in(self, path: str, **values: str) -> None:
@@ -113,7 +123,8 @@ class Visitor:
         self.shoot(f'form-{path.strip("/").split("/")[2]}')
         before = self.driver.find_element(By.TAG_NAME, 'html')
         form = self.driver.find_element(By.NAME, next(iter(values))).find_element(
-            By.XPATH, './ancestor::form')
+            By.XPATH, './ancestor::form'
+        )
         form.find_element(By.CSS_SELECTOR, '[type=submit]').click()
         self._wait(lambda driver: before != driver.find_element(By.TAG_NAME, 'html'))
         self.complain_about_errors()
@@ -122,7 +133,8 @@ class Visitor:
         """Press the button that switches a module."""
         before = self.driver.find_element(By.TAG_NAME, 'html')
         self.driver.find_element(
-            By.CSS_SELECTOR, f'[value="modules__toggle_module__{module_id}"]').click()
+            By.CSS_SELECTOR, f'[value="modules__toggle_module__{module_id}"]'
+        ).click()
         self._wait(lambda driver: before != driver.find_element(By.TAG_NAME, 'html'))
         self.complain_about_errors()
 
@@ -134,8 +146,12 @@ class Visitor:
     def ask(self, path: str, **arguments):
         """Return what the API answers this user."""
         answer = requests.request(
-            arguments.pop('method', 'GET'), self.facts['api'] + path, timeout=30,
-            headers={'X-Auth-Token': self.facts['tokens'][self.user]}, **arguments)
+            arguments.pop('method', 'GET'),
+            self.facts['api'] + path,
+            timeout=30,
+            headers={'X-Auth-Token': self.facts['tokens'][self.user]},
+            **arguments,
+        )
         answer.raise_for_status()
         return answer.json()
 
@@ -165,23 +181,33 @@ def make_rules(operator: Visitor) -> None:
     operator.fill_in(where, field='flavor_name')
     [field] = operator.ask(f'{RULES}/hashmap/fields?service_id={service["service_id"]}')['fields']
     operator.check('the field is there', field['name'] == 'flavor_name')
-    operator.fill_in(f'/admin/hashmap/create_mapping/field/{field["field_id"]}', value='m1',
-                     type='flat', cost='0.25')
+    operator.fill_in(
+        f'/admin/hashmap/create_mapping/field/{field["field_id"]}',
+        value='m1',
+        type='flat',
+        cost='0.25',
+    )
     [mapping] = operator.ask(f'{RULES}/hashmap/mappings')['mappings']
-    operator.check('the mapping is there', (mapping['value'], float(mapping['cost'])) == (
-        'm1', 0.25))
+    operator.check(
+        'the mapping is there', (mapping['value'], float(mapping['cost'])) == ('m1', 0.25)
+    )
     operator.open('/admin/hashmap/')
     operator.expect('instance', 'flavor_name', 'm1', '0.25')
     operator.shoot('rules')
     operator.open(f'/admin/hashmap/field/{field["field_id"]}')
     operator.expect('m1', mapping['cost'])
     operator.shoot('field')
-    operator.fill_in(f'/admin/hashmap/create_threshold/service/{service["service_id"]}',
-                     level='10', type='rate', cost='0.9')
+    operator.fill_in(
+        f'/admin/hashmap/create_threshold/service/{service["service_id"]}',
+        level='10',
+        type='rate',
+        cost='0.9',
+    )
     thresholds = f'{RULES}/hashmap/thresholds?service_id={service["service_id"]}'
     [threshold] = operator.ask(thresholds)['thresholds']
-    operator.fill_in(f'/admin/hashmap/edit_threshold/service/{threshold["threshold_id"]}',
-                     level='20')
+    operator.fill_in(
+        f'/admin/hashmap/edit_threshold/service/{threshold["threshold_id"]}', level='20'
+    )
     operator.shoot('service')
     [threshold] = operator.ask(thresholds)['thresholds']
     operator.check('the threshold is changed', float(threshold['level']) == 20)
@@ -211,8 +237,12 @@ def read_summary(operator: Visitor) -> None:
     project_id = operator.facts['project_id']
     operator.open(f'/admin/rating_summary/{project_id}/?type=true')
     operator.shoot('summary-of-a-project')
-    rows = operator.ask('/v2/summary?' + parse.urlencode({
-        'groupby': 'type', 'response_format': 'object', 'filters': f'project_id:{project_id}'}))
+    rows = operator.ask(
+        '/v2/summary?'
+        + parse.urlencode(
+            {'groupby': 'type', 'response_format': 'object', 'filters': f'project_id:{project_id}'}
+        )
+    )
     figures = [row['rate'] for row in rows['results']]
     operator.expect(*(f'{figure:.2f}' for figure in [*figures, sum(figures)]))
     operator.check(f'that of a project shows {figures}', len(figures) == 2)
@@ -225,8 +255,10 @@ def read_costs(user: Visitor) -> None:
     figures = {row['type']: row['rate'] for row in rows}
     user.expect(*(f'{figure:.2f}' for figure in [*figures.values(), sum(figures.values())]))
     user.expect('100.25', 'server-1', 'disk-1')
-    user.check(f'the rating page shows {figures} and last month', figures == {
-        'instance': 12.5, 'volume.size': 3.75})
+    user.check(
+        f'the rating page shows {figures} and last month',
+        figures == {'instance': 12.5, 'volume.size': 3.75},
+    )
     user.open('/project/reporting/')
     user.expect('instance', 'volume.size')
     user.wait_for_drawing('#repartition_cumulated path')
@@ -238,8 +270,13 @@ def read_costs(user: Visitor) -> None:
 def ask_price(user: Visitor) -> None:
     resources = [{'desc': {'flavor_name': 'm1', 'vcpus': 2}, 'volume': 3}]
     shown = float(user.driver.execute_async_script(QUOTE, resources))
-    told = float(user.ask('/v1/rating/quote', method='POST', json={
-        'resources': [{'service': 'instance', **resources[0]}]}))
+    told = float(
+        user.ask(
+            '/v1/rating/quote',
+            method='POST',
+            json={'resources': [{'service': 'instance', **resources[0]}]},
+        )
+    )
     user.check(f'the price is {shown}, as the API says', shown == told == 0.75)
 
 
@@ -248,13 +285,18 @@ def try_what_is_not_allowed(user: Visitor) -> None:
     user.driver.get(user.facts['horizon'] + '/admin/rating_modules/')
     user.shoot('not-allowed')
     user.check('the modules are not shown', 'pyscripts' not in user.text)
-    status = requests.get(f'{user.facts["api"]}/v1/rating/modules', timeout=30, headers={
-        'X-Auth-Token': user.facts['tokens'][user.user]}).status_code
+    status = requests.get(
+        f'{user.facts["api"]}/v1/rating/modules',
+        timeout=30,
+        headers={'X-Auth-Token': user.facts['tokens'][user.user]},
+    ).status_code
     user.check('the API says 403', status == 403)
 
 
-TOURS = {'admin': (switch_on, make_rules, add_script, read_summary),
-         'alice': (read_costs, ask_price, try_what_is_not_allowed)}
+TOURS = {
+    'admin': (switch_on, make_rules, add_script, read_summary),
+    'alice': (read_costs, ask_price, try_what_is_not_allowed),
+}
 
 
 def main() -> None:

@@ -14,9 +14,11 @@ from concurrent import futures
 
 from cloudkitty.tests import databases, peers, services
 
-SERVERS = {'CLOUDKITTY_TEST_POSTGRESQL': databases.PostgreSQL,
-           'CLOUDKITTY_TEST_MARIADB': databases.MariaDB}
-PEERS = ('aetos', 'gnocchi', 'keystone', 'tempest')
+SERVERS = {
+    'CLOUDKITTY_TEST_POSTGRESQL': databases.PostgreSQL,
+    'CLOUDKITTY_TEST_MARIADB': databases.MariaDB,
+}
+PEERS = ('aetos', 'ceilometer', 'gnocchi', 'keystone', 'moto', 'tempest')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -27,13 +29,18 @@ def main() -> int:
         # Not in the project's tree: the servers' own users must be able to reach it.
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='ck-test-')))
         folder.chmod(0o755)
-        variables = {name: os.environ.get(name) or _url(stack, kind, folder)
-                     for name, kind in SERVERS.items()}
+        variables = {
+            name: os.environ.get(name) or _url(stack, kind, folder)
+            for name, kind in SERVERS.items()
+        }
         # Here, since a test that waited for an installation would run into its timeout.
+        environments = [(name, sys.executable) for name in PEERS]
+        # The validator of FOCUS files runs in no Python that is older.
+        if newer := peers.python_since(12):
+            environments.append(('focus', newer))
         with futures.ThreadPoolExecutor() as pool:
-            list(pool.map(peers.environment, PEERS))
-        command = [sys.executable, '-m', 'pytest', '-n', '2', '--dist', 'loadgroup',
-                   *sys.argv[1:]]
+            list(pool.map(lambda one: peers.environment(*one), environments))
+        command = [sys.executable, '-m', 'pytest', '-n', '2', '--dist', 'loadgroup', *sys.argv[1:]]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}).returncode
 
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by tools/demo and tools/test: a Python environment of their own in .tools/ and Debian packages.
 #
 # need_packages PROGRAM=PACKAGE ...     install what is missing; a library has a whole path
@@ -40,7 +41,7 @@ install_packages() {
     [ -z "$made" ] || as_root rm -f $POLICY
     [ -z "$failed" ] || { tail -n 5 "$log" >&2; die "apt-get failed; all it said is in $log"; }
     [ -d /run/systemd/system ] || return 0
-    for unit in prometheus prometheus-node-exporter postgresql mariadb; do
+    for unit in prometheus prometheus-node-exporter postgresql mariadb influxdb; do
         case " $PACKAGES " in *" $unit "*|*" $unit-server "*)
             as_root systemctl disable --quiet $unit 2>/dev/null || true ;;
         esac
@@ -86,7 +87,7 @@ make_venv() {
 install_python() {
     say "installing Python packages (once, a minute or two)"
     # Without git there is no version to be found; any will do here.
-    git -C "$ROOT" describe --always >/dev/null 2>&1 || export PBR_VERSION=${PBR_VERSION:-0.0.1}
+    git -C "$ROOT" describe --always >/dev/null 2>&1 || export PBR_VERSION=${PBR_VERSION:-26.0.0}
     (cd "$ROOT" && "$PYTHON" -m pip install -q --disable-pip-version-check -c constraints.txt "$@" \
         && "$PYTHON" -m pip install -q --disable-pip-version-check --no-deps -e .) >"$TOOLS/pip.log" 2>&1 || {
         tail -n 5 "$TOOLS/pip.log" >&2; die "pip failed; all it said is in $TOOLS/pip.log"; }

@@ -1,4 +1,4 @@
-"""Changes of rules over the API: done and recorded together."""
+"""Audited changes of rules: each is made and recorded in one transaction."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,31 +7,40 @@ from typing import Any
 import pecan
 import sqlalchemy as sa
 
-from cloudkitty.db import audit, changes
+from cloudkitty.audit import snapshots, trail
 
 
-def write(change: Callable[[sa.Connection], Any], kind: changes.Kind,
-          object_id: str | None = None) -> Any:
-    """Return change(connection), done and recorded in one transaction.
+def write(
+    change: Callable[[sa.Connection], Any], kind: snapshots.Kind, object_id: str | None = None
+) -> Any:
+    """Run change(connection) and record it in the same transaction; return its result.
 
-    :param change: as for Database.write(); changes one object and what hangs on it.
-    :param kind: what is changed.
-    :param object_id: which one; None: *change* makes and returns it.
+    :param change: as for Database.write(); changes one object and those below it.
+    :param kind: kind of the object.
+    :param object_id: its id; None: *change* creates and returns it.
     """
-    actor = _actor()
+    by = actor()
 
     def run(connection):
-        changes.lock(connection, kind, object_id)
-        before = {} if object_id is None else changes.touched_by(connection, kind, object_id)
+        snapshots.lock(connection, kind, object_id)
+        before = (
+            {} if object_id is None else snapshots.read_with_dependents(connection, kind, object_id)
+        )
         result = change(connection)
-        keys = [changes.Key(kind, getattr(result, kind.id_name))] if object_id is None else before
-        audit.record(connection, actor, before=before, after=changes.read(connection, keys),
-                     now=datetime.now(UTC))
+        keys = [snapshots.Key(kind, getattr(result, kind.id_name))] if object_id is None else before
+        trail.record(
+            connection,
+            by,
+            before=before,
+            after=snapshots.read(connection, keys),
+            now=datetime.now(UTC),
+        )
         return result
 
     return pecan.request.services.database.write(run)
 
 
-def _actor():
+def actor() -> trail.Actor:
+    """Return the actor of the current request."""
     caller = pecan.request.caller
-    return audit.Actor(caller.user_id, caller.project_id, caller.request_id)
+    return trail.Actor(caller.user_id, caller.project_id, caller.request_id)

@@ -1,7 +1,7 @@
-"""Errors become HTTP answers, here and nowhere else.
+"""Conversion of errors to HTTP responses, in this one place.
 
-Below /v1 the body is a WSME fault, elsewhere `{"message": text}`. The text of an internal error
-never leaves: it is logged under the request id that the answer carries.
+Below /v1 the body is a WSME fault, elsewhere `{"message": text}`. The text of an internal error is
+never sent: it is logged under the request id that the response has.
 """
 
 import logging
@@ -9,6 +9,8 @@ import logging
 import orjson
 import webob
 import webob.exc
+from oslo_db import exception as db_exception
+from sqlalchemy import exc as sa_exc
 from wsme import exc as wsme_exc
 
 from cloudkitty import errors
@@ -16,7 +18,11 @@ from cloudkitty import errors
 LOG = logging.getLogger(__name__)
 
 TEXT_LENGTH_MAX = 2000
+# Value of Retry-After in seconds, by status.
+RETRY_AFTER_S = {429: 1, 503: 5}
 INTERNAL = 'Internal Server Error'
+# Key in the environ of a request that failed because the database is down.
+AWAY = 'cloudkitty.database_away'
 TEXTS = {
     404: 'The requested URL was not found on the server.',
     405: errors.MethodNotAllowed.text,
@@ -24,29 +30,56 @@ TEXTS = {
 }
 
 
-def build(environ: dict, status: int, text: str, allow: list[str] | None = None) -> webob.Response:
-    """Return the answer for an error of *status*."""
+def build(
+    environ: dict,
+    status: int,
+    text: str,
+    *,
+    allow: list[str] | None = None,
+) -> webob.Response:
+    """Return the response for an error of *status*."""
     path = environ.get('PATH_INFO', '')
     if path == '/v1' or path.startswith('/v1/'):
-        body = {'faultcode': 'Server' if status >= 500 else 'Client', 'faultstring': text,
-                'debuginfo': None}
+        body = {
+            'faultcode': 'Server' if status >= 500 else 'Client',
+            'faultstring': text,
+            'debuginfo': None,
+        }
     else:
         body = {'message': text}
-    response = webob.Response(status=status, content_type='application/json', charset=None,
-                              body=orjson.dumps(body))
+    response = webob.Response(
+        status=status, content_type='application/json', charset=None, body=orjson.dumps(body)
+    )
     if allow:
         response.allow = allow
+    if status in RETRY_AFTER_S:
+        response.headers['Retry-After'] = str(RETRY_AFTER_S[status])
     return response
 
 
 def render(environ: dict, error: Exception) -> webob.Response:
-    """Return the answer for *error*, logged if it is ours."""
+    """Return the response for *error*; log it if it is internal."""
+    if is_away(error):
+        # One line without traceback: operators see the state of the database elsewhere.
+        LOG.error(
+            '%s %s %r: the database does not answer: %s',
+            environ.get('openstack.request_id', '-'),
+            environ.get('REQUEST_METHOD'),
+            environ.get('PATH_INFO'),
+            errors.describe(error),
+        )
+        environ[AWAY] = True
+        error = errors.DatabaseAway()
     status, text = describe(error)
-    if status >= 500:
-        # A caller may have put the end of a line into the path.
-        LOG.error('%s %s %r failed.', environ.get('openstack.request_id', '-'),
-                  environ.get('REQUEST_METHOD'), environ.get('PATH_INFO'),
-                  exc_info=(type(error), error, error.__traceback__))
+    if status == 500:
+        # A caller may have put a line break into the path.
+        LOG.error(
+            '%s %s %r failed.',
+            environ.get('openstack.request_id', '-'),
+            environ.get('REQUEST_METHOD'),
+            environ.get('PATH_INFO'),
+            exc_info=(type(error), error, error.__traceback__),
+        )
     return build(environ, status, text, allow=_allowed(error))
 
 
@@ -61,12 +94,24 @@ def describe(error: Exception) -> tuple[int, str]:
         status, text = error.code, str(error)
     else:
         status, text = 500, INTERNAL
-    if not 400 <= status < 500:
+    if not (400 <= status < 500 or isinstance(error, errors.DatabaseAway)):
         return 500, INTERNAL
     if len(text) > TEXT_LENGTH_MAX:
-        # It repeats what was sent.
+        # The text repeats the input.
         text = f'{text[:TEXT_LENGTH_MAX]}...'
     return status, text.encode('utf-8', 'backslashreplace').decode()
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Return whether *error* or one of its causes is an unreachable database."""
+    while error is not None:
+        if isinstance(error, (db_exception.DBConnectionError, sa_exc.TimeoutError)):
+            return True
+        # Without a statement there was no connection.
+        if isinstance(error, sa_exc.OperationalError) and error.statement is None:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _allowed(error):
@@ -76,23 +121,35 @@ def _allowed(error):
 
 
 class Faults:
-    """Middleware: what the parts below raise or answer without JSON becomes a fault."""
+    """Middleware that converts exceptions and non-JSON errors of inner parts to faults.
+
+    A read that hit a dead connection is retried once, by when the pool has new connections.
+    """
 
     def __init__(self, application):
         self.application = application
 
     def __call__(self, environ, start_response):
+        again = dict(environ) if environ['REQUEST_METHOD'] in ('GET', 'HEAD') else None
+        response = self._ask(environ)
+        if again is not None and environ.get(AWAY):
+            response = self._ask(again)
+        return response(environ, start_response)
+
+    def _ask(self, environ):
         head = []
         try:
             body = self.application(environ, lambda *given: head.append(given))
             status, headers = head[0][:2]
+            response = webob.Response(status=status, headerlist=list(headers), app_iter=body)
             if status < '400':
-                start_response(*head[0])
-                return body
-            response = webob.Response(status=status, headerlist=headers, app_iter=body)
+                return response
             if response.content_type != 'application/json':
-                response = build(environ, response.status_int,
-                                 TEXTS.get(response.status_int, response.status[4:]))
-        except Exception as error:  # The last line before the web server.
+                response = build(
+                    environ,
+                    response.status_int,
+                    TEXTS.get(response.status_int, response.status[4:]),
+                )
+        except Exception as error:  # The last exception handler before the web server.
             response = render(environ, error)
-        return response(environ, start_response)
+        return response

@@ -1,4 +1,4 @@
-"""What happens around every controller: identity, services, well-formed input, faults."""
+"""pecan hooks around every controller: identity, services, well-formed input, faults."""
 
 import json
 from typing import NamedTuple
@@ -7,20 +7,33 @@ import pecan
 import pecan.hooks
 from oslo_config import cfg
 
-from cloudkitty import context, dataframe, db, errors, policy, rpc
+from cloudkitty import context, db, errors, policy, rpc
 from cloudkitty.api import faults, middleware
+from cloudkitty.api.concurrency import CallLimiter
+from cloudkitty.billing.statements import Statements
+from cloudkitty.core import bounds
+from cloudkitty.explain import Explainer
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
+from cloudkitty.usage.intake import Intake
+from cloudkitty.usage.receiving import Receiver
 
 METHODS = ('GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE')
 JSON_TYPE = 'application/json'
+# Member of the WSGI environ: the Accept header of the caller.
+ACCEPT = 'cloudkitty.accept'
 
 
 class Services(NamedTuple):
-    """What controllers work with; each request carries it as `request.services`.
+    """Dependencies of controllers, available as `request.services`.
 
     :ivar modules: the installed rating modules.
-    :ivar bus: tells the processors what changed, after it was written.
+    :ivar explainer: explains prices.
+    :ivar bus: notifies the processors of changes after they are stored.
+    :ivar statements: the statements of accounts.
+    :ivar call_limiter: limits concurrent slow calls, see api/concurrency.
+    :ivar intake: stores usage that is pushed.
+    :ivar receiver: stores metering messages.
     """
 
     conf: cfg.ConfigOpts
@@ -28,11 +41,16 @@ class Services(NamedTuple):
     storage: storage_v2.BaseStorage
     policy: policy.Policy
     modules: ModuleSet
+    explainer: Explainer
     bus: rpc.Bus
+    statements: Statements
+    call_limiter: CallLimiter
+    intake: Intake
+    receiver: Receiver
 
 
 class Request(pecan.Request):
-    """A request whose JSON is read once, numbers as exact decimals.
+    """A request whose JSON is parsed once, with exact decimals.
 
     Adds `services` (Services) and `caller` (context.RequestContext), set by ContextHook.
     """
@@ -51,24 +69,33 @@ class Request(pecan.Request):
 
 
 def parse_json(body: bytes):
-    """Return what *body* says; a number with a fraction or an exponent is a Decimal.
+    """Return the parsed *body*; numbers with a fraction or an exponent are Decimal.
 
     :raises ValueError: no JSON, or text that cannot be stored (NUL, half a surrogate pair).
+    :raises InvalidInput: too many levels, or a number with too many digits.
     """
     try:
         text = body.decode('utf-8')
-        form = json.loads(text, parse_float=dataframe.to_decimal, parse_constant=_refuse)
+        form = json.loads(
+            text, parse_float=bounds.to_decimal, parse_int=_integer, parse_constant=_refuse
+        )
     except RecursionError as exc:
         raise ValueError('too deep') from exc
-    except errors.InvalidInput as exc:
-        raise ValueError(str(exc)) from exc
     except UnicodeDecodeError as exc:
-        # pecan would log a traceback of this one.
+        # pecan would log a traceback of this error.
         raise ValueError('not UTF-8') from exc
-    # Only an escape can bring in what UTF-8 cannot carry.
+    if bounds.is_deeper(form, bounds.DEPTH_MAX):
+        raise errors.InvalidInput(
+            reason=f'The body has more than {bounds.DEPTH_MAX} levels of objects and lists'
+        )
+    # Only an escape sequence can contain what UTF-8 cannot encode.
     if '\0' in text or '\\u' in text:
         _check_texts(form)
     return form
+
+
+def _integer(text):
+    return int(bounds.to_decimal(text))
 
 
 def _refuse(constant):
@@ -89,7 +116,7 @@ def _check_texts(form):
 
 
 class ContextHook(pecan.hooks.PecanHook):
-    """Hands over services and caller, and refuses requests no controller can understand."""
+    """Adds services and caller to requests, and refuses requests that no controller can handle."""
 
     priority = 1
 
@@ -100,8 +127,10 @@ class ContextHook(pecan.hooks.PecanHook):
         request = state.request
         request.services = self.services
         request.caller = context.from_environ(
-            request.environ, auth_strategy=self.services.conf.auth_strategy)
-        # Everything is answered in JSON, whatever the caller prefers.
+            request.environ, auth_strategy=self.services.conf.auth_strategy
+        )
+        # To pecan all responses are JSON, whatever the Accept header says.
+        request.environ[ACCEPT] = request.environ.get('HTTP_ACCEPT')
         request.environ['HTTP_ACCEPT'] = request.pecan['content_type'] = JSON_TYPE
         if request.method not in METHODS:
             raise errors.MethodNotAllowed(allow=METHODS)
@@ -113,13 +142,13 @@ class ContextHook(pecan.hooks.PecanHook):
             request.method = 'GET'
 
     def after(self, state):
-        """Turn the request back into the HEAD it was: the answer then goes without its body."""
+        """Restore the method HEAD, so that the response is sent without its body."""
         environ = state.request.environ
         environ['REQUEST_METHOD'] = environ.get('cloudkitty.method', environ['REQUEST_METHOD'])
 
 
 class FaultHook(pecan.hooks.PecanHook):
-    """Answers errors; also those that a foreign controller turned into an answer itself."""
+    """Converts errors to faults, including error responses that third-party controllers return."""
 
     priority = 100
 
@@ -127,5 +156,6 @@ class FaultHook(pecan.hooks.PecanHook):
         return faults.render(state.request.environ, error)
 
     def after(self, state):
-        if state.response.status_int >= 500:
+        is_told = state.request.environ.get(faults.AWAY)
+        if state.response.status_int >= 500 and not is_told:
             state.response = faults.build(state.request.environ, 500, faults.INTERNAL)

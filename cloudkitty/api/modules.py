@@ -1,9 +1,9 @@
-"""Rating modules as v1 and v2 show and change them."""
+"""Reading and updating of rating modules for v1 and v2."""
 
 from cloudkitty import errors
 from cloudkitty.api import audit, hooks
-from cloudkitty.db import changes
-from cloudkitty.db import modules as db_modules
+from cloudkitty.audit import snapshots
+from cloudkitty.rating import module_state as db_modules
 from cloudkitty.rating.modules import Description
 
 
@@ -18,15 +18,19 @@ def get_module(services: hooks.Services, name: str) -> Description:
     raise errors.NotFound(reason='Module not found.')
 
 
-def update_module(services: hooks.Services, name: str, *, enabled: bool | None = None,
-                  priority: int | None = None) -> None:
-    """Set what is not None; the same twice changes nothing.
+def update_module(
+    services: hooks.Services, name: str, *, enabled: bool | None = None, priority: int | None = None
+) -> None:
+    """Set the values that are not None; idempotent.
 
     :raises NotFound: it is not installed.
     """
     get_module(services, name)
-    audit.write(lambda connection: db_modules.update(
-        connection, name, enabled=enabled, priority=priority), changes.MODULE, name)
+    audit.write(
+        lambda connection: db_modules.update(connection, name, enabled=enabled, priority=priority),
+        snapshots.MODULE,
+        name,
+    )
     if enabled is not None:
         services.bus.module_changed(name, enabled=enabled)
     if priority is not None:
@@ -34,7 +38,7 @@ def update_module(services: hooks.Services, name: str, *, enabled: bool | None =
 
 
 def reload_modules(services: hooks.Services) -> None:
-    """Let every process that rates load all rules again, at its next look at the database."""
+    """Make every rating process reload all rules at its next read of the database."""
     names = sorted(module.module_id for module in services.modules.describe())
 
     def change(connection):

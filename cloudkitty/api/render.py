@@ -1,7 +1,7 @@
-"""Values of controllers as JSON can hold them, by their WSME type.
+"""Converts values of controllers to JSON-compatible ones by their WSME type.
 
-wsme.rest.json.tojson() does the same, but looks at the type anew for each attribute of each value:
-most of the time that a list of rules took.
+wsme.rest.json.tojson() does the same, but inspects the type for each attribute of each value, which
+took most of the time of a list of rules.
 """
 
 import functools
@@ -35,21 +35,29 @@ def _list_renderer(item_type):
     def render(values):
         item = renderer(item_type)
         return None if values is None else [item(value) for value in values]
+
     return render
 
 
 def _object_renderer(datatype):
-    # Not before the first value: a type may be an attribute of itself.
-    attributes = functools.cache(lambda: [
-        (attribute.name, attribute.key, _attribute_renderer(attribute.datatype))
-        for attribute in wtypes.list_attributes(datatype)])
+    # Built on the first value, because a type may be recursive.
+    attributes = functools.cache(
+        lambda: [
+            (attribute.name, attribute.key, _attribute_renderer(attribute.datatype))
+            for attribute in wtypes.list_attributes(datatype)
+        ]
+    )
 
     def render(value):
         if value is None:
             return None
         found = [(name, item, getattr(value, key)) for name, key, item in attributes()]
-        return {name: None if held is None else item(held) for name, item, held in found
-                if held is not wtypes.Unset}
+        return {
+            name: None if held is None else item(held)
+            for name, item, held in found
+            if held is not wtypes.Unset
+        }
+
     return render
 
 

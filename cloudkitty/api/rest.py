@@ -1,11 +1,14 @@
-"""How a controller is exposed: REST routing and WSME arguments without their defects.
+"""Exposes controllers: REST routing of pecan and arguments of WSME, without their defects.
 
 v1 controllers are pecan RestControllers whose methods carry expose(); see doc/source/contributor.
 """
 
+import contextlib
 import functools
 import inspect
+import io
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import pecan
 import pecan.rest
@@ -20,19 +23,27 @@ import wsme.runtime
 from wsme import exc as wsme_exc
 from wsme import types as wtypes
 
-from cloudkitty import dataframe, errors
-from cloudkitty.api import hooks, render
+from cloudkitty import errors
+from cloudkitty.api import hooks, render, tables
+from cloudkitty.core import dataframe
 
-REST_METHODS = {'GET': ('get', 'get_one', 'get_all'), 'POST': ('post',), 'PUT': ('put',),
-                'PATCH': ('patch',), 'DELETE': ('delete',)}
+REST_METHODS = {
+    'GET': ('get', 'get_one', 'get_all'),
+    'POST': ('post',),
+    'PUT': ('put',),
+    'PATCH': ('patch',),
+    'DELETE': ('delete',),
+}
+# Bytes.
+ANSWER_SIZE_MAX = 64 * 2**20
 
 
 def authorize(rule: str, target: dict | None = None) -> None:
-    """Do nothing if the caller of the current request may do what *rule* guards.
+    """Raise Forbidden unless the policy *rule* allows the current request.
 
-    :param target: what is acted on; None: the caller's own project. A caller without a project
-        matches that too; what such a caller then sees is nothing.
-    :raises Forbidden: otherwise.
+    :param target: object of the action; None: the caller's own project. A caller without a project
+        matches that, too, but then sees no data.
+    :raises Forbidden: the rule denies it.
     """
     caller = pecan.request.caller
     if target is None:
@@ -44,7 +55,7 @@ def respond(value, status: int = 200, location: str | None = None, *, is_empty: 
     """Answer the current request with *value* as JSON; 204 has no body.
 
     :param location: absolute URL for the Location header.
-    :param is_empty: another status shall have no body either.
+    :param is_empty: there is no body with another status either.
     """
     response = pecan.response
     response.status = status
@@ -56,18 +67,101 @@ def respond(value, status: int = 200, location: str | None = None, *, is_empty: 
     else:
         response.content_type = hooks.JSON_TYPE
         response.charset = None
-        response.body = dataframe.to_json(value)
+        body = dataframe.to_json(value)
+        _check_size(len(body))
+        response.body = body
     return response
 
 
+class Tagged(NamedTuple):
+    """A value that a client may have already.
+
+    :ivar tag: differs from that of every other value under the same URL, whoever asks.
+    """
+
+    value: Any
+    tag: str
+
+
+class Blob(NamedTuple):
+    """A file.
+
+    :ivar name: for whoever saves it.
+    """
+
+    body: bytes
+    media_type: str
+    name: str
+
+
+def respond_tagged(tagged: Tagged, status: int):
+    """Answer the current request with a value, or 304 if the client has it."""
+    response = pecan.response
+    if tagged.tag in pecan.request.if_none_match:
+        respond(None, 304, is_empty=True)
+    elif isinstance(tagged.value, Blob):
+        respond_blob(tagged.value)
+    else:
+        respond(tagged.value, status)
+    response.etag = tagged.tag
+    # It belongs to whoever has the token, and is asked for again each time.
+    response.headers['Cache-Control'] = 'private, no-cache'
+    response.headers['Vary'] = 'X-Auth-Token'
+    return response
+
+
+def respond_blob(blob: Blob):
+    """Answer the current request with a file, which a browser saves and does not show."""
+    response = pecan.response
+    _check_size(len(blob.body))
+    response.content_type = blob.media_type
+    response.content_disposition = f'attachment; filename="{blob.name}"'
+    response.headers['X-Content-Type-Options'] = 'nosniff'
+    response.body = blob.body
+    return response
+
+
+def respond_csv(table: tables.CSVTable):
+    """Answer the current request with a CSV file."""
+    response = pecan.response
+    body = io.BytesIO()
+    for part in tables.encode(table):
+        body.write(part)
+        _check_size(body.tell())
+    response.content_type = tables.CSV_TYPE
+    response.charset = 'utf-8'
+    response.content_disposition = f'attachment; filename="{table.name}.csv"'
+    response.body = body.getvalue()
+    return response
+
+
+def _check_size(size):
+    if size > ANSWER_SIZE_MAX:
+        raise errors.InvalidInput(
+            reason=f'The answer has {size >> 20} MiB, more than {ANSWER_SIZE_MAX >> 20}: '
+            'ask for a smaller page or a shorter time'
+        )
+
+
+def limited(is_slow: bool) -> contextlib.AbstractContextManager:
+    """Return a context manager that limits how many slow requests of a project run at once.
+
+    :raises TooManyCalls: its project has too many such requests.
+    """
+    if not is_slow:
+        return contextlib.nullcontext()
+    caller = pecan.request.caller
+    return pecan.request.services.call_limiter.acquire(caller.project_id or caller.user_id)
+
+
 def location_of(identifier: str | None = None) -> str:
-    """Return the URL of this request's path, or of a member of the collection it names."""
+    """Return the URL of this request's path, or of a member of that collection."""
     url = pecan.request.path_url
     return url if identifier is None else f'{url.rstrip("/")}/{identifier}'
 
 
 def answering(method):
-    """Expose a method that answers with respond(), which needs nothing more of pecan."""
+    """Expose a method that answers with respond() and needs no rendering by pecan."""
     pecan.expose(content_type=hooks.JSON_TYPE)(method)
     method.answers_by_itself = True
     return method
@@ -79,13 +173,15 @@ def answers_by_itself(method) -> bool:
 
 
 class Node:
-    """A controller that says itself where the way goes on, with _route()."""
+    """A controller that does its own routing with _route()."""
+
+    _route: Callable[..., tuple[Callable, list[str]]]
 
 
 def descend(controller, segments: list[str], request) -> tuple[Callable, list[str]]:
-    """Return the method that answers *segments* below *controller*, and those left for it.
+    """Return the method for the path *segments* below *controller*, and the remaining segments.
 
-    A Node is asked at once: pecan looks at attributes and signatures anew with each request.
+    A Node is called directly: pecan inspects attributes and signatures in each request.
     """
     if isinstance(controller, Node):
         return controller._route(segments, request)
@@ -104,14 +200,15 @@ class Controller(Node, pecan.rest.RestController):
             return super()._route(args, request)
         except webob.exc.HTTPMethodNotAllowed as exc:
             allow = self.allowed()
-            # pecan answers 405 wherever it finds nothing.
+            # pecan answers 405 if it finds no method.
             if any(args) and not allow:
-                raise errors.NotFound(reason='The requested URL was not found on the server.') \
-                    from exc
+                raise errors.NotFound(
+                    reason='The requested URL was not found on the server.'
+                ) from exc
             raise errors.MethodNotAllowed(allow=allow) from exc
 
     def _get_args_for_controller(self, controller):
-        # What expose() exposes checks its arguments itself.
+        # Methods exposed with expose() check their arguments themselves.
         return [] if answers_by_itself(controller) else super()._get_args_for_controller(controller)
 
     def _lookup_child(self, remainder):
@@ -130,26 +227,30 @@ class Controller(Node, pecan.rest.RestController):
         return respond_options(self.allowed())
 
     def mounts(self) -> Mapping[str, object]:
-        """Return the controllers below this one, by path; `{name}` in it is one argument of theirs.
+        """Return the controllers below this one by path; `{name}` in it is an argument of theirs.
 
-        A controller that routes otherwise than by its attributes says it here.
+        To be overridden by controllers that do not route by attributes.
         """
         return children_of(self)
 
     def allowed(self) -> list[str]:
         """Return the methods of this resource."""
-        return with_derived([method for method, names in REST_METHODS.items()
-                             if self._find_controller(*names)])
+        return with_derived(
+            [method for method, names in REST_METHODS.items() if self._find_controller(*names)]
+        )
 
 
 def children_of(controller) -> Mapping[str, object]:
     """Return the controllers that are attributes of another one, by name."""
-    return {name: child for name, child in inspect.getmembers(controller)
-            if not name.startswith('_') and hasattr(child, '_route')}
+    return {
+        name: child
+        for name, child in inspect.getmembers(controller)
+        if not name.startswith('_') and hasattr(child, '_route')
+    }
 
 
 def with_derived(methods: list[str]) -> list[str]:
-    """Return *methods* and those that come for free, sorted."""
+    """Return *methods* and those that follow from them (HEAD, OPTIONS), sorted."""
     derived = ['OPTIONS'] * bool(methods) + ['HEAD'] * ('GET' in methods)
     return sorted({*methods, *derived})
 
@@ -160,14 +261,17 @@ def respond_options(methods: list[str]):
     return respond({'methods': methods})
 
 
-def expose(*types, rule: str | None = None, **options):
-    """Expose a method: WSME signature, arguments as contract rest-v1 1.1 tells, JSON answer.
+def expose(*types, rule: str | None = None, is_slow: bool = False, **options):
+    """Expose a method: WSME signature, arguments from path, query and body, JSON answer.
 
-    Takes what wsmeext.pecan.wsexpose takes: return type, argument types, body=, status_code=; and
-    is_empty=True for an answer without a body. The method returns a value of the return type,
-    anything that has its attributes, or a wsme.api.Response.
+    Takes the arguments of wsmeext.pecan.wsexpose: return type, argument types, body=, status_code=;
+    and is_empty=True for a response without a body. The method returns a value of the return type,
+    any object that has its attributes, or a wsme.api.Response.
 
-    :param rule: policy rule, checked before any argument is looked at.
+    :param rule: policy rule, checked before any argument is parsed.
+    :param is_slow: whether it may take long and counts against the limit of api/concurrency.
+
+    Source: doc/source/contributor/compatibility/rest-v1.rst, "Arguments".
     """
     signature = wsme.signature(*types, **options)
 
@@ -180,8 +284,9 @@ def expose(*types, rule: str | None = None, **options):
         def answer(self, *args, **kwargs):
             if rule is not None:
                 authorize(rule)
-            result = method(self, **_arguments(definition, args, kwargs))
-            return _answer(definition, result)
+            with limited(is_slow):
+                result = method(self, **_arguments(definition, args, kwargs))
+                return _answer(definition, result)
 
         answer.rule = rule
         answering(answer)
@@ -192,7 +297,7 @@ def expose(*types, rule: str | None = None, **options):
 
 
 def _path_arguments(method, has_body):
-    """Return the arguments that path segments may fill: all but the body."""
+    """Return the arguments that path segments can set: all but the body."""
     spec = inspect.getfullargspec(method)
     if not has_body:
         return spec
@@ -222,23 +327,25 @@ def _arguments(definition, args, kwargs):
     except wrong as exc:
         raise errors.InvalidInput(reason=f'Invalid argument: {exc}') from exc
     given = wsme.rest.args.combine_args(
-        definition, (from_query, ((), _body_arguments(definition, request))))
+        definition, (from_query, ((), _body_arguments(definition, request)))
+    )
     _, merged = wsme.rest.args.combine_args(definition, (from_path, given), allow_override=True)
     wsme.runtime.check_arguments(definition, (), merged)
     if definition.body_type is not None and merged.get(definition.arguments[-1].name) is None:
         raise wsme_exc.MissingArgument(definition.arguments[-1].name)
     for argument in definition.arguments:
         if argument.name in merged:
-            merged[argument.name] = _validated(argument.name, argument.datatype,
-                                               merged[argument.name])
+            merged[argument.name] = _validated(
+                argument.name, argument.datatype, merged[argument.name]
+            )
     return merged
 
 
 def read_json(request, *, is_required: bool = False):
-    """Return the JSON body of *request*, None when it is empty.
+    """Return the JSON body of *request*, None if it is empty.
 
-    :param is_required: an empty body, or none of the JSON type, is refused.
-    :raises UnsupportedMediaType: the body is said to be something else.
+    :param is_required: refuse an empty body, or one without the JSON content type.
+    :raises UnsupportedMediaType: the content type is another one.
     :raises InvalidInput: it is no JSON.
     """
     if not request.body and not is_required:
@@ -284,7 +391,7 @@ def _converted(name, datatype, value):
 
 
 def _check_mandatory(datatype, converted):
-    """Refuse null where a value is needed; WSME only looks for the name."""
+    """Refuse null for mandatory arguments; WSME only checks that the name is given."""
     if isinstance(datatype, wtypes.ArrayType):
         for item in converted or ():
             if item is None:

@@ -1,4 +1,4 @@
-"""Version discovery, and the way to v1 and v2."""
+"""Version discovery, and the root of v1 and v2."""
 
 import functools
 
@@ -15,7 +15,7 @@ _LINK = schemas.form(href=schemas.TEXT, rel=schemas.TEXT)
 _VERSION = schemas.form(id=schemas.TEXT, status=schemas.TEXT, links=schemas.listing(_LINK))
 _RESOURCE = schemas.form(href=schemas.TEXT, methods=schemas.listing(schemas.TEXT))
 _CONTENTS = schemas.form(**_VERSION['properties'], resources=schemas.listing(_RESOURCE))
-# What needs no token, and what it is answered with.
+# Public paths with the schemas of their responses.
 DISCOVERY = {
     '/': schemas.form(versions=schemas.listing(_VERSION)),
     '/v1': _VERSION,
@@ -66,28 +66,30 @@ class RootController(rest.Node):
 
     @rest.answering
     def show_description(self):
-        return rest.respond({**self.description,
-                             'servers': [{'url': pecan.request.application_url.rstrip('/')}]})
+        return rest.respond(
+            {**self.description, 'servers': [{'url': pecan.request.application_url.rstrip('/')}]}
+        )
 
     @functools.cached_property
     def description(self) -> dict:
-        """What the service serves, in OpenAPI."""
+        """The OpenAPI description of the service."""
         return openapi.build(self._versions['v1'], v2.ROUTES, DISCOVERY)
 
 
 def version(name: str) -> dict:
-    """Return the discovery entry of a version, with the URL the caller knows the service by."""
+    """Return the discovery entry of a version, with the URL that the caller used."""
     status = {'v1': 'CURRENT', 'v2': 'EXPERIMENTAL'}[name]
     href = f'{pecan.request.application_url.rstrip("/")}/{name}'
     return {'id': name, 'links': [{'href': href, 'rel': 'self'}], 'status': status}
 
 
 def contents_of_v2() -> dict:
-    """Return the discovery entry of v2, with all that is there."""
+    """Return the discovery entry of v2 with all its resources."""
     shown = version('v2')
     base = pecan.request.application_url.rstrip('/')
     shown['links'].append({'href': f'{base}/{openapi.PATH}', 'rel': 'describedby'})
     shown['resources'] = [
         {'href': base + path, 'methods': rest.with_derived(sorted(methods))}
-        for path, methods in openapi.paths_of_v2(v2.ROUTES).items()]
+        for path, methods in openapi.paths_of_v2(v2.ROUTES).items()
+    ]
     return shown

@@ -1,6 +1,6 @@
-"""JSON Schema of answers, in few words.
+"""Helpers for the JSON Schema of responses.
 
-Answers are closed: what is not described does not fit, so a description cannot stay behind.
+Objects are closed: members that are not described are invalid, so descriptions cannot get stale.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,22 @@ NUMBER = {'type': 'number'}
 INTEGER = {'type': 'integer'}
 BOOLEAN = {'type': 'boolean'}
 # UTC, see timeframe.render().
-MOMENT = {'type': 'string', 'format': 'date-time',
-          'pattern': r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$'}
+MOMENT = {
+    'type': 'string',
+    'format': 'date-time',
+    'pattern': r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$',
+}
 OPTIONAL_MOMENT = {'anyOf': [MOMENT, {'type': 'null'}]}
 
 
 def form(**members: Mapping) -> dict:
     """Return the schema of an object with exactly these members."""
-    return {'type': 'object', 'properties': members, 'required': list(members),
-            'additionalProperties': False}
+    return {
+        'type': 'object',
+        'properties': members,
+        'required': list(members),
+        'additionalProperties': False,
+    }
 
 
 def listing(item: Mapping) -> dict:

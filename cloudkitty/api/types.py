@@ -1,8 +1,10 @@
-"""WSME types that take what contract rest-v1 1.2 allows, exactly, and refuse the rest.
+"""WSME types that accept exactly the values that version 1 allows.
 
-A type's validate() takes the value of a caller or of a controller and returns the one inside:
-normalised uuid, bool, Decimal, aware UTC datetime. Input that is wrong is a ValueError, which WSME
-turns into 400. `accepts` and `shows` say in JSON Schema what requests may and answers do hold.
+A type's validate() takes the value of a caller or of a controller and returns the internal one:
+normalised uuid, bool, Decimal, aware UTC datetime. Wrong input raises ValueError, which WSME turns
+into 400. `accepts` and `shows` are the JSON Schemas of the value in requests and in responses.
+
+Source: doc/source/contributor/compatibility/rest-v1.rst, "Types of values".
 """
 
 import re
@@ -12,7 +14,8 @@ from decimal import Decimal
 
 from wsme import types as wtypes
 
-from cloudkitty import dataframe, errors, timeframe
+from cloudkitty import errors
+from cloudkitty.core import bounds, decimals, timeframe
 
 TRUE = ('true', 't', 'yes', 'y', 'on', '1')
 FALSE = ('false', 'f', 'no', 'n', 'off', '0')
@@ -23,7 +26,7 @@ _DATE_ONLY = re.compile(r'\d{4}-?\d{2}-?\d{2}', re.ASCII)
 
 
 class Uuid(wtypes.UserType):
-    """A uuid in any spelling; inside and in answers lower case with dashes."""
+    """A uuid in any spelling; internally and in responses lower case with dashes."""
 
     basetype = str
     name = 'uuid'
@@ -37,7 +40,7 @@ class Uuid(wtypes.UserType):
 
 
 class Key(wtypes.UserType):
-    """An id in a path or query: a uuid is normalised, anything else just matches nothing."""
+    """An id in a path or query: a uuid is normalised, any other text matches nothing."""
 
     basetype = str
     name = 'key'
@@ -68,12 +71,13 @@ class Text(wtypes.UserType):
             raise ValueError(_wrong_type(str, value))
         if not self.min_length <= len(value) <= self.max_length:
             raise ValueError(
-                f'The length must be between {self.min_length} and {self.max_length} characters.')
+                f'The length must be between {self.min_length} and {self.max_length} characters.'
+            )
         return value
 
 
 class Boolean(wtypes.UserType):
-    """True or false, also as a usual word or 0/1, in JSON and in queries; empty is false."""
+    """A boolean, or one of the usual words or 0/1, in JSON and in queries; empty is false."""
 
     basetype = str
     name = 'bool'
@@ -97,7 +101,7 @@ class Integer(wtypes.UserType):
     basetype = str
     name = 'integer'
 
-    def __init__(self, minimum: int = -2 ** 31, maximum: int = 2 ** 31 - 1):
+    def __init__(self, minimum: int = -(2**31), maximum: int = 2**31 - 1):
         self.minimum = minimum
         self.maximum = maximum
         self.shows = {'type': 'integer', 'minimum': minimum, 'maximum': maximum}
@@ -123,26 +127,36 @@ class Number(wtypes.UserType):
 
     basetype = str
     name = 'decimal'
-    accepts = {'anyOf': [{'type': 'number'}, {
-        'type': 'string',
-        'pattern': r'^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$'}]}
+    accepts = {
+        'anyOf': [
+            {'type': 'number'},
+            {
+                'type': 'string',
+                'pattern': r'^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$',
+            },
+        ]
+    }
     shows = {'type': 'string', 'pattern': r'^-?[0-9]+(\.[0-9]+)?$'}
 
-    def __init__(self, precision: int | None = None, scale: int | None = None, *,
-                 is_rounded: bool = False):
+    def __init__(
+        self, precision: int | None = None, scale: int | None = None, *, is_rounded: bool = False
+    ):
         self.scale = scale
         self._is_rounded = is_rounded
         self._scale_max = 64 if scale is None else scale
-        self._grid = Decimal(1).scaleb(-self._scale_max)
         self._limit = Decimal(10) ** (64 if precision is None else precision - self._scale_max)
 
     def validate(self, value):
-        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        if (
+            isinstance(value, str)
+            and len(value) <= bounds.NUMBER_LENGTH_MAX
+            and _NUMBER.fullmatch(value.strip())
+        ):
             value = Decimal(value.strip())
         elif isinstance(value, int) and not isinstance(value, bool):
             value = Decimal(value)
-        if not isinstance(value, Decimal) or not value.is_finite():
-            raise ValueError(f"Value is not a decimal number, got '{value}'")
+        if not isinstance(value, Decimal) or not _is_below_bound(value):
+            raise ValueError(f"Value is not a decimal number, got '{value!s:.{bounds.ECHO_MAX}}'")
         self._check_limit(value)
         return self._on_grid(value)
 
@@ -153,7 +167,7 @@ class Number(wtypes.UserType):
     def _on_grid(self, value):
         if value.as_tuple().exponent >= -self._scale_max:
             return value
-        shortened = value.quantize(self._grid, context=dataframe.WIDE_CONTEXT)
+        shortened = decimals.round_to(value, self._scale_max)
         if shortened != value and not self._is_rounded:
             raise ValueError(f'Value has more than {self._scale_max} digits behind the point')
         self._check_limit(shortened)
@@ -166,7 +180,7 @@ class Number(wtypes.UserType):
 
 
 class JsonObject(wtypes.UserType):
-    """A JSON object that is passed on as it is."""
+    """A JSON object that is passed on unchanged."""
 
     basetype = dict
     name = 'object'
@@ -184,8 +198,10 @@ class Moment(wtypes.UserType):
     basetype = str
     name = 'datetime'
     accepts = {'type': 'string', 'format': 'date-time'}
-    shows = {'type': 'string',
-             'pattern': r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?$'}
+    shows = {
+        'type': 'string',
+        'pattern': r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?$',
+    }
     date_only_at = timedelta(0)
 
     def validate(self, value):
@@ -204,7 +220,7 @@ class Moment(wtypes.UserType):
 
 
 class RuleEnd(Moment):
-    """The end of a rule: a date only means its last second."""
+    """The end of a rule: a date without a time means its last second."""
 
     name = 'end datetime'
     date_only_at = timedelta(hours=23, minutes=59, seconds=59)
@@ -215,11 +231,16 @@ key = Key()
 boolean = Boolean()
 moment = Moment()
 rule_end = RuleEnd()
-cost = Number(40, 28)
-# Clients compute levels with binary floats: 0.95 * 3 arrives as 2.8499999999999996.
+# Clients compute costs and levels with binary floats: 0.95 * 3 arrives as 2.8499999999999996.
+cost = Number(40, 28, is_rounded=True)
 level = Number(20, 8, is_rounded=True)
 number = Number()
 json_object = JsonObject()
+
+
+def _is_below_bound(value):
+    # Very small numbers are rounded to zero, or have too many digits.
+    return value.is_finite() and value.adjusted() <= bounds.EXPONENT_MAX
 
 
 def fixed_point(number: Decimal) -> str:

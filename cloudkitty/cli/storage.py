@@ -1,4 +1,4 @@
-"""cloudkitty-storage: look after rated data: verify, rebuild, export, import, migrate."""
+"""cloudkitty-storage: verify, rebuild, export, import, compare and migrate rated data."""
 
 import contextlib
 import os
@@ -6,44 +6,59 @@ import pathlib
 import sys
 
 from oslo_config import cfg
-from rich import console, progress
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, errors, timeframe
+from cloudkitty import db, errors, writer
+from cloudkitty.cli import manual, storage_compare, storage_export, storage_import
+from cloudkitty.cli.progress import bar, say
+from cloudkitty.collector import metrics_file
+from cloudkitty.core import metrics, timeframe
 from cloudkitty.db import migration
 from cloudkitty.storage.v1 import migrate
-from cloudkitty.storage.v2.sql import files, rebuild, transfer, verify
-from cloudkitty.storage.v2.sql.catalogue import Catalogue
+from cloudkitty.storage.v2.sql import changes, dump, rebuild, verify
+from cloudkitty.storage.v2.sql.series_ids import IdCache
 
-STANDARD = '-'                       # standard input or output
-FAULTY = 1                           # exit status
+STANDARD = '-'  # standard input or output
+FAULTY = 1  # exit status
 COMMANDS = {
     'verify': 'Compare roll-ups with points, look for periods stored twice, and compare progress '
-              'with data. Prints one line for each row that is wrong; exit status 1 if there is '
-              'one. Changes nothing and may run beside the processor.',
+    'with data. Prints one line for each row that is wrong; exit status 1 if there is '
+    'one. Changes nothing and may run beside the processor.',
     'rebuild': 'Make roll-ups, and whatever else follows from the points, anew where they are '
-               'wrong. Prints what it cannot make right; exit status 1 if there is any. May run '
-               'beside the processor.',
-    'export': 'Write rated data to a file. A whole export has the progress of the scopes too.',
-    'import': 'Store rated data from a file that export wrote. A period in the file takes the '
-              'place of the one that is stored, so doing it again changes nothing.',
+    'wrong. Prints what it cannot make right; exit status 1 if there is any. May run '
+    'beside the processor.',
+    'export': 'Write rated data to a file, or with --to to a store of an earlier release. A whole '
+    'export to a file has the progress of the scopes too. To a store, what is there already is '
+    'compared and stays; the exit status is 1 if it differs.',
+    'import': 'Store rated data from a file that export wrote, or with --from from a store of an '
+    'earlier release. A period in the file takes the place of the one that is stored; one of a '
+    'store does so with --replace only, and the exit status is 1 if one stays that differs. Doing '
+    'it again changes nothing.',
+    'compare': 'Ask the API of an earlier release for its bill, day by day, and compare it with '
+    'what is stored here. Prints a line with the likely cause for each difference; exit status 0: '
+    'there is none, 1: there are some, 255: nobody knows. Changes nothing.',
     'migrate': 'Copy rated data of [storage]version 1 (table rated_data_frames) to the tables of '
-               'version 2, driver sql. A period that is there already stays as it is; exit status '
-               '1 if one of them has other points.',
+    'version 2, driver sql. A period that is there already stays as it is; exit status '
+    '1 if one of them has other points.',
+}
+
+# What declares the arguments that only one command has.
+ARGUMENTS = {
+    'export': storage_export.add_arguments,
+    'import': storage_import.add_arguments,
+    'compare': storage_compare.add_arguments,
 }
 
 
 def main() -> None:
-    configuration.run(_main)
+    # The answer to compare is unknown when it fails.
+    failure = storage_compare.UNKNOWN if 'compare' in sys.argv else FAULTY
+    manual.run(_main, MANUAL, failure)
 
 
 def _main():
     conf = cfg.CONF
-    conf.register_cli_opt(cfg.SubCommandOpt('command', title='commands', handler=_add_commands))
-    configuration.register(conf)
-    # Standard output is for what was asked for.
-    conf.set_default('use_stderr', True)
-    configuration.load(sys.argv[1:], conf=conf)
+    manual.run_commands(MANUAL, conf, results=True)
     job = _Job(conf)
     return job.run()
 
@@ -51,24 +66,52 @@ def _main():
 def _add_commands(subparsers):
     for name, text in COMMANDS.items():
         parser = subparsers.add_parser(name, help=text.partition('. ')[0], description=text)
-        if name != 'import':
-            parser.add_argument('--begin', metavar='TIME', type=_moment,
-                                help='only periods that begin at TIME or later (ISO 8601, UTC)')
-            parser.add_argument('--end', metavar='TIME', type=_moment,
-                                help='only periods that begin before TIME')
-            parser.add_argument('--scope', metavar='ID', action='append',
-                                help='only this scope; may be given several times')
+        parser.add_argument(
+            '--begin',
+            metavar='TIME',
+            type=_moment,
+            help='only periods that begin at TIME or later (ISO 8601, UTC)',
+        )
+        parser.add_argument(
+            '--end', metavar='TIME', type=_moment, help='only periods that begin before TIME'
+        )
+        parser.add_argument(
+            '--scope',
+            metavar='ID',
+            action='append',
+            help='only this scope; may be given several times',
+        )
+        if name in ARGUMENTS:
+            ARGUMENTS[name](parser)
         if name in ('export', 'import'):
-            parser.add_argument('--format', choices=sorted(files.FORMATS), default='jsonl',
-                                help='jsonl: JSON lines (default); parquet needs pyarrow')
-            parser.add_argument('file', nargs='?', default=STANDARD,
-                                help=f'path of the file; {STANDARD} or none: standard '
-                                     f'{"output" if name == "export" else "input"}')
+            parser.add_argument(
+                '--format',
+                choices=writer.names(),
+                default='jsonl',
+                help='jsonl: JSON lines (default); parquet needs pyarrow; csv and osrf cannot '
+                'be imported',
+            )
+            parser.add_argument(
+                'file',
+                nargs='?',
+                default=STANDARD,
+                help=f'path of the file; {STANDARD} or none: standard '
+                f'{"output" if name == "export" else "input"}',
+            )
         if name == 'migrate':
-            parser.add_argument('--source', metavar='URL',
-                                help='database that has the table (default: '
-                                     '[database]connection); @PATH reads the URL from a file, '
-                                     'where a password is not seen by others')
+            parser.add_argument(
+                '--metrics-conf',
+                metavar='FILE',
+                help='metric definitions that tell metadata from the attributes to group by '
+                '(default: [collect]metrics_conf, if that file is there)',
+            )
+            parser.add_argument(
+                '--source',
+                metavar='URL',
+                help='database that has the table (default: '
+                '[database]connection); @PATH reads the URL from a file, '
+                'where a password is not seen by others',
+            )
 
 
 def _moment(text):
@@ -86,15 +129,21 @@ class _Job:
         self.arguments = conf.command
         self.database = db.Database(conf)
         migration.check(self.database)
-        self.catalogue = Catalogue(conf.collect.scope_key)
+        self.id_cache = IdCache(conf.collect.scope_key)
 
     def run(self) -> int:
-        return {'verify': self.verify, 'rebuild': self.rebuild, 'export': self.export,
-                'import': self.import_, 'migrate': self.migrate}[self.arguments.name]()
+        return {
+            'verify': self.verify,
+            'rebuild': self.rebuild,
+            'export': self.export,
+            'import': self.import_,
+            'compare': lambda: storage_compare.run(self.conf, self.arguments),
+            'migrate': self.migrate,
+        }[self.arguments.name]()
 
     @property
-    def extent(self) -> transfer.Extent:
-        return transfer.Extent(self.arguments.begin, self.arguments.end, self.arguments.scope)
+    def extent(self) -> dump.Extent:
+        return dump.Extent(self.arguments.begin, self.arguments.end, self.arguments.scope)
 
     def _scopes(self):
         with self.database.reader() as connection:
@@ -107,77 +156,114 @@ class _Job:
     def verify(self):
         scopes = self._scopes()
         faults = 0
-        with _bar('scopes', len(scopes)) as step:
+        with bar('scopes', len(scopes)) as step:
             for scope in scopes:
                 for fault in verify.check(self.database, scope, *self._bounds):
                     faults += 1
                     print(f'{scope.identifier}: {fault}')
                 step(1)
-        _say(f'{len(scopes)} scopes verified, {faults} faults found')
+        say(f'{len(scopes)} scopes verified, {faults} faults found')
         return FAULTY if faults else 0
 
     def rebuild(self):
         scopes = self._scopes()
-        healed, left = 0, 0
-        # The sums of a scope may follow from the days of others, so all days come first.
-        with _bar('scopes', 2 * len(scopes)) as step:
+        corrected, left = 0, 0
+        # The sums of a scope may depend on the days of others, so all days are rebuilt first.
+        with bar('scopes', 2 * len(scopes)) as step:
             for make in (rebuild.rebuild_days, rebuild.rebuild_totals):
                 for scope in scopes:
                     for outcome in make(self.database, scope, *self._bounds):
-                        healed += outcome.healed
+                        corrected += outcome.corrected
                         left += len(outcome.left)
                         for fault in outcome.left:
                             print(f'{scope.identifier}: {fault}')
                     step(1)
-        _say(f'{len(scopes)} scopes rebuilt, {healed} rows made right, {left} faults left')
+        say(f'{len(scopes)} scopes rebuilt, {corrected} rows made right, {left} faults left')
         return FAULTY if left else 0
 
     def export(self):
-        extent = self.extent
-        write, _ = files.FORMATS[self.arguments.format]
-        count = transfer.count_frames(self.database, self.catalogue, extent)
+        extent, arguments = self.extent, self.arguments
+        if arguments.store:
+            return storage_export.run(self.conf, self.database, self.id_cache, arguments, extent)
+        if arguments.dry_run or arguments.replace:
+            raise errors.InvalidInput(reason='--dry-run and --replace need --to')
+        made = writer.get_writer(self.arguments.format)
+        count = dump.count_frames(self.database, self.id_cache, extent)
         is_to_the_end = extent.begin is None and extent.end is None
-        # Progress is read first: what is stored meanwhile is beyond it, and rated again.
-        states = transfer.read_states(self.database, extent.scope_ids) if is_to_the_end else []
-        head = files.Head(self.conf.collect.scope_key, states)
-        cells = transfer.read_cells(self.database, self.catalogue, extent)
-        with _sink(self.arguments.file) as sink, _bar('periods', count) as step:
-            written = sum(_stepped(write(sink, head, cells), step))
-        _say(f'{written} periods exported')
+        # Progress is read first: data that is stored meanwhile is after it, and is rated again.
+        states = dump.read_states(self.database, extent.scope_ids) if is_to_the_end else []
+        report = writer.Report(
+            self.conf.collect.scope_key,
+            states,
+            dump.to_periods(dump.read_cells(self.database, self.id_cache, extent)),
+        )
+        with _sink(self.arguments.file) as sink, bar('periods', count) as step:
+            written = sum(_stepped(made.write(report, sink), step))
+        say(f'{written} periods exported')
         return 0
 
     def import_(self):
-        _, read = files.FORMATS[self.arguments.format]
-        with _source(self.arguments.file) as source, _bar('periods', None) as step:
-            head, cells = read(source)
-            if head.scope_key != self.conf.collect.scope_key:
+        if self.arguments.store:
+            return storage_import.run(self.conf, self.database, self.arguments, self.extent)
+        arguments = self.arguments
+        if self.extent != dump.Extent() or arguments.dry_run or arguments.replace:
+            raise errors.InvalidInput(
+                reason='--begin, --end, --scope, --dry-run and --replace need --from'
+            )
+        reader = writer.get_writer(self.arguments.format)
+        with _source(self.arguments.file) as source, bar('periods', None) as step:
+            report = reader.read(source)
+            if report.scope_key != self.conf.collect.scope_key:
                 raise errors.InvalidInput(
-                    reason=f'the file has scopes of {head.scope_key!r}, [collect]scope_key is '
-                           f'{self.conf.collect.scope_key!r}')
-            stored = sum(_stepped(
-                transfer.write_cells(self.database, self.catalogue, cells), step))
-        # Last, so that no progress is without its data.
-        changed = transfer.write_states(self.database, head.states)
-        _say(f'{stored} periods imported, progress of {changed} scopes set')
+                    reason=f'the file has scopes of {report.scope_key!r}, [collect]scope_key is '
+                    f'{self.conf.collect.scope_key!r}'
+                )
+            cells = dump.to_cells(report.periods)
+            written = dump.write_cells(self.database, self.id_cache, cells, changes.of(self.conf))
+            stored = sum(_stepped(written, step))
+        # Progress is written last, so that it never exists without its data.
+        changed = dump.write_states(self.database, report.progress)
+        say(f'{stored} periods imported, progress of {changed} scopes set')
         return 0
 
     def migrate(self):
         source = self._source_database()
+        definitions = self._definitions()
         owners = migrate.list_owners(source, self.extent)
         counts = []
-        with _bar('scopes', len(owners)) as step:
+        with bar('scopes', len(owners)) as step:
             for owner in owners:
-                counts.append(migrate.migrate_owner(source, self.database, self.catalogue, owner,
-                                                    self.extent))
+                counts.append(
+                    migrate.migrate_owner(
+                        source, self.database, self.id_cache, owner, self.extent, definitions
+                    )
+                )
                 step(1)
                 if counts[-1].different:
-                    print(f'{owner}: {counts[-1].different} periods have other points in version 2 '
-                          'and stay as they are')
-        if source is not self.database and self.extent == transfer.Extent():
-            transfer.write_states(self.database, migrate.read_states(source))
+                    print(
+                        f'{owner}: {counts[-1].different} periods have other points in version 2 '
+                        'and stay as they are'
+                    )
+        if source is not self.database and self.extent == dump.Extent():
+            dump.write_states(self.database, migrate.read_states(source))
         moved, kept, different = map(sum, zip(*counts, strict=True)) if counts else (0, 0, 0)
-        _say(f'{moved} periods migrated, {kept} were there, {different} differ')
+        say(f'{moved} periods migrated, {kept} were there, {different} differ')
         return FAULTY if different else 0
+
+    def _definitions(self):
+        """Return the definitions by published name; none without a file.
+
+        :raises MetricsFileError: the file that is named cannot be used.
+        """
+        path = self.arguments.metrics_conf or self.conf.collect.metrics_conf
+        if self.arguments.metrics_conf is None and not os.path.exists(path):
+            return migrate.NO_DEFINITIONS
+        content = metrics_file.read(path).content
+        try:
+            found = metrics.parse(content, scope_key=self.conf.collect.scope_key)
+        except errors.InvalidInput as exc:
+            raise errors.MetricsFileError(path=path, reason=exc) from exc
+        return {metric.published_name: metric for metric in found.values()}
 
     def _source_database(self):
         url = self.arguments.source
@@ -192,17 +278,6 @@ class _Job:
         return opened
 
 
-@contextlib.contextmanager
-def _bar(unit, total):
-    """Yield a function that counts on; a bar is shown only to a person."""
-    columns = (progress.TextColumn('{task.description}'), progress.BarColumn(),
-               progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-    with progress.Progress(*columns, console=console.Console(stderr=True),
-                           disable=not sys.stderr.isatty()) as shown:
-        task = shown.add_task(unit, total=total)
-        yield lambda steps: shown.update(task, advance=steps)
-
-
 def _stepped(counts, step):
     for count in counts:
         step(count)
@@ -211,7 +286,7 @@ def _stepped(counts, step):
 
 @contextlib.contextmanager
 def _sink(path):
-    """Yield where to write; the file has its name once it is whole."""
+    """Yield the output file, which only gets its name once it is complete."""
     if path == STANDARD:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -240,5 +315,11 @@ def _named(path, mode):
         raise errors.InvalidInput(reason=f'{path}: {exc.strerror}') from exc
 
 
-def _say(text):
-    print(text, file=sys.stderr)
+MANUAL = manual.Manual(
+    'Look after rated data: verify, export, import and copy it.',
+    (
+        'verify --begin 2026-10-01',
+        'export --begin 2026-10-01 --end 2026-11-01 october.jsonl',
+    ),
+    _add_commands,
+)

@@ -1,4 +1,4 @@
-"""cloudkitty-storage-init: prepare the store of rated data and the tables beside it."""
+"""cloudkitty-storage-init: prepare the storage of rated data and the other tables."""
 
 import sys
 
@@ -6,16 +6,27 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import db, storage
+from cloudkitty.cli import adopting, manual
 from cloudkitty.db import migration
 
 
 def main() -> None:
-    configuration.run(_main)
+    manual.run(_main, MANUAL)
 
 
 def _main():
     conf = configuration.load(sys.argv[1:], conf=cfg.CONF)
     driver = storage.get_driver(conf)
     # Scopes and their progress are in the SQL database, whatever the store is.
-    migration.upgrade(db.Database(conf))
+    database = db.Database(conf)
+    migration.upgrade(database, adopter=adopting.adopter(database, conf))
     driver.init()
+
+
+MANUAL = manual.Manual(
+    'Prepare the store of rated data and the schema of the SQL database.',
+    (
+        '',
+        '--config-file /etc/cloudkitty/cloudkitty.conf',
+    ),
+)

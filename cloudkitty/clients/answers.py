@@ -1,6 +1,6 @@
-"""Reading an answer within a time and up to a size.
+"""Reads a response with a total timeout and a size limit.
 
-requests would wait for ever for a server that sends a byte now and then.
+The timeout of requests is per read, so a server that sends a byte now and then never times out.
 """
 
 import time
@@ -10,24 +10,24 @@ CHUNK_SIZE_BYTES = 256 * 2**10
 
 
 class AnswerTooLarge(Exception):
-    """There is more than was to be read."""
+    """The response is larger than the limit."""
 
 
 class AnswerTooSlow(Exception):
-    """The time was over before the end had come."""
+    """The timeout expired before the end of the response."""
 
 
 def read(raw: Any, *, size_max: int, timeout_s: float | None) -> bytes:
-    """Return the rest of an answer, unpacked.
+    """Return the rest of a response, decompressed.
 
     :param raw: urllib3's response.
     :param size_max: bytes.
-    :param timeout_s: seconds from now on; None or 0: any.
-    :raises AnswerTooLarge, AnswerTooSlow: with a text to show; *raw* is not at its end.
+    :param timeout_s: seconds from now on; None or 0: no limit.
+    :raises AnswerTooLarge, AnswerTooSlow: with a text for people; *raw* was not read to its end.
     """
     body = bytearray()
     deadline = time.monotonic() + timeout_s if timeout_s else None
-    # read1 returns what has come; read() would wait for a full chunk, however slow it comes.
+    # read1() returns what has arrived; read() would wait for a full chunk, however slow.
     while chunk := raw.read1(CHUNK_SIZE_BYTES, decode_content=True):
         body += chunk
         if len(body) > size_max:

@@ -1,4 +1,4 @@
-"""Records in CSV and JSON-lines files, packed with gzip or not."""
+"""Records in CSV and JSON-lines files, plain or compressed with gzip."""
 
 import csv
 import functools
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cloudkitty import errors
-from cloudkitty.dataframe import is_text
+from cloudkitty.core.dataframe import is_text
 
 LINE_SIZE_MAX_BYTES = 2**20
 PACKED = '.gz'
 
 
 class Version(NamedTuple):
-    """A file as it was at one moment: another size or time means another content."""
+    """Identifies the content of a file: another size or time means another content."""
 
     path: str
     device: int
@@ -28,7 +28,7 @@ class Version(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A line; one record of CSV may span several, then it is the last one.
+    """A record, with the number of its line, or of its last one if it spans several (CSV).
 
     :ivar fields: text by column; {} when there is a problem.
     :ivar problem: why it cannot be read; None: it can.
@@ -40,13 +40,13 @@ class Record(NamedTuple):
 
 
 def find(patterns: Iterable[str]) -> list[Version]:
-    """Return the files that *patterns* mean, by path.
+    """Return the files that match *patterns*, by path.
 
-    :param patterns: paths of files, of directories (each file in it that has a known name), or
-        with `*`, `?`, `[` and `**` of many.
-    :raises SourceError: one means nothing, or a file that cannot be looked at.
+    :param patterns: paths of files, of directories (all files in it with a known extension), or
+        globs with `*`, `?`, `[` and `**`.
+    :raises SourceError: a pattern matches nothing, or a file that cannot be accessed.
     """
-    paths = set()
+    paths: set[str] = set()
     for pattern in patterns:
         found = _list(pattern) if os.path.isdir(pattern) else glob.glob(pattern, recursive=True)
         if not found:
@@ -62,8 +62,10 @@ def read(version: Version) -> Iterator[Record]:
     """
     reader = _READERS.get(_kind(version.path))
     if reader is None:
-        raise errors.SourceError(reason=f'{version.path}: the name must end in '
-                                        f'{", ".join(_READERS)}, or one of them and {PACKED}')
+        raise errors.SourceError(
+            reason=f'{version.path}: the name must end in '
+            f'{", ".join(_READERS)}, or one of them and {PACKED}'
+        )
     is_packed = version.path.endswith(PACKED)
     try:
         with (gzip.open if is_packed else open)(version.path, 'rb') as file:
@@ -79,8 +81,11 @@ def _list(folder):
         names = os.listdir(folder)
     except OSError as exc:
         raise errors.SourceError(reason=f'{folder}: {exc.strerror}') from exc
-    return [os.path.join(folder, name) for name in names
-            if _kind(name) in _READERS and not name.startswith('.')]
+    return [
+        os.path.join(folder, name)
+        for name in names
+        if _kind(name) in _READERS and not name.startswith('.')
+    ]
 
 
 def _kind(path):
@@ -96,20 +101,24 @@ def _version(path):
 
 
 def _lines(path, file):
-    """Yield the lines as text; bytes that are no UTF-8 become lone surrogates."""
+    """Yield the lines as text; bytes that are not UTF-8 become lone surrogates."""
     line, number = b'\n', 0
     for number, line in enumerate(  # noqa: B007
-            iter(functools.partial(file.readline, LINE_SIZE_MAX_BYTES + 1), b''), 1):
+        iter(functools.partial(file.readline, LINE_SIZE_MAX_BYTES + 1), b''), 1
+    ):
         if len(line) > LINE_SIZE_MAX_BYTES:
             raise errors.SourceError(
-                reason=f'{path}:{number}: more than {LINE_SIZE_MAX_BYTES} bytes in a line')
+                reason=f'{path}:{number}: more than {LINE_SIZE_MAX_BYTES} bytes in a line'
+            )
         if number == 1:
             line = line.removeprefix(b'\xef\xbb\xbf')
         yield line.decode('utf-8', 'surrogateescape')
-    # A number that is cut off is another number.
+    # A truncated number would be another number.
     if not line.endswith(b'\n'):
-        raise errors.SourceError(reason=f'{path}:{number}: the last line has no end; the file is '
-                                        'still being written, or was cut off')
+        raise errors.SourceError(
+            reason=f'{path}:{number}: the last line has no end; the file is '
+            'still being written, or was cut off'
+        )
 
 
 def _read_csv(path, file):
@@ -141,22 +150,32 @@ def _read_json(path, file):
         if line.isspace():
             continue
         try:
-            # Numbers stay as they are written.
-            found = json.loads(line, parse_float=str, parse_int=str, parse_constant=_no_number,
-                               object_pairs_hook=_unique)
+            # Numbers are kept as text.
+            found = json.loads(
+                line,
+                parse_float=str,
+                parse_int=str,
+                parse_constant=_no_number,
+                object_pairs_hook=_unique,
+            )
         except (ValueError, RecursionError) as exc:
             yield Record(number, {}, f'no JSON: {exc}')
             continue
         if isinstance(found, dict):
-            yield _record(number, {name: _TEXTS.get(value, value) if isinstance(
-                value, bool | None) else value for name, value in found.items()})
+            yield _record(
+                number,
+                {
+                    name: _TEXTS.get(value, value) if isinstance(value, bool | None) else value
+                    for name, value in found.items()
+                },
+            )
         else:
             yield Record(number, {}, 'no JSON object')
 
 
 def _record(line, fields):
     try:
-        # One look at all of them: it is done for every line.
+        # All values in one test, because this runs for every line.
         if is_text(''.join((*fields, *fields.values()))):
             return Record(line, fields)
     except TypeError:

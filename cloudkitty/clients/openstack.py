@@ -1,4 +1,4 @@
-"""APIs of OpenStack services, asked through a Keystone session."""
+"""Client of OpenStack services, based on a Keystone session."""
 
 import json
 import logging
@@ -11,64 +11,80 @@ from urllib import parse
 from keystoneauth1 import exceptions, session
 
 from cloudkitty import errors
+from cloudkitty.core.bounds import read_sample
 
 LOG = logging.getLogger(__name__)
 
-# Of a connection that was refused or broke off; a service that is down is tried again later.
+# Retries of a refused or broken connection; a service that is down is tried again later.
 CONNECT_RETRIES = 1
 STATUS_RETRIES = 2
 STATUS_RETRIED = [429, 502, 503, 504]
 RETRY_DELAY_S = 0.2
 PAGES_MAX = 10_000
-# Refusals of whoever asks, not of what is asked.
+# Statuses that refuse the caller, not the request.
 CREDENTIALS_REFUSED = (401, 403)
 
 Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
 class Client:
-    """One service. Threads may share it.
+    """Client of one service. Thread-safe.
 
-    Its errors have the fact `status`, the HTTP status, when there was one.
+    Its errors have the fact `status`, the HTTP status, if there was a response.
 
-    :param name: of the driver, for messages.
-    :param version: the path of the API begins with it, whether or not the catalog says so.
-    :param endpoint_filter: what finds the service in the catalog, as keystoneauth has it:
-        service_type, service_name, interface, region_name.
+    :param name: name of the driver, for messages.
+    :param version: first segment of the API's path, whether or not the catalog has it.
+    :param is_cut: paths follow the version, whatever the catalog has behind it.
+    :param endpoint_filter: filter for the catalog, see keystoneauth: service_type, service_name,
+        interface, region_name.
     """
 
-    def __init__(self, name: str, through: session.Session, *, version: str, **endpoint_filter):
+    def __init__(
+        self,
+        name: str,
+        through: session.Session,
+        *,
+        version: str,
+        is_cut: bool = False,
+        **endpoint_filter,
+    ):
         self._name = name
+        self._is_cut = is_cut
         self._session = through
         self._version = version
         self._endpoint_filter = endpoint_filter
 
     def get(self, path: str, parameters: Parameters = ()) -> Any:
-        """Return the parsed answer, see ask()."""
+        """Send a GET request; return the parsed response, see ask()."""
         return self.ask('GET', path, params=parameters)
 
-    def pages(self, path: str, parameters: Parameters, key: str) -> Iterator[dict]:
-        """Yield what is in the list *key* of every page.
+    def pages(
+        self, path: str, parameters: Parameters, key: str, **arguments: Any
+    ) -> Iterator[dict]:
+        """Yield the items of the list *key* of every page.
 
-        :raises SourceUnreachable, CollectError: see ask(); also for pages without end, and for a
-            list that was cut off.
+        :param arguments: see ask().
+        :raises SourceUnreachable, CollectError: see ask(); also for endless pagination, and for a
+            truncated list.
         """
         seen = set()
         for _ in range(PAGES_MAX):
-            answer = self.get(path, parameters)
+            answer = self.ask('GET', path, params=parameters, **arguments)
             try:
-                items, following = answer[key], _next_of(answer)
+                items, following = answer[key], _next_of(answer, key)
                 if not isinstance(items, list):
                     raise TypeError
             except (LookupError, TypeError, AttributeError, ValueError) as exc:
                 raise self.unreachable(f'{path}: unexpected answer') from exc
             yield from items
             if not following and answer.get('truncated'):
-                raise self.unreachable(f'{path}: the list is cut off at {len(items)}; raise '
-                                       '[DEFAULT]list_limit of Keystone')
+                raise self.unreachable(
+                    f'{path}: the list is cut off at {len(items)}; raise '
+                    '[DEFAULT]list_limit of Keystone'
+                )
             if not following:
                 return
-            # Only what the link asks for: it may name a host that is none of ours.
+            # Only the query of the link is used: its host may be a foreign one.
             parameters = parse.parse_qsl(parse.urlsplit(following).query, keep_blank_values=True)
             if following in seen:
                 break
@@ -76,38 +92,51 @@ class Client:
         raise self.unreachable(f'{path}: pages without end')
 
     def ask(self, method: str, path: str, **arguments) -> Any:
-        """Return the parsed answer; a number with a point is an exact Decimal.
+        """Send a request; return the parsed response, with numbers that have a point as Decimal.
 
-        :param path: behind the version.
+        :param path: path after the version.
         :param arguments: those of keystoneauth's Session.request().
-        :raises SourceUnreachable: nothing was said by the service itself, or the credentials are
-            refused.
-        :raises CollectError: the service refused what was asked.
+        :raises SourceUnreachable: there was no response of the service itself, or it refused the
+            credentials.
+        :raises CollectError: the service refused the request.
         """
         url = self._url(path)
-        # Not the body, which may hold a token.
+        response = self._send(method, url, **arguments)
+        try:
+            return json.loads(response.content, parse_float=read_sample, parse_constant=Decimal)
+        except (ValueError, RecursionError, errors.InvalidInput) as exc:
+            raise self.unreachable(f'{_shown(url)}: the answer is no JSON') from exc
+
+    def _send(self, method, url, **arguments):
+        # Without the body, which may contain a token.
         LOG.debug('%s %s %.2000s', method, _shown(url), arguments.get('params', ''))
         try:
             response = self._session.request(
-                url, method, raise_exc=False, redirect=False, log=False, user_agent='cloudkitty',
-                headers={'Accept': 'application/json'}, connect_retries=CONNECT_RETRIES,
-                connect_retry_delay=RETRY_DELAY_S, status_code_retries=STATUS_RETRIES,
-                retriable_status_codes=STATUS_RETRIED, status_code_retry_delay=RETRY_DELAY_S,
-                **arguments)
+                url,
+                method,
+                raise_exc=False,
+                redirect=False,
+                log=False,
+                user_agent='cloudkitty',
+                headers={'Accept': 'application/json'},
+                connect_retries=CONNECT_RETRIES,
+                connect_retry_delay=RETRY_DELAY_S,
+                status_code_retries=STATUS_RETRIES,
+                retriable_status_codes=STATUS_RETRIED,
+                status_code_retry_delay=RETRY_DELAY_S,
+                **arguments,
+            )
         except exceptions.ClientException as exc:
             raise self._translated(exc) from exc
         status = response.status_code
         if status >= 300:
             raise self._refused(url, status, response.text)
-        try:
-            return json.loads(response.content, parse_float=Decimal, parse_constant=Decimal)
-        except (ValueError, RecursionError) as exc:
-            raise self.unreachable(f'{_shown(url)}: the answer is no JSON') from exc
+        return response
 
     def user_id(self) -> str:
-        """Return the id of the user who asks.
+        """Return the id of the authenticated user.
 
-        :raises SourceUnreachable: Keystone does not say.
+        :raises SourceUnreachable: Keystone cannot be used.
         """
         try:
             found = self._session.get_user_id()
@@ -115,10 +144,44 @@ class Client:
             raise self._translated(exc) from exc
         return found or self._missing('the chosen auth_type has no user')
 
-    def token(self) -> str:
-        """Return the token in use; it is taken when there is none.
+    def has_endpoint(self) -> bool:
+        """Return whether the catalog of Keystone has the service.
 
-        :raises SourceUnreachable: Keystone gives none.
+        :raises SourceUnreachable: Keystone cannot be used.
+        """
+        try:
+            return bool(self._session.get_endpoint(**self._endpoint_filter))
+        except exceptions.EndpointNotFound:
+            return False
+        except exceptions.ClientException as exc:
+            raise self._translated(exc) from exc
+
+    def own_rights(self) -> tuple[str | None, frozenset[str]]:
+        """Return the project of the token, and the names of its roles; none without Keystone.
+
+        :raises SourceUnreachable: Keystone cannot be used.
+        """
+        plugin: Any = self._session.auth
+        if not hasattr(plugin, 'get_access'):
+            return None, frozenset()
+        try:
+            access = plugin.get_access(self._session)
+        except exceptions.ClientException as exc:
+            raise self._translated(exc) from exc
+        return access.project_id, frozenset(access.role_names)
+
+    def headers(self, path: str) -> Mapping[str, str]:
+        """Send a HEAD request; return the headers of the response.
+
+        :raises SourceUnreachable, CollectError: see ask().
+        """
+        url = self._url(path)
+        return self._send('HEAD', url).headers
+
+    def token(self) -> str:
+        """Return the current token; request one if there is none.
+
+        :raises SourceUnreachable: Keystone issues none.
         """
         try:
             found = self._session.get_token()
@@ -127,11 +190,11 @@ class Client:
         return found or self._missing('the chosen auth_type has no token')
 
     def forget_token(self) -> None:
-        """Take a new token for the next request."""
+        """Discard the token; the next request gets a new one."""
         self._session.invalidate()
 
     def unreachable(self, reason: str, **facts) -> errors.SourceUnreachable:
-        """Return the error of a service that did not answer as it should."""
+        """Return the error for a service that did not respond as it should."""
         return errors.SourceUnreachable(collector=self._name, reason=reason, **facts)
 
     def _url(self, path):
@@ -143,8 +206,10 @@ class Client:
             wanted = ', '.join(f'{key} {value}' for key, value in self._endpoint_filter.items())
             self._missing(f'the catalog of Keystone has no endpoint with {wanted}')
         base = endpoint.rstrip('/')
-        if not base.endswith(f'/{self._version}'):
-            base = f'{base}/{self._version}'
+        # Some have the project behind the version.
+        head, found, tail = f'{base}/'.partition(f'/{self._version}/')
+        if self._is_cut or not found:
+            return f'{head.rstrip("/")}/{self._version}/{path}'
         return f'{base}/{path}'
 
     def _missing(self, reason):
@@ -161,13 +226,21 @@ class Client:
         reason = f'{_shown(url)}: HTTP status {status}'
         if status in CREDENTIALS_REFUSED or not 400 <= status < 500 or status in STATUS_RETRIED:
             return self.unreachable(reason, status=status)
-        return errors.CollectError(collector=self._name, status=status,
-                                   reason=f'{reason}, {_shown(body)}')
+        return errors.CollectError(
+            collector=self._name, status=status, reason=f'{reason}, {_shown(body)}'
+        )
 
 
-def _next_of(answer):
-    """Return the link to the next page, or None: links by name, or a list of links."""
-    links = answer.get('links') if isinstance(answer, dict) else None
+def _next_of(answer, key):
+    """Return the link to the next page, or None.
+
+    Keystone has a mapping by name, Glance one link, and others a list named after the items.
+    """
+    if not isinstance(answer, dict):
+        return None
+    if isinstance(answer.get('next'), str):
+        return answer['next']
+    links = answer.get('links') or answer.get(f'{key}_links')
     if isinstance(links, list):
         links = {link['rel']: link['href'] for link in links}
     return (links or {}).get('next')
@@ -179,5 +252,5 @@ def _first_url(exc):
 
 
 def _shown(text):
-    """Return *text* as one short line without what stands before the @ of a URL."""
+    """Return *text* as one short line without the credentials before the @ of a URL."""
     return re.sub(r'//[^/\s]*@', '//', ' '.join(text.split()))[:300]

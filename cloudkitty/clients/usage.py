@@ -1,4 +1,4 @@
-"""Usage that files hold, in an index, so that a file is read once and not for each question."""
+"""Index of the usage in files, so that a file is read once and not for each query."""
 
 import functools
 import itertools
@@ -12,20 +12,21 @@ from typing import NamedTuple
 
 import orjson
 
-from cloudkitty import dataframe, errors, timeframe
+from cloudkitty import errors
 from cloudkitty.clients import files
+from cloudkitty.core import bounds, decimals, timeframe
 
 LOG = logging.getLogger(__name__)
 
 TIMES = ('begin', 'end', 'timestamp')
 NEEDED = ('metric', 'quantity')
-# With more, the file is something else.
+# Most bad lines; a file with more is probably something else.
 BAD_LINES_MAX = 1000
-# Digits behind the point: sums are exact, and must fit into the memory.
+# Most digits after the point: sums are exact and must fit into memory.
 FRACTION_DIGITS_MAX = 100
 ROWS_AT_ONCE = 10_000
 CACHE_SIZE_KIB = 16 * 1024
-# Paths in a log line.
+# Most paths in a log line.
 NAMES_MAX = 3
 MICROSECOND = timedelta(microseconds=1)
 
@@ -47,7 +48,7 @@ class Usage(NamedTuple):
 
 
 class _Bad(NamedTuple):
-    """A line that cannot be used; *begin* is None when not even its time is known."""
+    """A line that cannot be used; *begin* is None if not even its time is known."""
 
     path: str
     line: int
@@ -56,7 +57,7 @@ class _Bad(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """What is known of an indexed file; *begin* and *end* are None when it holds nothing."""
+    """An indexed file; *begin* and *end* are None if it is empty."""
 
     version: files.Version
     name: str
@@ -66,10 +67,10 @@ class _Table(NamedTuple):
 
 
 class UsageIndex:
-    """The usage in *patterns*. Threads may share it; processes may not.
+    """Index of the usage in *patterns*. Thread-safe, but not shared by processes.
 
-    The index is a temporary SQLite database, which vanishes with the process. It is made anew for
-    a file whose size or time changes.
+    The index is a temporary SQLite database, which is deleted when the process ends. A file whose
+    size or time changes is indexed again.
 
     :param patterns: see files.find().
     :param scope_key: column that names the scope.
@@ -81,25 +82,81 @@ class UsageIndex:
         self._lock = threading.Lock()
         self._tables: dict[str, _Table] = {}
         self._numbers = itertools.count()
-        # Opened at the first question, never before a fork.
+        # Opened on the first query, never before a fork.
         self._store: sqlite3.Connection | None = None
 
-    def find(self, metric: str, scope_ids: Sequence[str], begin: datetime,
-             end: datetime) -> list[tuple[str, Usage]]:
-        """Return (path, usage) of what begins in [begin, end), by file and line.
+    def find(
+        self, metric: str, scope_ids: Sequence[str], begin: datetime, end: datetime
+    ) -> list[tuple[str, Usage]]:
+        """Return (path, usage) of the usage that begins in [begin, end), by file and line.
 
         :raises BadLines: a line of this time cannot be used.
         :raises SourceError: the files cannot be read, or there is a bad line whose time is unknown.
         """
         begin_us, end_us = to_us(begin), to_us(end)
-        LOG.debug('Lines of metric %s that begin in [%s, %s) in %s', metric, begin, end,
-                  ', '.join(self._patterns))
+        LOG.debug(
+            'Lines of metric %s that begin in [%s, %s) in %s',
+            metric,
+            begin,
+            end,
+            ', '.join(self._patterns),
+        )
         with self._lock:
             self._synchronise()
             self._check(begin_us, end_us)
-            return [(table.version.path, usage) for table in self._tables.values()
-                    if table.begin is not None and table.begin < end_us and begin_us <= table.end
-                    for usage in self._rows(table, metric, scope_ids, begin_us, end_us)]
+            return [
+                (table.version.path, usage)
+                for table in self._tables.values()
+                if table.begin is not None
+                and table.end is not None
+                and table.begin < end_us
+                and begin_us <= table.end
+                for usage in self._rows(table, metric, scope_ids, begin_us, end_us)
+            ]
+
+    def begins(self, metric: str, begin: datetime, end: datetime, *, is_span: bool) -> list[float]:
+        """Return when lines of *metric*, of any scope, begin in [begin, end); unix times.
+
+        :param is_span: only lines that have a begin and an end; else instants, too.
+        :raises SourceError: the files cannot be read.
+        """
+        kind = 'AND end > begin' if is_span else ''
+        return [
+            number / 1_000_000
+            for (number,) in self._select(
+                f'SELECT DISTINCT begin FROM {{}} WHERE metric = ? {kind} AND begin >= ? '
+                'AND begin < ?',
+                metric,
+                begin,
+                end,
+            )
+        ]
+
+    def resources(self, metric: str, begin: datetime, end: datetime) -> set[tuple[str, str]]:
+        """Return (scope id, attributes) of lines of *metric* that begin in [begin, end).
+
+        :raises SourceError: the files cannot be read.
+        """
+        return {
+            (scope_id, attributes.decode())
+            for scope_id, attributes in self._select(
+                'SELECT DISTINCT scope_id, attributes FROM {} WHERE metric = ? AND begin >= ? '
+                'AND begin < ?',
+                metric,
+                begin,
+                end,
+            )
+        }
+
+    def _select(self, statement, metric, begin, end):
+        values = (metric, to_us(begin), to_us(end))
+        with self._lock:
+            self._synchronise()
+            return [
+                row
+                for table in self._tables.values()
+                for row in self._store.execute(statement.format(table.name), values)
+            ]
 
     def newest(self) -> datetime | None:
         """Return the latest end of any usage, aware UTC; None: there is none.
@@ -113,9 +170,14 @@ class UsageIndex:
 
     def _rows(self, table, metric, scope_ids, begin_us, end_us):
         for scope_id in scope_ids:
-            yield from map(Usage._make, self._store.execute(
-                f'SELECT * FROM {table.name} WHERE metric = ? AND scope_id = ? AND begin >= ? '
-                'AND begin < ? ORDER BY line', (metric, scope_id, begin_us, end_us)))
+            yield from map(
+                Usage._make,
+                self._store.execute(
+                    f'SELECT * FROM {table.name} WHERE metric = ? AND scope_id = ? AND begin >= ? '
+                    'AND begin < ? ORDER BY line',
+                    (metric, scope_id, begin_us, end_us),
+                ),
+            )
 
     def _check(self, begin_us, end_us):
         bad = [one for table in self._tables.values() for one in table.bad]
@@ -127,43 +189,47 @@ class UsageIndex:
             raise errors.BadLines(reason=_tell(placed))
 
     def _synchronise(self):
-        """Make the index that of the files as they are now."""
+        """Update the index to the current files."""
         if self._store is None:
             self._store = _open()
         try:
             versions = {version.path: version for version in files.find(self._patterns)}
-            for path in [path for path, table in self._tables.items()
-                         if versions.get(path) != table.version]:
+            for path in [
+                path for path, table in self._tables.items() if versions.get(path) != table.version
+            ]:
                 self._drop(self._tables.pop(path).name)
             new = [path for path in versions if path not in self._tables]
             for path in new:
                 self._tables[path] = self._load(versions[path])
         except sqlite3.Error as exc:
-            raise errors.SourceError(reason=f'the index of the files: {exc}') from exc
+            raise errors.SourceError(reason=f'the index of the usage files: {exc}') from exc
         if new:
-            LOG.info('%s of %s files with usage are read (%.200s)', len(new), len(versions),
-                     ', '.join(new[:NAMES_MAX]))
+            LOG.info(
+                '%s of %s files with usage are read (%.200s)',
+                len(new),
+                len(versions),
+                ', '.join(new[:NAMES_MAX]),
+            )
 
     def _load(self, version):
         name = f'usage_{next(self._numbers)}'
         self._store.execute(
             f'CREATE TABLE {name} (metric TEXT, scope_id TEXT, begin INTEGER, end INTEGER, '
-            'quantity TEXT, attributes BLOB, line INTEGER)')
+            'quantity TEXT, attributes BLOB, line INTEGER)'
+        )
         bad: list[_Bad] = []
         try:
             self._store.execute('BEGIN')
             rows = self._parsed(version, bad)
             while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
-                self._store.executemany(
-                    f'INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?, ?)', chunk)
+                self._store.executemany(f'INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?, ?)', chunk)
             self._store.execute(f'CREATE INDEX {name}_place ON {name} (metric, scope_id, begin)')
         except BaseException:
             self._drop(name)
             raise
         finally:
             self._store.execute('COMMIT')
-        begin, end = self._store.execute(
-            f'SELECT min(begin), max(end) FROM {name}').fetchone()
+        begin, end = self._store.execute(f'SELECT min(begin), max(end) FROM {name}').fetchone()
         return _Table(version, name, begin, end, bad)
 
     def _parsed(self, version, bad):
@@ -182,7 +248,7 @@ class UsageIndex:
 
 
 def parse(record: files.Record, scope_key: str) -> Usage:
-    """Return the usage that a record tells of.
+    """Return the usage in a record.
 
     :raises InvalidInput: something is missing or wrong.
     """
@@ -191,10 +257,20 @@ def parse(record: files.Record, scope_key: str) -> Usage:
         if not fields.get(name):
             raise errors.InvalidInput(reason=f'{name} is missing')
     begin, end = _times(fields)
-    attributes = {name: value for name, value in fields.items()
-                  if name not in TIMES and name not in NEEDED and name != scope_key}
-    return Usage(fields['metric'], fields[scope_key], begin, end, _quantity(fields['quantity']),
-                 orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS), record.line)
+    attributes = {
+        name: value
+        for name, value in fields.items()
+        if name not in TIMES and name not in NEEDED and name != scope_key
+    }
+    return Usage(
+        fields['metric'],
+        fields[scope_key],
+        begin,
+        end,
+        _quantity(fields['quantity']),
+        orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS),
+        record.line,
+    )
 
 
 def to_us(instant: datetime) -> int:
@@ -210,8 +286,9 @@ def _instant(name, text):
             return to_us(found)
     except (ValueError, OverflowError) as exc:
         raise errors.InvalidInput(reason=f'{name} {text!r} is not an ISO 8601 time') from exc
-    raise errors.InvalidInput(reason=f'{name} {text!r} has no zone; allowed: a time with Z or an '
-                                     'offset')
+    raise errors.InvalidInput(
+        reason=f'{name} {text!r} has no zone; allowed: a time with Z or an offset'
+    )
 
 
 def _times(fields):
@@ -234,12 +311,15 @@ def _begin_of(fields: Mapping[str, str]):
 
 
 def _quantity(text):
-    number = dataframe.to_decimal(text)
-    if (number.adjusted() >= dataframe.INTEGER_DIGITS_MAX
-            or number.as_tuple().exponent < -FRACTION_DIGITS_MAX):
+    number = bounds.to_decimal(text)
+    if (
+        number.adjusted() >= decimals.INTEGER_DIGITS_MAX
+        or number.as_tuple().exponent < -FRACTION_DIGITS_MAX
+    ):
         raise errors.InvalidInput(
-            reason=f'quantity {text[:50]!r} has more than {dataframe.INTEGER_DIGITS_MAX} digits '
-                   f'before the point or {FRACTION_DIGITS_MAX} behind it')
+            reason=f'quantity {text[:50]!r} has more than {decimals.INTEGER_DIGITS_MAX} digits '
+            f'before the point or {FRACTION_DIGITS_MAX} behind it'
+        )
     return str(Decimal(number))
 
 
@@ -249,7 +329,7 @@ def _tell(bad):
 
 
 def _open():
-    # No name: a file of its own in the directory for temporary files, deleted when it is closed.
+    # An empty name creates a private temporary file, which is deleted when it is closed.
     store = sqlite3.connect('', check_same_thread=False, isolation_level=None)
     for setting in ('journal_mode = OFF', 'synchronous = OFF', f'cache_size = -{CACHE_SIZE_KIB}'):
         store.execute(f'PRAGMA {setting}')

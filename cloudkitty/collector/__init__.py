@@ -1,17 +1,21 @@
-"""Collectors ask a source what scopes used. Contract of the driver family."""
+"""Collectors query a source for the usage of scopes. Contract of the driver family."""
 
 import abc
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import dataframe, errors, metrics, plugins
-from cloudkitty.collector import assignment, definitions
-from cloudkitty.dataframe import DataPoint
-from cloudkitty.timeframe import Period
+from cloudkitty import errors, plugins
+from cloudkitty.collector import metrics_file, routing, survey
+from cloudkitty.core import dataframe, metrics
+from cloudkitty.core.columns import Column, ColumnBuilder, calendars_of
+from cloudkitty.core.coverage import Coverage, Gap
+from cloudkitty.core.dataframe import DataPoint
+from cloudkitty.core.timeframe import Period
 
 NAMESPACE = 'cloudkitty.collector.backends'
 FAMILY = 'collector'
@@ -21,8 +25,14 @@ class BaseCollector(abc.ABC):
     """A driver that collects usage.
 
     :cvar collector_name: name of the entry point; also stored with each scope.
-    :cvar GROUP: section of the driver's options, unless the driver is made with another.
+    :cvar GROUP: section of the driver's options, unless an instance has another.
     :cvar OPTS: the driver's options; self.options reads them.
+    :cvar is_authoritative: the source keeps all usage for as long as periods may be rated again:
+        without usage there was none, and rating again removes what is stored.
+    :cvar collect_columns: columnar variant of collect(); None: collect() is called, as it is if a
+        subclass overrides collect() but not collect_columns. It takes the arguments of collect()
+        and yields pairs of a scope id and a columns.Column without prices, whose places are
+        indexes of *periods*.
     :ivar group: section that this driver's options are in.
     :ivar conf: metric definitions by internal key, see metrics.Metric.
     :ivar period: length of a period, seconds.
@@ -31,10 +41,18 @@ class BaseCollector(abc.ABC):
     collector_name: str = ''
     GROUP: str = ''
     OPTS: list[cfg.Opt] = []
+    is_authoritative: bool = False
+    collect_columns: Callable[..., Iterator[tuple[str, Column]]] | None = None
 
-    def __init__(self, *, period: int | None = None, conf: Mapping | None = None,
-                 service_conf: cfg.ConfigOpts = cfg.CONF, group: str | None = None):
-        """Check *conf* and keep it.
+    def __init__(
+        self,
+        *,
+        period: int | None = None,
+        conf: Mapping[str, Any] | None = None,
+        service_conf: cfg.ConfigOpts = cfg.CONF,
+        group: str | None = None,
+    ) -> None:
+        """Validate *conf* and store it.
 
         :param conf: the parsed metric definition file.
         :raises ValueError: *period* or *conf* is missing.
@@ -51,7 +69,9 @@ class BaseCollector(abc.ABC):
         self.conf = self.check_configuration(conf, self.scope_key)
 
     @classmethod
-    def check_configuration(cls, conf: Mapping, scope_key: str) -> dict[str, metrics.Metric]:
+    def check_configuration(
+        cls, conf: Mapping[str, Any], scope_key: str
+    ) -> dict[str, metrics.Metric]:
         """Return the definitions in *conf* by internal key, ready for use; no I/O.
 
         :param scope_key: attribute that names the scope; appended to each groupby.
@@ -60,7 +80,7 @@ class BaseCollector(abc.ABC):
         return metrics.parse(conf, scope_key=scope_key, check_extra_args=cls.check_extra_args)
 
     @classmethod
-    def check_extra_args(cls, extra_args: Mapping) -> dataframe.FrozenDict:
+    def check_extra_args(cls, extra_args: Mapping[str, Any]) -> dataframe.FrozenDict[str, Any]:
         """Return the parameters of this collector in a definition, with defaults.
 
         :raises InvalidInput: a key is unknown or a value not allowed.
@@ -68,32 +88,57 @@ class BaseCollector(abc.ABC):
         return metrics.mapping(extra_args)
 
     @classmethod
-    def members(cls, service_conf: cfg.ConfigOpts, instance: plugins.Instance,
-                ) -> list[plugins.Instance]:
-        """Return the collectors that answer for *instance* of this driver: itself, or several.
+    def definition_warnings(cls, metric: metrics.Metric) -> Iterator[tuple[metrics.Path, str]]:
+        """Yield (path in the definition, text) of warnings about a valid definition."""
+        return iter(())
+
+    @classmethod
+    def members(
+        cls,
+        service_conf: cfg.ConfigOpts,
+        instance: plugins.Instance,
+    ) -> list[plugins.Instance]:
+        """Return the collectors that *instance* of this driver stands for: itself, or several.
 
         :raises ConfigurationError: they are configured wrongly.
         """
         return [instance]
 
-    def refresh(self) -> None:
-        """Look whether something outside was changed; called before each batch.
+    def source_times(self) -> Iterable[datetime]:
+        """Return the current time, aware UTC, of each source that has told it lately."""
+        return ()
 
-        :raises Exception: that could not be found out; nothing is collected then.
+    def refresh(self) -> None:
+        """Reload external state; called before each batch.
+
+        :raises Exception: the state cannot be read; nothing is collected then.
         """
 
     @abc.abstractmethod
-    def fetch_all(self, metric_name: str, start: datetime, end: datetime, scope_id: str,
-                  q_filter=None) -> list[DataPoint]:
-        """Return the points of one metric, one scope, one period; possibly none.
+    def fetch_all(
+        self,
+        metric_name: str,
+        start: datetime,
+        end: datetime,
+        scope_id: str | None,
+        q_filter: Any = None,
+    ) -> list[DataPoint]:
+        """Return the points of one metric, scope and period; possibly none.
 
         :param metric_name: internal key, see metrics.Metric.key.
         :param start, end: the period, aware UTC.
-        :raises CollectError: the source failed; no points never stand for a failure.
+        :param scope_id: None: retrieve() was asked without a scope, which the service never does.
+        :raises CollectError: the source failed; an empty result never stands for a failure.
         """
 
-    def retrieve(self, metric_name: str, start: datetime, end: datetime,
-                 scope_id: str | None = None, q_filter=None) -> tuple[str, list[DataPoint]]:
+    def retrieve(
+        self,
+        metric_name: str,
+        start: datetime,
+        end: datetime,
+        scope_id: str | None = None,
+        q_filter: Any = None,
+    ) -> tuple[str, list[DataPoint]]:
         """Return the published name of the metric and its points.
 
         :raises NoDataCollected: there are none.
@@ -104,12 +149,16 @@ class BaseCollector(abc.ABC):
             raise errors.NoDataCollected(collector=self.collector_name, resource=published)
         return published, points
 
-    def collect(self, metric_name: str, periods: Sequence[Period], scope_ids: Sequence[str],
-                ) -> Iterator[tuple[str, Period, list[DataPoint]]]:
+    def collect(
+        self,
+        metric_name: str,
+        periods: Sequence[Period],
+        scope_ids: Sequence[str],
+    ) -> Iterator[tuple[str, Period, list[DataPoint]]]:
         """Yield (scope id, period, points) wherever there are points.
 
-        Override it where the source can answer for many scopes and periods at once; this one
-        asks for each.
+        Override it if the source can answer for many scopes and periods at once; by default there
+        is one query for each.
 
         :param periods: consecutive periods, oldest first.
         :raises CollectError: the source failed for any of them.
@@ -120,45 +169,132 @@ class BaseCollector(abc.ABC):
                 if points:
                     yield scope_id, period, points
 
-    def newest(self, metric_names: Sequence[str], *, since: datetime,
-               now: datetime) -> Mapping[str, datetime | None]:
-        """Return up to when the source has data of each metric, of whatever scope.
+    def newest(
+        self, metric_names: Sequence[str], *, since: datetime, now: datetime
+    ) -> Mapping[str, datetime | None]:
+        """Return the watermark of each metric: up to when the source has data, of any scope.
 
-        Periods that end later wait for it, see [collect]lag_max. It is asked about once a period by
-        each worker, so it must cost little, and no more for many scopes than for few. Override it
-        where the source can tell; a metric that is left out is never waited for.
+        Periods that end later wait for the metric, see [collect]lag_max. Each worker calls this
+        about once a period, so it must be cheap, also for many scopes. Override it if the source
+        can tell; periods never wait for a metric that is left out.
 
         :param metric_names: internal keys, see metrics.Metric.key.
-        :param since: how far back to look, aware UTC.
-        :param now: no later than this, aware UTC.
+        :param since: how far back to search, aware UTC.
+        :param now: latest time to return, aware UTC.
         :returns: by internal key, aware UTC: the time of the newest measure, or the end of the span
             it stands for; None: there is none at or after *since*.
         :raises CollectError: the source failed.
         """
         return {}
 
+    def coverage(
+        self,
+        metric_names: Sequence[str],
+        periods: Sequence[Period],
+        *,
+        known: Mapping[str, Gap],
+        now: datetime,
+        scope_ids: Sequence[str] = (),
+    ) -> Mapping[str, Coverage]:
+        """Return where the source has no samples of each metric, of any scope.
 
-def get_definitions(conf: cfg.ConfigOpts) -> dict[str, metrics.Metric]:
-    """Return the metric definitions by internal key, as the collector sees them.
+        Periods with a hole wait for [collect]lag_max and are then noted. Workers call this once for
+        each range of periods, before collect(). Override it if the source can tell; of metrics
+        that are left out nothing is known.
 
-    For those who do not collect: neither the driver's options nor its source are looked at.
+        :param metric_names: internal keys, see metrics.Metric.key.
+        :param periods: consecutive periods, oldest first.
+        :param known: gaps that were found before and may still go on, by internal key.
+        :param now: the current time, aware UTC.
+        :param scope_ids: scopes that are rated; where some of them have all samples, there is no
+            gap, and others need not be looked at.
+        :returns: by internal key; gaps may begin before and end after *periods*.
+        :raises CollectError: the source failed.
+        """
+        return {}
 
-    :raises ConfigurationError: no such driver, or the metric definitions are wrong.
+    def clock(self) -> datetime | None:
+        """Return the time of the source, aware UTC; None: this driver does not support that.
+
+        :raises CollectError: the source failed.
+        """
+        return None
+
+    def samples(
+        self, metric_name: str, period: Period, scope_id: str
+    ) -> list[tuple[Mapping[str, str], list[tuple[float, str]]]] | None:
+        """Return the raw samples of a period; None: this driver does not support that.
+
+        :returns: labels and samples, (unix time, value), of each series; oldest first.
+        :raises CollectError: the source failed.
+        """
+        return None
+
+    def survey(self, metric_name: str, period: Period, scope_id: str) -> survey.Survey | None:
+        """Return what the source has of a metric; None: this driver does not support that.
+
+        For people who write definitions; it may be expensive.
+
+        :param metric_name: internal key, see metrics.Metric.key.
+        :raises CollectError: the source failed.
+        """
+        return None
+
+
+def is_authoritative(driver: BaseCollector) -> bool:
+    """Return whether an empty answer of *driver* means that nothing was used.
+
+    Drivers of other packages may lack the attribute.
     """
-    members = get_members(conf)
-    with _definition_errors(conf.collect.metrics_conf):
-        found = assignment.assign(definitions.load(conf.collect.metrics_conf), members,
-                                  conf.collect.scope_key)
-    return {key: assigned.metric for key, assigned in found.items()}
+    return bool(getattr(driver, 'is_authoritative', False))
+
+
+def collect_columns(
+    driver: BaseCollector, metric_name: str, periods: Sequence[Period], scope_ids: Sequence[str]
+) -> list[tuple[str, Column]]:
+    """Return the usage that *driver* collects, in columns; see BaseCollector.collect().
+
+    :raises CollectError: the source failed, or the driver returned usage that was not requested.
+    """
+    is_current = plugins.is_current(type(driver), 'collect_columns', 'collect')
+    shortcut = driver.collect_columns if is_current else None
+    if shortcut is not None:
+        return list(shortcut(metric_name, periods, scope_ids))
+    name = driver.conf[metric_name].published_name
+    calendars = calendars_of(periods)
+    places = {period: place for place, period in enumerate(periods)}
+    builders = {scope_id: ColumnBuilder(calendars) for scope_id in scope_ids}
+    for scope_id, period, points in driver.collect(metric_name, periods, scope_ids):
+        if scope_id not in builders or period not in places:
+            raise errors.CollectError(
+                collector=driver.collector_name,
+                reason=f'returned usage of {scope_id!r} at {period}, which was not requested',
+            )
+        builders[scope_id].add(name, places[period], points)
+    return [
+        (scope_id, column) for scope_id, builder in builders.items() for column in builder.columns()
+    ]
 
 
 def get_members(conf: cfg.ConfigOpts) -> list[plugins.Instance]:
-    """Return the collectors among which metrics can choose; one, unless there are several at once.
+    """Return the configured collectors that metrics can choose from; mostly one.
 
     :raises ConfigurationError: no such driver, or they are configured wrongly.
     """
     instance = _instance(conf)
-    return instance.driver.members(conf, instance)
+    driver: type[BaseCollector] = instance.driver
+    return driver.members(conf, instance)
+
+
+def list_unmeasured(conf: cfg.ConfigOpts) -> list[str]:
+    """Return the configured collectors that cannot tell where the source has no samples."""
+    try:
+        members = get_members(conf)
+    except errors.ConfigurationError:
+        # The host of the API need not be able to collect.
+        return [conf.collect.collector]
+    own = BaseCollector.coverage
+    return [member.name for member in members if getattr(member.driver, 'coverage', own) is own]
 
 
 def get_driver(conf: cfg.ConfigOpts) -> BaseCollector:
@@ -169,33 +305,42 @@ def get_driver(conf: cfg.ConfigOpts) -> BaseCollector:
     instance = _instance(conf)
     members = instance.driver.members(conf, instance)
     with _definition_errors(conf.collect.metrics_conf):
-        content = definitions.load(conf.collect.metrics_conf)
-        assignment.assign(content, members, conf.collect.scope_key)
+        content = metrics_file.load(conf.collect.metrics_conf)
+        routing.assign(content, members, conf.collect.scope_key)
         return build(conf, instance, content)
 
 
-def build(conf: cfg.ConfigOpts, instance: plugins.Instance, content: Mapping) -> BaseCollector:
+def build(
+    conf: cfg.ConfigOpts, instance: plugins.Instance, content: Mapping[str, Any]
+) -> BaseCollector:
     """Return the collector of *instance* with the definitions of *content*.
 
     :raises ConfigurationError: its options are wrong.
     :raises InvalidInput: the definitions are.
     """
-    # Drivers of other packages may know no group.
+    # Drivers of other packages may not take the argument *group*.
     section = {} if instance.group is None else {'group': instance.group}
-    driver = instance.driver(period=conf.collect.period, service_conf=conf, conf=content,
-                             **section)
-    # Its errors name the instance.
+    driver: BaseCollector = instance.driver(
+        period=conf.collect.period, service_conf=conf, conf=content, **section
+    )
+    # So that its errors name the instance.
     driver.collector_name = instance.name
     return driver
 
 
-def _instance(conf):
-    return plugins.find(conf, conf.collect.collector, namespace=NAMESPACE, family=FAMILY,
-                        group='collect', option='collector')
+def _instance(conf: cfg.ConfigOpts) -> plugins.Instance:
+    return plugins.find(
+        conf,
+        conf.collect.collector,
+        namespace=NAMESPACE,
+        family=FAMILY,
+        group='collect',
+        option='collector',
+    )
 
 
 @contextlib.contextmanager
-def _definition_errors(path):
+def _definition_errors(path: str) -> Iterator[None]:
     try:
         yield
     except errors.InvalidInput as exc:

@@ -8,18 +8,13 @@ from decimal import Decimal
 import orjson
 from oslo_config import cfg
 
-from cloudkitty import collector, errors, metrics, timeframe
+from cloudkitty import collector, errors
 from cloudkitty.clients import usage
-from cloudkitty.dataframe import (
-    CONTEXT,
-    INTEGER_DIGITS_MAX,
-    SUM_CONTEXT,
-    ZERO,
-    DataPoint,
-    FrozenDict,
-    Series,
-)
-from cloudkitty.timeframe import Period
+from cloudkitty.collector import source_coverage
+from cloudkitty.core import metrics, timeframe
+from cloudkitty.core.dataframe import DataPoint, FrozenDict, Series
+from cloudkitty.core.decimals import CONTEXT, INTEGER_DIGITS_MAX, SUM_CONTEXT, ZERO
+from cloudkitty.core.timeframe import Period
 
 # About 1 KiB each.
 SERIES_KEPT_MAX = 30_000
@@ -44,26 +39,30 @@ EXTRA_ARGS_DEFAULTS = {'aggregation_method': 'sum'}
 
 
 class FileCollector(collector.BaseCollector):
-    """Collect what lines of files say.
+    """Collects the usage in lines of files.
 
     A line counts in the period that its begin, or its instant, lies in. Lines of one series in one
     period are aggregated; the same series twice at the same time is an error, and so is a line
-    whose end lies behind the period: nobody could say how to share it out.
+    that ends after its period: there is no rule for dividing it.
     """
 
     collector_name = 'file'
     GROUP = 'collector_file'
     OPTS = [
-        cfg.ListOpt('files', default=[],
-                    help='Files with usage, .csv or .jsonl, also with .gz: paths, patterns such as '
-                         '``/srv/usage/**/*.csv``, or directories.'),
+        cfg.ListOpt(
+            'files',
+            default=[],
+            help='Files with usage, .csv or .jsonl, also with .gz: paths, patterns such as '
+            '``/srv/usage/**/*.csv``, or directories.',
+        ),
     ]
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
         if not self.options.files:
             raise errors.ConfigurationError(
-                reason=f'[{self.group}]files is empty; allowed: paths of files or directories')
+                reason=f'[{self.group}]files is empty; allowed: paths of files or directories'
+            )
         self._index = usage.UsageIndex(self.options.files, self.scope_key)
         self._series: dict[tuple, Series] = {}
 
@@ -79,7 +78,7 @@ class FileCollector(collector.BaseCollector):
         return iter(self._collect(metric_name, periods, scope_ids) if periods else ())
 
     def newest(self, metric_names, *, since, now):
-        """Return for every metric the latest end in all files: they are written together."""
+        """Return the latest end in all files for every metric: they are written together."""
         try:
             found = self._index.newest()
         except errors.SourceError as exc:
@@ -87,13 +86,31 @@ class FileCollector(collector.BaseCollector):
         known = None if found is None or found < since else min(found, now)
         return dict.fromkeys(metric_names, known)
 
+    def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
+        """Return the coverage by lines with begin and end; of sums instants tell nothing."""
+        try:
+            return source_coverage.examine(
+                self, [self.conf[key] for key in metric_names], periods, known=known, now=now
+            )
+        except errors.SourceError as exc:
+            raise self._unreadable(exc) from exc
+
+    def instants(self, metric, span, step_s, scope_ids):
+        is_sum = metric.extra_args['aggregation_method'] in ('sum', 'count')
+        return self._index.begins(metric.name, *span, is_span=is_sum)
+
+    def resources(self, metric, span, alive_until):
+        return self._index.resources(metric.name, *span)
+
     def _collect(self, metric_name, periods, scope_ids):
         """Return [(scope id, period, points)]."""
         metric = self.conf[metric_name]
         values = self._values(metric, periods, scope_ids)
         aggregate = AGGREGATIONS[metric.extra_args['aggregation_method']]
-        return [(scope_id, period, self._points(metric, period, aggregate, series))
-                for (scope_id, period), series in values.items()]
+        return [
+            (scope_id, period, self._points(metric, period, aggregate, series))
+            for (scope_id, period), series in values.items()
+        ]
 
     def _points(self, metric, period, aggregate, values):
         calendar = FrozenDict(timeframe.calendar_of(period.begin))
@@ -101,8 +118,14 @@ class FileCollector(collector.BaseCollector):
         for series, found in values.items():
             quantity = metric.quantity(aggregate(found))
             if quantity.adjusted() >= INTEGER_DIGITS_MAX:
-                raise self._error(f'metric {metric.key}: a quantity has more than '
-                                  f'{INTEGER_DIGITS_MAX} digits before the point')
+                raise self._error(
+                    f'metric {metric.key}: a quantity has more than '
+                    f'{INTEGER_DIGITS_MAX} digits before the point'
+                )
+            if quantity < 0 and not metric.allow_negative:
+                raise self._error(
+                    f'metric {metric.key}: a quantity is {quantity}; allow_negative is not set'
+                )
             points.append(DataPoint.of(series, quantity, ZERO, calendar))
         return points
 
@@ -112,20 +135,24 @@ class FileCollector(collector.BaseCollector):
         ends = [usage.to_us(period.end) for period in periods]
         found: dict[tuple, dict] = defaultdict(lambda: defaultdict(list))
         places: dict[tuple, str] = {}
-        for path, row in self._find(metric.name, scope_ids, Period(periods[0].begin,
-                                                                   periods[-1].end)):
+        for path, row in self._find(
+            metric.name, scope_ids, Period(periods[0].begin, periods[-1].end)
+        ):
             number = bisect_right(begins, row.begin) - 1
-            # Between two periods, when there is a gap.
+            # In a gap between two periods.
             if row.begin >= ends[number]:
                 continue
             place = f'{path}:{row.line}'
             if row.end > ends[number]:
-                raise self._error(f'{place}: end is after that of the period '
-                                  f'{timeframe.render(periods[number].begin)}')
+                raise self._error(
+                    f'{place}: end is after that of the period '
+                    f'{timeframe.render(periods[number].begin)}'
+                )
             same = places.setdefault((row.scope_id, row.attributes, row.begin), place)
             if same != place:
-                raise self._error(f'{place}: metric, scope, time and attributes are those of '
-                                  f'{same}')
+                raise self._error(
+                    f'{place}: metric, scope, time and attributes are those of {same}'
+                )
             series = self._series_of(metric, row.scope_id, row.attributes)
             found[row.scope_id, periods[number]][series].append(Decimal(row.quantity))
         return found
@@ -139,7 +166,7 @@ class FileCollector(collector.BaseCollector):
             raise self._unreadable(exc) from exc
 
     def _series_of(self, metric, scope_id, attributes):
-        """Return one object for equal lines: all that follows compares objects."""
+        """Intern the series of equal lines: later code compares them by identity."""
         key = (metric.key, scope_id, attributes)
         series = self._series.get(key)
         if series is None:
@@ -153,5 +180,4 @@ class FileCollector(collector.BaseCollector):
         return errors.CollectError(collector=self.collector_name, reason=reason)
 
     def _unreadable(self, exc):
-        return errors.SourceUnreachable(collector=self.collector_name,
-                                        reason=exc.facts['reason'])
+        return errors.SourceUnreachable(collector=self.collector_name, reason=exc.facts['reason'])

@@ -1,36 +1,37 @@
-"""Usage from Gnocchi: aggregates of many resources at once, by what each was at the time."""
+"""Usage from Gnocchi: aggregates of many resources at once, with their attributes at the time."""
 
 import itertools
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from cloudkitty import collector, errors, timeframe
+from cloudkitty import collector, errors
 from cloudkitty.clients import gnocchi
-from cloudkitty.collector import gnocchi_query
-from cloudkitty.collector.granules import FOREVER, Granules, Span
-from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict, Series, to_decimal
-from cloudkitty.timeframe import EPOCH, Period
+from cloudkitty.collector import gnocchi_coverage, gnocchi_query, source_coverage
+from cloudkitty.collector.resampling import FOREVER, Granules, Span
+from cloudkitty.core import timeframe
+from cloudkitty.core.bounds import to_decimal
+from cloudkitty.core.dataframe import DataPoint, FrozenDict, Series
+from cloudkitty.core.decimals import INTEGER_DIGITS_MAX, ZERO
+from cloudkitty.core.timeframe import EPOCH, Period
 
 LOG = logging.getLogger(__name__)
 
 MICROSECOND = timedelta(microseconds=1)
-# Bounds of one request and its answer; a granule is about 45 bytes.
+# Limits of one request and its answer; a granule is about 45 bytes.
 SCOPES_MAX = 1000
 RESOURCES_MAX = 1000
 GRANULES_MAX = 500_000
-# How long after its usage Gnocchi may get to know a resource.
-LATE = timedelta(days=1)
 # About 1 KiB each.
 SERIES_KEPT_MAX = 30_000
 
 
 class Revision(NamedTuple):
-    """What a resource was for some time.
+    """A revision of a resource, valid for some time.
 
-    :ivar attributes: those that were asked for, by name.
+    :ivar attributes: the requested ones by name.
     """
 
     span: Span
@@ -39,12 +40,12 @@ class Revision(NamedTuple):
 
 
 class GnocchiCollector(collector.BaseCollector):
-    """Collect aggregates of Gnocchi.
+    """Collects aggregates of Gnocchi.
 
-    Resources are found by their history, so each point has the attributes of its time. What a
-    resource used in a period is divided among its revisions by their time.
+    Resources are searched with their history, so each point has the attributes of its time. The
+    usage of a resource in a period is divided among its revisions by their time.
 
-    Source: contract collection, section 5.1, with the targets W3, W4, W8, W13 and W15.
+    Source: doc/source/contributor/compatibility/collection.rst, "Collector: gnocchi".
     """
 
     collector_name = 'gnocchi'
@@ -56,8 +57,9 @@ class GnocchiCollector(collector.BaseCollector):
         for metric in self.conf.values():
             gnocchi_query.check_granularity(metric, self.period)
         self._series: dict[Series, Series] = {}
-        self.client = gnocchi.Client(self.service_conf, self.group,
-                                     pool_size=self.service_conf.orchestrator.max_threads)
+        self.client = gnocchi.Client(
+            self.service_conf, self.group, pool_size=self.service_conf.orchestrator.max_threads
+        )
 
     @classmethod
     def check_configuration(cls, conf, scope_key):
@@ -67,6 +69,10 @@ class GnocchiCollector(collector.BaseCollector):
     @classmethod
     def check_extra_args(cls, extra_args):
         return gnocchi_query.check_extra_args(extra_args)
+
+    def source_times(self):
+        now = self.client.clock.now()
+        return () if now is None else (now,)
 
     def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
         found = self._collect(self.conf[metric_name], [Period(start, end)], [scope_id], q_filter)
@@ -78,10 +84,10 @@ class GnocchiCollector(collector.BaseCollector):
                 yield from self._collect(self.conf[metric_name], periods, part)
 
     def newest(self, metric_names, *, since, now):
-        """Return how far the measures reach of the first thousand resources that are in use.
+        """Return the watermarks from the first thousand resources that are in use.
 
-        The end of the newest granule counts, of the shortest granules. Of a metric that none of
-        these resources has, nothing is known if there are more of them.
+        The watermark is the end of the newest of the shortest granules. If there are more
+        resources, a metric that none of the first thousand has is left out.
         """
         resources: dict[str, list[str]] = {}
         found = {}
@@ -92,8 +98,9 @@ class GnocchiCollector(collector.BaseCollector):
                 rows = self.client.search(kind, {'=': {'ended_at': None}}, attributes=['id'])
                 resources[kind] = [row['id'] for row in itertools.islice(rows, RESOURCES_MAX)]
             recently = max(since, now - timedelta(seconds=2 * self.period))
-            instant = (self._newest(metric, resources[kind], recently, now)
-                       or self._newest(metric, resources[kind], since, now))
+            instant = self._newest(metric, resources[kind], recently, now) or self._newest(
+                metric, resources[kind], since, now
+            )
             if instant is not None or len(resources[kind]) < RESOURCES_MAX:
                 found[key] = instant
         return found
@@ -102,13 +109,33 @@ class GnocchiCollector(collector.BaseCollector):
         if not resource_ids:
             return None
         answer = self.client.aggregates(
-            gnocchi_query.operations(metric), metric.extra_args['resource_type'], resource_ids,
-            begin=since, end=now, granularity_s=metric.extra_args['force_granularity'])
+            gnocchi_query.operations(metric),
+            metric.extra_args['resource_type'],
+            resource_ids,
+            begin=since,
+            end=now,
+            granularity_s=metric.extra_args['force_granularity'],
+        )
         try:
             ends = [end for _, rows in answer for end in _ends(rows)]
         except (TypeError, ValueError) as exc:
             raise self._error(f'unexpected answer for {metric.name}: {exc}') from exc
         return min(now, max(ends)) if ends and max(ends) >= since else None
+
+    def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
+        """Return the coverage; a granule is the least that can be seen to be missing."""
+        sight = gnocchi_coverage.Sight(self.client, self.scope_key)
+        try:
+            return source_coverage.examine(
+                sight,
+                [self.conf[key] for key in metric_names],
+                periods,
+                known=known,
+                now=now,
+                first=source_coverage.some_of(scope_ids),
+            )
+        except (LookupError, TypeError, ValueError) as exc:
+            raise self._error(f'unexpected answer: {exc}') from exc
 
     def _collect(self, metric, periods, scope_ids, q_filter=None):
         span = Period(periods[0].begin, periods[-1].end)
@@ -120,15 +147,19 @@ class GnocchiCollector(collector.BaseCollector):
         return self._points(metric, usage, scope_ids)
 
     def _error(self, reason):
-        return errors.CollectError(collector=self.collector_name,
-                                   reason=f'{self.client.name}: {reason}')
+        return errors.CollectError(
+            collector=self.collector_name, reason=f'{self.client.name}: {reason}'
+        )
 
     # Resources and their revisions
 
     def _resources(self, metric, span, scope_ids, q_filter):
-        """Return the revisions of each resource that was one of these scopes' in *span*."""
-        conditions = [{'=': {'type': metric.extra_args['resource_type']}},
-                      *_alive(span, self.period), {'in': {self.scope_key: list(scope_ids)}}]
+        """Return the revisions of each resource that belonged to one of these scopes in *span*."""
+        conditions = [
+            {'=': {'type': metric.extra_args['resource_type']}},
+            *gnocchi_query.alive(span, self.period),
+            {'in': {self.scope_key: list(scope_ids)}},
+        ]
         if q_filter:
             conditions.append(q_filter)
         wanted = set(scope_ids)
@@ -136,47 +167,60 @@ class GnocchiCollector(collector.BaseCollector):
         for row in self._search(metric, conditions, (*metric.groupby, *metric.metadata)):
             revision = self._revision(metric, row)
             known = found[row['id']].get(revision.span.begin)
-            # A resource that changes while pages are read is there twice: as it was then and now.
+            # A resource that changes while pages are read occurs twice: in its old and new state.
             if revision.scope_id in wanted and (known is None or known.span.end == FOREVER):
                 found[row['id']][revision.span.begin] = revision
-        revisions = {resource_id: [by_begin[begin] for begin in sorted(by_begin)]
-                     for resource_id, by_begin in found.items() if by_begin}
+        revisions = {
+            resource_id: [by_begin[begin] for begin in sorted(by_begin)]
+            for resource_id, by_begin in found.items()
+            if by_begin
+        }
         self._extend_first(metric, span, revisions)
         return revisions
 
     def _search(self, metric, conditions, attributes):
         names = dict.fromkeys(('id', 'revision_start', 'revision_end', *attributes))
-        return self.client.search(metric.extra_args['resource_type'], {'and': conditions},
-                                  attributes=list(names), history=True)
+        return self.client.search(
+            metric.extra_args['resource_type'],
+            {'and': conditions},
+            attributes=list(names),
+            history=True,
+        )
 
     def _revision(self, metric, row):
         for name in metric.groupby:
             if name not in row:
-                raise self._error(f'resource type {metric.extra_args["resource_type"]!r} has no '
-                                  f'attribute {name!r}, which metric {metric.name} is grouped by')
+                raise self._error(
+                    f'resource type {metric.extra_args["resource_type"]!r} has no '
+                    f'attribute {name!r}, which metric {metric.name} is grouped by'
+                )
         scope_id = str(row[self.scope_key])
         attributes = {name: '' if value is None else value for name, value in row.items()}
         return Revision(_span_of(row), scope_id, {**attributes, self.scope_key: scope_id})
 
     def _extend_first(self, metric, span, revisions):
-        """Let the first revision of a resource begin with its measures.
+        """Extend the first revision of a resource back to its first measures.
 
-        Gnocchi gets to know a resource when its first measures come, which may be late. What is
-        the first seen here may follow one of another scope.
+        Gnocchi creates a resource when its first measures arrive, which may be late. The first
+        revision found here may also follow one of another scope.
         """
         begin = _instant(span.begin)
-        late = [resource_id for resource_id, found in revisions.items()
-                if found[0].span.begin > begin]
+        late = [
+            resource_id for resource_id, found in revisions.items() if found[0].span.begin > begin
+        ]
         for part in _parts(late, RESOURCES_MAX):
             oldest: dict[str, int] = {}
-            for row in self._search(metric, [{'in': {'id': part}}, _not_over(span)], ()):
+            for row in self._search(
+                metric, [{'in': {'id': part}}, gnocchi_query.not_over(span)], ()
+            ):
                 instant = _span_of(row).begin
                 oldest[row['id']] = min(instant, oldest.get(row['id'], instant))
             for resource_id in part:
                 first = revisions[resource_id][0]
                 if oldest.get(resource_id, first.span.begin) >= first.span.begin:
                     revisions[resource_id][0] = first._replace(
-                        span=first.span._replace(begin=-FOREVER))
+                        span=first.span._replace(begin=-FOREVER)
+                    )
 
     # Measures
 
@@ -201,32 +245,42 @@ class GnocchiCollector(collector.BaseCollector):
         length_s = args['force_granularity']
         begin = span.begin
         if gnocchi_query.makes_differences(metric):
-            # The first difference is that to the granule before.
+            # The first difference is to the granule before.
             begin -= timedelta(seconds=length_s or self.period)
         count = max(1, (span.end - begin) // timedelta(seconds=length_s or 60))
         for part in _parts(resource_ids, max(1, min(RESOURCES_MAX, GRANULES_MAX // count))):
             for resource_id, rows in self.client.aggregates(
-                    gnocchi_query.operations(metric), args['resource_type'], part, begin=begin,
-                    end=span.end, granularity_s=length_s):
+                gnocchi_query.operations(metric),
+                args['resource_type'],
+                part,
+                begin=begin,
+                end=span.end,
+                granularity_s=length_s,
+            ):
                 granules = self._granules_of(metric, rows)
                 if granules:
                     yield resource_id, granules
 
     def _granules_of(self, metric, rows):
-        """Return the coarsest granules that the period is made of; None: there is no measure."""
+        """Return the coarsest granules that divide the period; None: there are no measures."""
         lengths = {length for _, length, _ in rows}
         usable = [length for length in lengths if length > 0 and self.period % length == 0]
         if not lengths:
             return None
         if not usable:
-            raise self._error(f'metric {metric.name} has granules of {sorted(lengths)} s only; a '
-                              f'period of {self.period} s is not made of them')
-        values = sorted((_instant(datetime.fromisoformat(begin)), to_decimal(value))
-                        for begin, length, value in rows if length == max(usable))
+            raise self._error(
+                f'metric {metric.name} has granules of {sorted(lengths)} s only; a '
+                f'period of {self.period} s is not made of them'
+            )
+        values = sorted(
+            (_instant(datetime.fromisoformat(begin)), to_decimal(value))
+            for begin, length, value in rows
+            if length == max(usable)
+        )
         return Granules(round(max(usable) * 1_000_000), dict(values))
 
     def _groups(self, metric, period, revisions):
-        """Return (last revision, windows) of each group that the resource was in."""
+        """Return (last revision, windows) of each groupby group that the resource was in."""
         found: dict[tuple, tuple] = {}
         for revision in revisions:
             if revision.span.begin < period.end and revision.span.end > period.begin:
@@ -241,65 +295,64 @@ class GnocchiCollector(collector.BaseCollector):
         try:
             return granules.usage(gnocchi_query.method(metric), period, windows)
         except ValueError as exc:
-            raise self._error(f'metric {metric.name}: {exc} of a period cannot be told from '
-                              'several granules; use another aggregation_method') from exc
+            raise self._error(
+                f'metric {metric.name}: {exc} of a period cannot be told from '
+                'several granules; use another aggregation_method'
+            ) from exc
 
     # Points
 
     def _points(self, metric, usage, scope_ids):
         """Return [(scope id, period, points)]."""
-        found, skipped = [], 0
+        found, skipped = [], Counter()
         for (scope_id, period), groups in usage.items():
             calendar = FrozenDict(timeframe.calendar_of(period.begin))
             points = []
             for raw, attributes in groups.values():
                 qty = metric.quantity(raw)
                 if qty.adjusted() >= INTEGER_DIGITS_MAX:
-                    skipped += 1
+                    skipped['that are too large'] += 1
+                    continue
+                if qty < 0 and not metric.allow_negative:
+                    skipped['below 0'] += 1
                     continue
                 series = self._shared(metric.series(attributes))
                 points.append(DataPoint.of(series, qty, ZERO, calendar))
             if points:
                 found.append((scope_id, period, points))
-        if skipped:
-            LOG.warning('Metric %s: %d values that are too large skipped, scopes %.200r',
-                        metric.key, skipped, list(scope_ids))
+        for reason, count in skipped.items():
+            LOG.warning(
+                'Metric %s: %d values %s skipped, scopes %.200r',
+                metric.key,
+                count,
+                reason,
+                list(scope_ids),
+            )
         return found
 
     def _shared(self, series):
-        """Return the object that stood for *series* before: all that follows compares objects."""
+        """Intern *series*: later code compares series by identity."""
         if len(self._series) > SERIES_KEPT_MAX:
             self._series.clear()
         return self._series.setdefault(series, series)
 
 
-def _alive(span, period_s):
-    """Return conditions on the time of a revision, and on that of its resource."""
-    late = timeframe.render(span.end + LATE)
-    ended = timeframe.render(span.begin - timedelta(seconds=period_s))
-    return [_not_over(span), {'<=': {'revision_start': late}}, {'<=': {'started_at': late}},
-            {'or': [{'=': {'ended_at': None}}, {'>=': {'ended_at': ended}}]}]
-
-
-def _not_over(span):
-    return {'or': [{'=': {'revision_end': None}},
-                   {'>=': {'revision_end': timeframe.render(span.begin)}}]}
-
-
 def _span_of(row):
     end = row['revision_end']
-    return Span(_instant(datetime.fromisoformat(row['revision_start'])),
-                FOREVER if end is None else _instant(datetime.fromisoformat(end)))
+    return Span(
+        _instant(datetime.fromisoformat(row['revision_start'])),
+        FOREVER if end is None else _instant(datetime.fromisoformat(end)),
+    )
 
 
 def _instant(moment: datetime) -> int:
-    """Return microseconds since the epoch; a moment without a zone is UTC."""
+    """Return microseconds since the epoch; a time without a zone is UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (aware - EPOCH) // MICROSECOND
 
 
 def _ends(rows):
-    """Yield the ends of the shortest granules: longer ones may be filled in part."""
+    """Yield the ends of the shortest granules: longer ones may still be incomplete."""
     shortest = min((length for _, length, _ in rows), default=None)
     for begin, length, value in rows:
         if value is not None and length == shortest:
@@ -308,4 +361,4 @@ def _ends(rows):
 
 def _parts(items: Sequence, size: int) -> Iterator[Sequence]:
     for begin in range(0, len(items), size):
-        yield items[begin:begin + size]
+        yield items[begin : begin + size]

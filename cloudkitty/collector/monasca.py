@@ -1,43 +1,47 @@
-"""Usage from Monasca: one request for statistics answers for many scopes and many periods."""
+"""Usage from Monasca: one statistics request for many scopes and many periods."""
 
+import math
 from datetime import timedelta
 
-from cloudkitty import collector, errors, metrics, timeframe
+from cloudkitty import errors
 from cloudkitty.clients import monasca
-from cloudkitty.collector import gathering
-from cloudkitty.dataframe import FrozenDict
-from cloudkitty.timeframe import Period
+from cloudkitty.collector import point_builder, source_coverage
+from cloudkitty.core import metrics, timeframe
+from cloudkitty.core.timeframe import Period
 
-# By what a definition calls them.
+# Names in definitions to names in Monasca.
 STATISTICS = {'max': 'max', 'mean': 'avg', 'min': 'min'}
-# In forced_project_id: the scope that is asked for.
+# Placeholder in forced_project_id for the current scope.
 SCOPE_ID = 'SCOPE_ID'
-EXTRA_ARGS = {
-    'resource_key': metrics.short_text,
-    'aggregation_method': metrics.choice(*STATISTICS),
-    'forced_project_id': metrics.text,
-}
-EXTRA_ARGS_DEFAULTS = {'resource_key': 'resource_id', 'aggregation_method': 'max',
-                       'forced_project_id': ''}
-# With 100 scopes and a metric of each, an answer of some megabytes.
+# With 100 scopes and a metric of each, an answer has some megabytes.
 PERIODS_MAX = 100
-# Scopes in a URL, which may have 8 KiB.
+# Most scopes in a URL, which may have 8 KiB.
 FILTER_LENGTH_MAX = 4000
-# How exactly the time of the newest measure is asked for.
+# Resolution of the time of the newest measure.
 NEWEST_STEP_S = 60
 
 
-class MonascaCollector(collector.BaseCollector):
-    """Collect statistics of metrics, grouped by their dimensions.
+class MonascaCollector(point_builder.ResourceCollector):
+    """Collects statistics of metrics, grouped by their dimensions.
 
-    Attributes are dimensions of the measures themselves, so that they are those of the time of
-    the usage.
+    Attributes are dimensions of the measures themselves, so they are those at the time of the
+    usage.
 
-    Source: contract collection, section 6.2, with the targets W4, W8, W13 and W15.
+    Source: doc/source/contributor/compatibility/collection.rst, "Collector and fetcher: monasca".
     """
 
     collector_name = 'monasca'
     GROUP = 'collector_monasca'
+    EXTRA_ARGS = {
+        'resource_key': metrics.short_text,
+        'aggregation_method': metrics.choice(*STATISTICS),
+        'forced_project_id': metrics.text,
+    }
+    EXTRA_ARGS_DEFAULTS = {
+        'resource_key': 'resource_id',
+        'aggregation_method': 'max',
+        'forced_project_id': '',
+    }
     OPTS = monasca.OPTS
 
     def __init__(self, **arguments):
@@ -46,69 +50,100 @@ class MonascaCollector(collector.BaseCollector):
 
     @classmethod
     def check_configuration(cls, conf, scope_key):
-        found = {key: gathering.with_resource_key(metric)
-                 for key, metric in super().check_configuration(conf, scope_key).items()}
+        found = super().check_configuration(conf, scope_key)
         for metric in found.values():
             for name in (metric.name, *metric.groupby, *metric.metadata):
                 if not monasca.is_plain(name) or name.startswith('_'):
                     raise errors.InvalidInput(
                         reason=f'metric {metric.name!r}: {name!r} is no name that a metric or a '
-                               'dimension of Monasca can have.')
+                        'dimension of Monasca can have.'
+                    )
         return found
-
-    @classmethod
-    def check_extra_args(cls, extra_args):
-        return FrozenDict({**EXTRA_ARGS_DEFAULTS, **metrics.only_keys(extra_args, EXTRA_ARGS)})
-
-    def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
-        found = self.collect(metric_name, [Period(start, end)], [scope_id])
-        return [point for *_, points in found for point in points]
 
     def collect(self, metric_name, periods, scope_ids):
         metric = self.conf[metric_name]
         groups = [scope_ids] if scope_ids else []
         if metric.extra_args['forced_project_id'] == SCOPE_ID:
             groups = [[scope_id] for scope_id in scope_ids]
-        for run in gathering.runs(periods, PERIODS_MAX):
+        for run in point_builder.runs(periods, PERIODS_MAX):
             for group in groups:
                 yield from self._collect_run(metric, run, group)
 
     def newest(self, metric_names, *, since, now):
-        # Where each scope has a tenant of its own it would take a request for each.
-        return {key: self._newest(self.conf[key], since, now) for key in metric_names
-                if self.conf[key].extra_args['forced_project_id'] != SCOPE_ID}
+        # If each scope has a tenant of its own, there would be one request for each.
+        return {
+            key: self._newest(self.conf[key], since, now)
+            for key in metric_names
+            if self.conf[key].extra_args['forced_project_id'] != SCOPE_ID
+        }
 
     def _newest(self, metric, since, now):
-        parameters = {
-            'name': metric.name, 'merge_metrics': 'true', 'statistics': 'count',
-            'period': str(NEWEST_STEP_S), 'start_time': _render(since), 'end_time': _render(now)}
-        if metric.extra_args['forced_project_id']:
-            parameters['tenant_id'] = metric.extra_args['forced_project_id']
-        found = None
-        for element in self._client.pages('metrics/statistics', parameters, 'elements'):
+        found = self.instants(metric, Period(since, now), NEWEST_STEP_S, ())
+        return timeframe.EPOCH + timedelta(seconds=max(found)) if found else None
+
+    def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
+        """Return the coverage, except of metrics that each scope has in a tenant of its own."""
+        chosen = [
+            self.conf[key]
+            for key in metric_names
+            if self.conf[key].extra_args['forced_project_id'] != SCOPE_ID
+        ]
+        return source_coverage.examine(self, chosen, periods, known=known, now=now)
+
+    def instants(self, metric, span, step_s, scope_ids):
+        found: set[float] = set()
+        for element in self._counts(metric, span, {'period': str(step_s)}):
             try:
                 at = element['columns'].index('timestamp')
-                instants = [timeframe.parse_exact(row[at]) for row in element['statistics']]
-            except (LookupError, TypeError, ValueError, AttributeError,
-                    errors.InvalidInput) as exc:
+                found.update(
+                    timeframe.parse_exact(row[at]).timestamp() for row in element['statistics']
+                )
+            except (LookupError, TypeError, ValueError, AttributeError, errors.InvalidInput) as exc:
                 raise self._unexpected(metric, element) from exc
-            found = max([*instants, found] if found else instants, default=None)
         return found
+
+    def resources(self, metric, span, alive_until):
+        names = (self.scope_key, metric.extra_args['resource_key'])
+        length_s = max(1, math.ceil((span.end - span.begin).total_seconds()))
+        parameters = {'period': str(length_s), 'group_by': ','.join(dict.fromkeys(names))}
+        found = set()
+        for element in self._counts(metric, span, parameters):
+            try:
+                dimensions = element['dimensions']
+                found.add((str(dimensions[names[0]]), str(dimensions[names[1]])))
+            except (LookupError, TypeError) as exc:
+                raise self._unexpected(metric, element) from exc
+        return found
+
+    def _counts(self, metric, span, parameters):
+        """Yield parts of the answer with the number of samples."""
+        whole = {
+            'name': metric.name,
+            'merge_metrics': 'true',
+            'statistics': 'count',
+            'start_time': _render(span.begin),
+            'end_time': _render(span.end),
+            **parameters,
+        }
+        if metric.extra_args['forced_project_id']:
+            whole['tenant_id'] = metric.extra_args['forced_project_id']
+        return self._client.pages('metrics/statistics', whole, 'elements')
 
     def _unexpected(self, metric, element):
         return errors.CollectError(
             collector=self.collector_name,
-            reason=f'unexpected answer for {metric.name}: {str(element)[:200]}')
+            reason=f'unexpected answer for {metric.name}: {str(element)[:200]}',
+        )
 
     def _collect_run(self, metric, periods, scope_ids):
-        gathered = gathering.Gathering(metric, periods, scope_ids)
+        gathered = point_builder.Gathering(metric, periods, scope_ids)
         elements = self._client.pages(
-            'metrics/statistics', self._parameters(metric, periods, scope_ids), 'elements')
+            'metrics/statistics', self._parameters(metric, periods, scope_ids), 'elements'
+        )
         for element in elements:
             try:
                 self._read(gathered, metric, element, periods, scope_ids)
-            except (LookupError, TypeError, ValueError, AttributeError,
-                    errors.InvalidInput) as exc:
+            except (LookupError, TypeError, ValueError, AttributeError, errors.InvalidInput) as exc:
                 raise self._unexpected(metric, element) from exc
         yield from gathered.found()
 
@@ -116,13 +151,16 @@ class MonascaCollector(collector.BaseCollector):
         length = periods[0].end - periods[0].begin
         group_by = [*metric.groupby, *metric.metadata]
         parameters = {
-            'name': metric.name, 'merge_metrics': 'true',
+            'name': metric.name,
+            'merge_metrics': 'true',
             'statistics': STATISTICS[metric.extra_args['aggregation_method']],
-            'start_time': _render(periods[0].begin), 'end_time': _render(periods[-1].end),
-            'period': str(length // timedelta(seconds=1))}
+            'start_time': _render(periods[0].begin),
+            'end_time': _render(periods[-1].end),
+            'period': str(length // timedelta(seconds=1)),
+        }
         tenant_id = metric.extra_args['forced_project_id']
         if tenant_id == SCOPE_ID:
-            # All that a tenant has belongs to the scope, whatever its dimensions are.
+            # Everything in the tenant belongs to the scope, whatever its dimensions are.
             tenant_id = scope_ids[0]
             group_by.remove(self.scope_key)
         else:
@@ -133,7 +171,7 @@ class MonascaCollector(collector.BaseCollector):
         return parameters
 
     def _read(self, gathered, metric, element, periods, scope_ids):
-        """Take the rows of *element*, which is one series or a part of it."""
+        """Add the rows of *element*, which is one series or a part of it."""
         attributes = element['dimensions']
         if metric.extra_args['forced_project_id'] == SCOPE_ID:
             scope_id = scope_ids[0]
@@ -144,7 +182,7 @@ class MonascaCollector(collector.BaseCollector):
         at = element['columns'].index('timestamp')
         for row in element['statistics']:
             begin = timeframe.parse_exact(row[at])
-            # The end of the request counts: a measure on it makes a period of its own.
+            # The end of the request is inclusive: a measure exactly at it gets a row of its own.
             if begin != periods[-1].end:
                 gathered.add(scope_id, begin, attributes, row[column])
 
@@ -154,9 +192,9 @@ def _render(instant):
 
 
 def _filter(scope_key, scope_ids):
-    """Return the list of dimensions that finds *scope_ids*, and maybe others.
+    """Return the dimension filter that matches *scope_ids*, and possibly other scopes.
 
-    Monasca has no way to write some characters: then all that have the dimension are found.
+    Monasca cannot escape some characters: then the filter matches all values of the dimension.
     """
     found = f'{scope_key}:{"|".join(scope_ids)}'
     if len(found) > FILTER_LENGTH_MAX or not all(map(monasca.is_plain, scope_ids)):

@@ -1,15 +1,25 @@
-"""Usage from Prometheus: one range query answers for many scopes and many periods."""
+"""Usage from Prometheus: one range query for many scopes and many periods."""
 
 import decimal
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from cloudkitty import collector, errors, timeframe
+from oslo_config import cfg
+
+from cloudkitty import collector, errors
 from cloudkitty.clients import prometheus, prometheus_access
-from cloudkitty.collector import gathering, prometheus_query
+from cloudkitty.collector import (
+    definition_warnings,
+    point_builder,
+    prometheus_coverage,
+    prometheus_measures,
+    prometheus_query,
+    prometheus_survey,
+)
 from cloudkitty.collector.prometheus_query import (
     METRIC_LABEL,
     STEPS_MAX,
@@ -17,173 +27,336 @@ from cloudkitty.collector.prometheus_query import (
     build_newest_query,
     build_newest_term,
     build_query,
+    build_search,
     can_ask_for_many,
     chunks,
     length_s,
+    scope_lists,
     steps_max,
 )
-from cloudkitty.dataframe import INTEGER_DIGITS_MAX, ZERO, DataPoint, FrozenDict, Series
-from cloudkitty.timeframe import Period
+from cloudkitty.core import timeframe
+from cloudkitty.core.bounds import EXPONENT_MAX, is_bounded
+from cloudkitty.core.columns import Column, points_of
+from cloudkitty.core.dataframe import Series
+from cloudkitty.core.decimals import INTEGER_DIGITS_MAX, ZERO
+from cloudkitty.core.timeframe import Period
 
 LOG = logging.getLogger(__name__)
 
-# How often a silent metric is looked for in the past: Prometheus shows a sample for 5 minutes.
+# Step of the search for the newest sample of a lagging metric: samples are visible for 5 minutes.
 NEWEST_STEP_S = 240
 # VictoriaMetrics refuses a query of more than 16 KiB.
 NEWEST_LENGTH_MAX = 8000
-# Of an answer about several scopes or periods; read, it takes about 4 times the memory.
+# Most bytes of an answer for several scopes or periods; parsed it takes about 4 times the memory.
 PART_SIZE_MAX_BYTES = 2**20
 # About 1 KiB each.
 SERIES_KEPT_MAX = 30_000
+SCRAPE_INTERVAL = cfg.IntOpt(
+    'scrape_interval',
+    default=prometheus_measures.SCRAPE_INTERVAL_S,
+    min=1,
+    help='Seconds between two samples of a series, for metrics that are measured over the period '
+    '(`measure` in the metric definitions) and have no scrape_interval of their own. The period '
+    'must be a multiple of it.',
+)
 
 
 class PrometheusCollector(collector.BaseCollector):
-    """Collect with PromQL.
+    """Collects with PromQL.
 
-    A quantity is what the query says at the *end* of its period, about the range of one period
-    before it. In Prometheus 2 a range includes both its ends: a sample exactly on the edge of two
-    periods counts in both.
+    A quantity is the value of the query at the *end* of its period, over the range of one period
+    before. Queries for definitions with the key `measure` are made by prometheus_measures; without
+    it, and in Prometheus 2, a sample exactly on the boundary of two periods counts in both.
 
-    Source: contract collection, section 5.2, with the targets W6, W8, W13 and W15.
+    Source: doc/source/contributor/compatibility/collection.rst, "Collector: prometheus".
     """
 
     collector_name = 'prometheus'
     GROUP = 'collector_prometheus'
-    OPTS = prometheus_access.OPTS
+    OPTS = [*prometheus_access.OPTS, SCRAPE_INTERVAL]
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
+        self.conf = {
+            key: prometheus_measures.with_interval(
+                metric, self.period, self.options.scrape_interval
+            )
+            for key, metric in self.conf.items()
+        }
         self._series: dict[Series, Series] = {}
         self.client = prometheus.Client(self.build_access(), owner=self.collector_name)
+        self._coverages: dict[tuple[str, ...], prometheus_coverage.PrometheusCoverage] = {}
+        # How far back a query must look where samples are further apart than a period is long.
+        self._reaches: dict[str, int] = {}
 
     def build_access(self) -> prometheus_access.Direct | prometheus_access.Proxied:
-        """Return the way to the server; no I/O.
+        """Return the access to the server; no I/O.
 
-        :raises ConfigurationError: an option is missing or makes no sense.
+        :raises ConfigurationError: an option is missing or invalid.
         """
-        return prometheus_access.Direct(self.group, self.options,
-                                        pool_size=self.service_conf.orchestrator.max_threads)
+        return prometheus_access.Direct(
+            self.group, self.options, pool_size=self.service_conf.orchestrator.max_threads
+        )
 
     @classmethod
     def check_configuration(cls, conf, scope_key):
         found = super().check_configuration(conf, scope_key)
         for metric in found.values():
-            wrong = [((key,), f'{name!r} in groupby or metadata is no name of a Prometheus label.')
-                     for key in ('groupby', 'metadata') for name in metric[key]
-                     if not prometheus.is_label(name)]
-            if wrong:
-                raise errors.InvalidInput(reason=f'metric {metric.name!r}: {wrong[0][1]}',
-                                          parts=wrong)
-            if not prometheus.is_metric(metric.name):
-                raise errors.InvalidInput(reason=f'metric {metric.name!r}: this is no name of a '
-                                                 'Prometheus metric.')
+            prometheus_query.check_names(metric)
+            prometheus_measures.check_metric(metric)
         return found
 
     @classmethod
     def check_extra_args(cls, extra_args):
         return prometheus_query.check_extra_args(extra_args)
 
+    @classmethod
+    def definition_warnings(cls, metric):
+        return definition_warnings.of_prometheus(metric)
+
+    def source_times(self):
+        now = self.client.clock.now()
+        return () if now is None else (now,)
+
     def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
         metric = self.conf[metric_name]
-        promql = build_query(metric, self.scope_key, [scope_id], length_s(start, end))
-        answer = self.client.query(promql, end)
-        found = self._points(metric, answer, [Period(start, end)], [scope_id])
-        return [point for *_, points in found for point in points]
+        periods = [Period(start, end)]
+        found = self._ask_parts(
+            metric, periods, [scope_id], lambda promql: self.client.query(promql, end)
+        )
+        return [point for *_, points in points_of(found, periods) for point in points]
 
     def collect(self, metric_name, periods, scope_ids):
+        return points_of(self.collect_columns(metric_name, periods, scope_ids), periods)
+
+    def collect_columns(self, metric_name, periods, scope_ids):
         metric = self.conf[metric_name]
         groups = [[scope_id] for scope_id in scope_ids]
         if scope_ids and can_ask_for_many(metric):
             limit = self.client.list_length_max
-            groups = ([scope_ids] if limit is None
-                      else list(chunks(scope_ids, alternative, limit)))
-        for run in gathering.runs(periods, steps_max(metric)):
+            if limit is not None:
+                limit //= scope_lists(metric)
+            groups = [scope_ids] if limit is None else list(chunks(scope_ids, alternative, limit))
+        offset = 0
+        for run in point_builder.runs(periods, steps_max(metric)):
             for group in groups:
-                yield from self._collect_run(metric, run, group)
+                for scope_id, column in self._collect_run(metric, run, group):
+                    yield scope_id, column.moved(offset)
+            offset += len(run)
 
     def newest(self, metric_names, *, since, now):
         names = {self.conf[key].name for key in metric_names}
-        # What Prometheus has of the last 5 minutes.
+        # An instant query finds samples of the last 5 minutes.
         found = self._newest(names, lambda promql: self.client.query(promql, now))
         if names - found.keys():
             step_s = max(NEWEST_STEP_S, length_s(since, now) // STEPS_MAX + 1)
-            found |= self._newest(names - found.keys(), lambda promql: self.client.query_range(
-                promql, since, now, step_s))
+            found |= self._newest(
+                names - found.keys(),
+                lambda promql: self.client.query_range(promql, since, now, step_s),
+            )
         return {key: found.get(self.conf[key].name) for key in metric_names}
 
+    def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
+        names = tuple(metric_names)
+        if names not in self._coverages:
+            self._coverages[names] = prometheus_coverage.PrometheusCoverage(
+                self.client, [self.conf[name] for name in names], scope_key=self.scope_key
+            )
+        try:
+            found = self._coverages[names].examine(
+                periods, known=known, now=now, scope_ids=scope_ids
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
+            raise self._unexpected('unexpected answer for the coverage of metrics') from exc
+        for key, one in found.items():
+            if one.spacing_s is not None and prometheus_query.takes_levels(self.conf[key]):
+                reach_s = math.ceil(prometheus_coverage.LATE * one.spacing_s)
+                self._reaches[key] = max(reach_s, length_s(*periods[0]))
+        return found
+
+    def clock(self):
+        (series,) = self.client.query('vector(time())')
+        return datetime.fromtimestamp(float(series['value'][1]), UTC)
+
+    def samples(self, metric_name, period, scope_id):
+        return self._survey(metric_name, period, scope_id).samples(length_s(*period))
+
+    def survey(self, metric_name, period, scope_id):
+        return self._survey(metric_name, period, scope_id).run()
+
+    def _survey(self, metric_name, period, scope_id):
+        return prometheus_survey.PrometheusSurvey(
+            self.client,
+            self.conf[metric_name],
+            scope_key=self.scope_key,
+            scope_id=scope_id,
+            period=period,
+        )
+
     def _newest(self, names: Collection[str], ask: Callable):
-        """Return the instant of the newest sample by metric; as a rule with one query."""
-        found = {}
-        for part in chunks(sorted(names), lambda name: f' or {build_newest_term(name)}',
-                           self.client.list_length_max or NEWEST_LENGTH_MAX):
+        """Return the time of the newest sample by metric, mostly with one query."""
+        found: dict[str, datetime] = {}
+        for part in chunks(
+            sorted(names),
+            lambda name: f' or {build_newest_term(name)}',
+            self.client.list_length_max or NEWEST_LENGTH_MAX,
+        ):
             found |= self._instants(ask(build_newest_query(part)))
         return found
 
     def _instants(self, answer):
-        """Return the latest value of each series in *answer* as an instant, by metric."""
+        """Return the last value of each series in *answer* as an instant, by metric."""
         try:
-            return {series['metric'][METRIC_LABEL]: timeframe.EPOCH + timedelta(seconds=max(
-                float(text) for _, text in series.get('values') or [series['value']]))
-                for series in answer}
+            return {
+                series['metric'][METRIC_LABEL]: timeframe.EPOCH
+                + timedelta(
+                    seconds=max(
+                        float(text) for _, text in series.get('values') or [series['value']]
+                    )
+                )
+                for series in answer
+            }
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
-            raise errors.CollectError(
-                collector=self.collector_name,
-                reason=f'{self.client.safe_url}: unexpected answer for the newest data') from exc
+            raise self._unexpected('unexpected answer for the newest data') from exc
 
     def _collect_run(self, metric, periods, scope_ids):
-        step_s = length_s(*periods[0])
-        promql = build_query(metric, self.scope_key, scope_ids, step_s)
-        # What is too large is asked in parts.
+        # A query whose answer is too large is repeated in parts.
         size_max = PART_SIZE_MAX_BYTES if len(scope_ids) * len(periods) > 1 else None
-        answer = self.client.query_range(promql, periods[0].end, periods[-1].end, step_s,
-                                         size_max=size_max)
-        return self._points(metric, answer, periods, scope_ids)
+        return self._ask_parts(
+            metric,
+            periods,
+            scope_ids,
+            lambda promql: self.client.query_range(
+                promql,
+                periods[0].end,
+                periods[-1].end,
+                length_s(*periods[0]),
+                size_max=size_max,
+            ),
+        )
 
-    def _points(self, metric, answer, periods, scope_ids):
-        """Return [(scope id, period, points)] of the series in *answer*."""
+    def _ask_parts(self, metric, periods, scope_ids, ask):
+        """Yield (scope id, column) of each series, with up to three queries."""
+        range_s = length_s(*periods[0])
+        range_s = max(self._reaches.get(metric.key, 0), range_s)
+        for part, is_plain in self._parts(metric, scope_ids, range_s, ask):
+            promql = build_query(metric, self.scope_key, part, range_s, is_plain=is_plain)
+            yield from self._columns(metric, ask(promql), periods, part)
+
+    def _parts(self, metric, scope_ids, range_s, ask):
+        """Divide the scopes by whether each of their resources has a single series.
+
+        Mostly it has, and then a much cheaper query is enough.
+        """
+        if not prometheus_measures.can_be_plain(metric):
+            return [(scope_ids, False)]
+        answer = ask(build_search(metric, self.scope_key, scope_ids, range_s))
         try:
-            found, skipped = self._read(metric, answer, periods, scope_ids)
-        except (LookupError, TypeError, ValueError, AttributeError, decimal.DecimalException,
-                errors.InvalidInput) as exc:
-            # Only of this metric: native histograms are such an answer, for one.
+            several = {series['metric'].get(self.scope_key) for series in answer}
+        except (LookupError, TypeError, AttributeError) as exc:
+            raise self._unexpected(f'unexpected answer for {metric.name}') from exc
+        parts = [
+            ([one for one in scope_ids if (one in several) is not is_plain], is_plain)
+            for is_plain in (True, False)
+        ]
+        return [(part, is_plain) for part, is_plain in parts if part]
+
+    def _unexpected(self, text):
+        return errors.CollectError(
+            collector=self.collector_name, reason=f'{self.client.safe_url}: {text}'
+        )
+
+    def _columns(self, metric, answer, periods, scope_ids):
+        """Return (scope id, column) of each series in *answer*."""
+        scaled = prometheus_measures.scaled(metric, length_s(*periods[0]))
+        try:
+            found, skipped = self._read(scaled, answer, periods, scope_ids)
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            decimal.DecimalException,
+            errors.InvalidInput,
+        ) as exc:
+            # Only this metric fails; a native histogram, for example, has such an answer.
             raise errors.CollectError(
                 collector=self.collector_name,
-                reason=f'{self.client.safe_url}: unexpected answer for {metric.name}') from exc
+                reason=f'{self.client.safe_url}: unexpected answer for {metric.name}',
+            ) from exc
         for reason, count in skipped.items():
-            LOG.warning('Metric %s: %d %s skipped, scopes %.200r, periods that begin %s to %s',
-                        metric.key, count, reason, list(scope_ids), periods[0].begin,
-                        periods[-1].begin)
+            LOG.warning(
+                'Metric %s: %d %s skipped, scopes %.200r, periods that begin %s to %s',
+                metric.key,
+                count,
+                reason,
+                list(scope_ids),
+                periods[0].begin,
+                periods[-1].begin,
+            )
         return found
 
     def _read(self, metric, answer, periods, scope_ids):
-        """Return [(scope id, period, points)], and how many of what were skipped by reason."""
-        calendars = {int(period.end.timestamp()): FrozenDict(timeframe.calendar_of(period.begin))
-                     for period in periods}
-        points = {scope_id: defaultdict(list) for scope_id in scope_ids}
+        """Return [(scope id, column)], and the numbers of skipped series by reason."""
+        places = {int(period.end.timestamp()): place for place, period in enumerate(periods)}
+        # Most series have values for all periods.
+        instants, everywhere = tuple(places), range(len(periods))
+        known = set(scope_ids)
         skipped: dict[str, int] = defaultdict(int)
         only_scope = scope_ids[0] if len(scope_ids) == 1 else None
-        quantity, point_of = metric.quantity, DataPoint.of
+        found = []
         for result in answer:
             labels = result['metric']
-            # A prefix or suffix may have dropped or replaced the label of the one scope asked for.
+            # If one scope was queried, a prefix or suffix may have dropped or replaced its label.
             scope_id = labels.get(self.scope_key, '') if only_scope is None else only_scope
-            if scope_id not in points:
+            if scope_id not in known:
                 skipped['series of other scopes'] += 1
                 continue
-            rows = points[scope_id]
-            series = self._shared(metric.series({**labels, self.scope_key: scope_id}))
-            for instant, text in result['values'] if 'values' in result else [result['value']]:
-                raw = Decimal(text)
-                if raw.is_finite() and (qty := quantity(raw)).adjusted() < INTEGER_DIGITS_MAX:
-                    rows[instant].append(point_of(series, qty, ZERO, calendars[instant]))
-                else:
-                    skipped['values that are NaN, infinite or too large'] += 1
-        found = [(scope_id, period, rows[instant]) for scope_id, rows in points.items()
-                 for instant, period in zip(calendars, periods, strict=True) if instant in rows]
+            samples = result['values'] if 'values' in result else [result['value']]
+            at, texts = zip(*samples, strict=True) if samples else ((), ())
+            own = everywhere if at == instants else [places[instant] for instant in at]
+            own, quantities = _quantities(metric, own, texts, skipped)
+            if quantities:
+                series = self._shared(metric.series({**labels, self.scope_key: scope_id}))
+                column = Column.unpriced(metric.published_name, series, own, quantities)
+                found.append((scope_id, column))
         return found, skipped
 
     def _shared(self, series):
-        """Return the object that stood for *series* before: all that follows compares objects."""
+        """Intern *series*: later code compares series by identity."""
         if len(self._series) > SERIES_KEPT_MAX:
             self._series.clear()
         return self._series.setdefault(series, series)
+
+
+def _quantities(metric, places, texts, skipped):
+    """Return places and quantities of the values in *texts* that can be stored."""
+    raw = list(map(Decimal, texts))
+    if _all_bounded(raw):
+        quantities = metric.quantities(raw)
+        if max(map(Decimal.adjusted, quantities), default=0) < INTEGER_DIGITS_MAX and (
+            metric.allow_negative or min(quantities, default=ZERO) >= 0
+        ):
+            return places, quantities
+    kept = []
+    for place, number in zip(places, raw, strict=True):
+        if (
+            not is_bounded(number)
+            or (quantity := metric.quantity(number)).adjusted() >= INTEGER_DIGITS_MAX
+        ):
+            skipped['values that are NaN, infinite or too large'] += 1
+        elif quantity < 0 and not metric.allow_negative:
+            skipped['values below 0'] += 1
+        else:
+            kept.append((place, quantity))
+    return [place for place, _ in kept], [quantity for _, quantity in kept]
+
+
+def _all_bounded(numbers):
+    """Return whether is_bounded() holds for all of *numbers*."""
+    exponents = list(map(Decimal.adjusted, numbers))
+    return (
+        all(map(Decimal.is_finite, numbers))
+        and max(exponents, default=0) <= EXPONENT_MAX
+        and min(exponents, default=0) >= -EXPONENT_MAX
+    )

@@ -1,5 +1,6 @@
 """Column types that mean the same on SQLite, PostgreSQL and MariaDB."""
 
+from datetime import datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -7,70 +8,63 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import functions
 
-from cloudkitty import dataframe, errors
+from cloudkitty.core import decimals
 
-# Digits of a stored quantity, price or sum of them: MariaDB's widest exact number.
-PRECISION = 65
-SCALE = 38
-GRID = Decimal(1).scaleb(-SCALE)
+# Digits of a stored quantity, price or sum of them.
+SCALE = decimals.SCALE_MAX
+PRECISION = decimals.SUM_DIGITS_MAX + SCALE
 
 
-def name(length: int) -> sa.types.TypeEngine:
+def name(length: int) -> sa.types.TypeEngine[str]:
     """Return a text type whose comparison is exact: case, accents and trailing blanks count."""
-    return sa.String(length).with_variant(
-        mysql.VARCHAR(length, charset='utf8mb4', collation='utf8mb4_nopad_bin'),
-        'mysql', 'mariadb').with_variant(sa.String(length, collation='C'), 'postgresql')
+    return (
+        sa.String(length)
+        .with_variant(
+            mysql.VARCHAR(length, charset='utf8mb4', collation='utf8mb4_nopad_bin'),
+            'mysql',
+            'mariadb',
+        )
+        .with_variant(sa.String(length, collation='C'), 'postgresql')
+    )
 
 
-def text() -> sa.types.TypeEngine:
+def text() -> sa.types.TypeEngine[str]:
     """Return a type for text of any length, compared exactly."""
     mysql_text = mysql.LONGTEXT(charset='utf8mb4', collation='utf8mb4_nopad_bin')
-    return (sa.Text().with_variant(mysql_text, 'mysql', 'mariadb')
-            .with_variant(sa.Text(collation='C'), 'postgresql'))
+    return (
+        sa.Text()
+        .with_variant(mysql_text, 'mysql', 'mariadb')
+        .with_variant(sa.Text(collation='C'), 'postgresql')
+    )
 
 
-def blob() -> sa.types.TypeEngine:
+def blob() -> sa.types.TypeEngine[bytes]:
     """Return a type for bytes of any length."""
     return sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql', 'mariadb')
 
 
-def digest() -> sa.types.TypeEngine:
+def digest() -> sa.types.TypeEngine[bytes]:
     """Return a type for 16 bytes that can carry a unique key."""
     return sa.LargeBinary(16).with_variant(mysql.BINARY(16), 'mysql', 'mariadb')
 
 
-def instant() -> sa.types.TypeEngine:
+def instant() -> sa.types.TypeEngine[datetime]:
     """Return a type for naive UTC datetimes with microseconds."""
     return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
 
 
-def big_id() -> sa.types.TypeEngine:
+def big_id() -> sa.types.TypeEngine[int]:
     """Return a type for a generated 64 bit key."""
     return sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
 
 
-def on_grid(number: Decimal) -> Decimal:
-    """Return *number* as it can be stored exactly on every database: 38 digits after the point.
-
-    :raises InvalidInput: more than 27 digits before the point.
-    """
-    if not number:
-        return dataframe.ZERO
-    if number.adjusted() < dataframe.INTEGER_DIGITS_MAX and number.as_tuple().exponent < -SCALE:
-        number = number.quantize(GRID, context=dataframe.WIDE_CONTEXT)
-    if number.adjusted() >= dataframe.INTEGER_DIGITS_MAX:
-        raise errors.InvalidInput(
-            reason=f'{number} has more than {dataframe.INTEGER_DIGITS_MAX} digits before the point')
-    return number
-
-
 class Exact(sa.types.TypeDecorator):
-    """An exact decimal, sums included; text in fixed point where the database has none (SQLite)."""
+    """An exact decimal with exact sums; fixed-point text on SQLite, which has no such type."""
 
     impl = sa.Numeric(PRECISION, SCALE)
     cache_ok = True
 
-    def __init__(self, precision: int = PRECISION, scale: int = SCALE):
+    def __init__(self, precision: int = PRECISION, scale: int = SCALE) -> None:
         super().__init__(precision, scale)
 
     def load_dialect_impl(self, dialect):
@@ -84,14 +78,7 @@ class Exact(sa.types.TypeDecorator):
         return format(value, 'f') if dialect.name == 'sqlite' else value
 
     def process_result_value(self, value, dialect):
-        return None if value is None else trim(Decimal(value))
-
-
-def trim(number: Decimal) -> Decimal:
-    """Return *number* without trailing zeros after the point."""
-    whole = number.to_integral_value()
-    # The context keeps every digit that a column can hold.
-    return whole if whole == number else number.normalize(dataframe.WIDE_CONTEXT)
+        return None if value is None else decimals.trim(Decimal(value))
 
 
 class exact_sum(functions.GenericFunction):  # noqa: N801 - it is written as a function
@@ -131,15 +118,39 @@ def _sqlite_add(element, compiler_, **kw):
     return f'exact_add({compiler_.process(element.clauses, **kw)})'
 
 
+class utc_clock(functions.GenericFunction):  # noqa: N801 - it is written as a function
+    """The database's clock at the moment the statement runs, naive UTC."""
+
+    type = instant()
+    inherit_cache = True
+    name = 'utc_clock'
+
+
+@compiler.compiles(utc_clock, 'postgresql')
+def _postgresql_clock(element, compiler_, **kw):
+    return "(clock_timestamp() AT TIME ZONE 'UTC')"
+
+
+@compiler.compiles(utc_clock, 'mysql', 'mariadb')
+def _mysql_clock(element, compiler_, **kw):
+    return 'UTC_TIMESTAMP(6)'
+
+
+@compiler.compiles(utc_clock, 'sqlite')
+def _sqlite_clock(element, compiler_, **kw):
+    # It knows milliseconds only, and a column of this type has microseconds.
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
 class SQLiteSum:
     """The aggregate behind exact_sum in SQLite."""
 
-    def __init__(self):
-        self.total = dataframe.ZERO
+    def __init__(self) -> None:
+        self.total = decimals.ZERO
 
     def step(self, value):
         if value is not None:
-            self.total = dataframe.SUM_CONTEXT.add(self.total, Decimal(value))
+            self.total = decimals.SUM_CONTEXT.add(self.total, Decimal(value))
 
     def finalize(self):
         return format(self.total, 'f')
@@ -147,4 +158,4 @@ class SQLiteSum:
 
 def sqlite_add(left: str, right: str) -> str:
     """The function behind exact_add in SQLite."""
-    return format(dataframe.SUM_CONTEXT.add(Decimal(left), Decimal(right)), 'f')
+    return format(decimals.SUM_CONTEXT.add(Decimal(left), Decimal(right)), 'f')

@@ -1,4 +1,4 @@
-"""Inserts that meet rows which are there already, in each database's bulk form."""
+"""Bulk inserts and upserts in the dialect of each database."""
 
 import functools
 import itertools
@@ -10,42 +10,64 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from cloudkitty.db import types
 
 ROWS_PER_STATEMENT = 1000
-BYTES_PER_STATEMENT = 1 << 20        # MariaDB refuses statements of 16 MiB
+BYTES_PER_STATEMENT = 1 << 20  # MariaDB refuses statements of 16 MiB
+# What to do with a row that collides with a unique key; None: it is an error.
+ADD, SKIP = 'add', 'skip'
 DIALECTS = {'sqlite': sqlite.dialect, 'postgresql': postgresql.dialect, 'mysql': mysql.dialect}
-KINDS = {sa.Integer: 'bigint', sa.DateTime: 'timestamp', sa.Date: 'date',
-         sa.LargeBinary: 'bytea', sa.String: 'text'}
+KINDS = {
+    sa.Boolean: 'boolean',
+    sa.Integer: 'bigint',
+    sa.DateTime: 'timestamp',
+    sa.Date: 'date',
+    sa.LargeBinary: 'bytea',
+    sa.String: 'text',
+}
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping]) -> None:
-    """Insert *rows*; those that collide with a unique key are left out."""
+    """Insert *rows*; skip those that collide with a unique key."""
     if connection.dialect.name in ('mysql', 'mariadb'):
         key = next(iter(table.primary_key.columns))
-        # IGNORE would also hide truncated values and broken references.
+        # INSERT IGNORE would also hide truncated values and broken references.
         statement = mysql.insert(table).on_duplicate_key_update({key.name: key})
     else:
         statement = _insert(connection, table).on_conflict_do_nothing()
     _run(connection, statement, rows)
 
 
-def insert(connection: sa.Connection, table: sa.Table, names: Sequence[str],
-           rows: Sequence[tuple]) -> None:
+def insert(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple]
+) -> None:
     """Insert many *rows* whose columns are *names*."""
-    _run_bulk(connection, table, tuple(names), rows, is_add=False)
+    _run_bulk(connection, table, tuple(names), rows)
 
 
-def add(connection: sa.Connection, table: sa.Table, names: Sequence[str],
-        rows: Sequence[tuple]) -> None:
-    """Insert many *rows*; where the primary key is there, add the other columns to what it has."""
-    _run_bulk(connection, table, tuple(names), rows, is_add=True)
+def insert_many_missing(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple]
+) -> None:
+    """Insert many *rows* whose columns are *names*; skip those that collide with a unique key."""
+    _run_bulk(connection, table, tuple(names), rows, on_conflict=SKIP)
+
+
+def add(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple]
+) -> None:
+    """Insert many *rows*; if the primary key exists, add the other columns to the stored values."""
+    _run_bulk(connection, table, tuple(names), rows, on_conflict=ADD)
 
 
 def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mapping) -> None:
-    """Insert *row*; if its primary key is there, make *changes* to that row instead."""
+    """Insert *row*; if its primary key exists, apply *changes* to the stored row instead."""
     if connection.dialect.name in ('mysql', 'mariadb'):
         statement = mysql.insert(table).values(row).on_duplicate_key_update(dict(changes))
     else:
-        statement = _insert(connection, table).values(row).on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_=dict(changes))
+        statement = (
+            _insert(connection, table)
+            .values(row)
+            .on_conflict_do_update(
+                index_elements=list(table.primary_key.columns), set_=dict(changes)
+            )
+        )
     connection.execute(statement)
 
 
@@ -56,32 +78,37 @@ def _insert(connection, table):
 
 def _run(connection, statement, rows):
     if connection.dialect.name == 'postgresql':
-        # SQLAlchemy sends many rows of an upsert in one statement only if it gives something back.
+        # SQLAlchemy only batches the rows of an upsert in one statement if that has RETURNING.
         statement = statement.returning(next(iter(statement.table.primary_key.columns)))
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        connection.execute(statement, list(rows[start:start + ROWS_PER_STATEMENT]))
+        connection.execute(statement, list(rows[start : start + ROWS_PER_STATEMENT]))
 
 
-def _run_bulk(connection, table, names, rows, *, is_add):
+def _run_bulk(connection, table, names, rows, *, on_conflict=None):
     kind = connection.dialect.name
     build, render = BULK[kind]
-    head, tail = _around(kind, table, names, is_add)
+    head, tail = _around(kind, table, names, on_conflict)
     kinds = [_kind_of(table.c[name]) for name in names]
     for part in _parts(rows, kinds):
-        columns = [render(of, column) for of, column in
-                   zip(kinds, zip(*part, strict=True), strict=True)]
+        columns = [
+            render(of, column) for of, column in zip(kinds, zip(*part, strict=True), strict=True)
+        ]
         body, values = build(kinds, columns)
         connection.exec_driver_sql(f'{head} {body} {tail}', values)
 
 
 @functools.cache
-def _around(kind, table, names, is_add):
-    """Return what stands before and after the rows."""
+def _around(kind, table, names, on_conflict):
+    """Return the SQL before and after the rows."""
     quote = DIALECTS[kind]().identifier_preparer.quote
     head = f'INSERT INTO {table.name} ({", ".join(map(quote, names))})'
-    if not is_add:
+    if on_conflict is None:
         return head, ''
     keys = [column.name for column in table.primary_key.columns]
+    if on_conflict == SKIP:
+        # INSERT IGNORE would also hide truncated values and broken references.
+        nothing = f'ON DUPLICATE KEY UPDATE {keys[0]} = {keys[0]}'
+        return head, nothing if kind == 'mysql' else 'ON CONFLICT DO NOTHING'
     sums = [name for name in names if name not in keys]
     if kind == 'mysql':
         changes = ', '.join(f'{name} = {name} + VALUES({name})' for name in sums)
@@ -89,12 +116,14 @@ def _around(kind, table, names, is_add):
     changes = ', '.join(
         f'{name} = exact_add({table.name}.{name}, excluded.{name})'
         if kind == 'sqlite' and _kind_of(table.c[name]) == 'numeric'
-        else f'{name} = {table.name}.{name} + excluded.{name}' for name in sums)
+        else f'{name} = {table.name}.{name} + excluded.{name}'
+        for name in sums
+    )
     return head, f'ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {changes}'
 
 
 def _kind_of(column):
-    """Return what PostgreSQL calls the widest type of that kind."""
+    """Return PostgreSQL's name of the widest type of that kind."""
     if isinstance(column.type, types.Exact):
         return 'numeric'
     return next(name for of, name in KINDS.items() if isinstance(column.type, of))
@@ -105,7 +134,7 @@ def _parts(rows, kinds):
     blobs = [place for place, kind in enumerate(kinds) if kind == 'bytea']
     if not blobs:
         for start in range(0, len(rows), BYTES_PER_STATEMENT // 100):
-            yield rows[start:start + BYTES_PER_STATEMENT // 100]
+            yield rows[start : start + BYTES_PER_STATEMENT // 100]
         return
     part, size = [], 0
     for row in rows:
@@ -120,7 +149,7 @@ def _parts(rows, kinds):
 
 def _sqlite_column(kind, column):
     if kind == 'numeric':
-        return [format(number, 'f') for number in column]
+        return [None if number is None else format(number, 'f') for number in column]
     if kind == 'timestamp':
         return [when.isoformat(' ', 'microseconds') for when in column]
     return map(str, column) if kind == 'date' else column
@@ -131,12 +160,16 @@ def _sqlite_body(kinds, columns):
 
 
 def _postgresql_column(kind, column):
-    """Return a value for a whole column: the text of an array, or a list of text from callers."""
+    """Return a bind value for a whole column: an array literal, or a list for text of callers."""
     if kind == 'text':
         return list(column)
     if kind == 'bytea':
         column = [f'"\\\\x{one.hex()}"' for one in column]
-    return f'{{{",".join(map(str, column))}}}'
+    return f'{{{",".join(map(_or_null, column))}}}'
+
+
+def _or_null(value):
+    return 'NULL' if value is None else str(value)
 
 
 def _postgresql_body(kinds, columns):
@@ -145,24 +178,31 @@ def _postgresql_body(kinds, columns):
 
 
 def _mysql_column(kind, column):
-    """Return the text of numbers and times; bytes and text from callers are parameters."""
+    """Return literals of numbers and times; bytes and text of callers become parameters."""
     if kind in ('text', 'bytea'):
         return column
     if kind == 'numeric':
-        return [format(number, 'f') for number in column]
-    return map(str, column) if kind == 'bigint' else [f"'{one}'" for one in column]
+        return ['NULL' if number is None else format(number, 'f') for number in column]
+    if kind == 'boolean':
+        return ['1' if one else '0' for one in column]
+    return map(_or_null, column) if kind == 'bigint' else [f"'{one}'" for one in column]
 
 
 def _mysql_body(kinds, columns):
-    # A parameter for each number would take longer than the statement.
+    # Binding each number would take longer than the statement itself.
     bound = [place for place, kind in enumerate(kinds) if kind in ('text', 'bytea')]
-    values = tuple(itertools.chain.from_iterable(
-        zip(*(columns[place] for place in bound), strict=True))) if bound else ()
+    values = (
+        tuple(itertools.chain.from_iterable(zip(*(columns[place] for place in bound), strict=True)))
+        if bound
+        else ()
+    )
     row = ','.join('%s' if place in bound else '{}' for place in range(len(kinds)))
     shown = [column for place, column in enumerate(columns) if place not in bound]
     return f'VALUES {",".join(map(f"({row})".format, *shown))}', values
 
 
-BULK = {'sqlite': (_sqlite_body, _sqlite_column),
-        'postgresql': (_postgresql_body, _postgresql_column),
-        'mysql': (_mysql_body, _mysql_column)}
+BULK = {
+    'sqlite': (_sqlite_body, _sqlite_column),
+    'postgresql': (_postgresql_body, _postgresql_column),
+    'mysql': (_mysql_body, _mysql_column),
+}

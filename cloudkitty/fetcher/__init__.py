@@ -1,6 +1,7 @@
 """Fetchers list the scopes to rate. Contract of the driver family."""
 
 import abc
+from collections.abc import Mapping
 
 from oslo_config import cfg
 
@@ -15,7 +16,7 @@ class BaseFetcher(abc.ABC):
     """A driver that lists scopes.
 
     :cvar name: name of the entry point; also stored with each scope.
-    :cvar GROUP: section of the driver's options, unless the driver is made with another.
+    :cvar GROUP: section of the driver's options, unless an instance has another.
     :cvar OPTS: the driver's options; self.options reads them.
     :ivar group: section that this driver's options are in.
     """
@@ -24,7 +25,7 @@ class BaseFetcher(abc.ABC):
     GROUP: str = ''
     OPTS: list[cfg.Opt] = []
 
-    def __init__(self, conf: cfg.ConfigOpts, *, group: str | None = None):
+    def __init__(self, conf: cfg.ConfigOpts, *, group: str | None = None) -> None:
         self.conf = conf
         self.group = group or self.GROUP
         if self.group:
@@ -32,10 +33,17 @@ class BaseFetcher(abc.ABC):
 
     @abc.abstractmethod
     def get_tenants(self) -> list[str]:
-        """Return the ids of all scopes to rate now; those that cannot be kept are left out later.
+        """Return the ids of all scopes to rate now; ids that cannot be stored are dropped later.
 
         :raises FetcherError: the source failed; an empty list never stands for a failure.
         """
+
+    def get_names(self) -> Mapping[str, str]:
+        """Return the names that people know scopes by, by scope id; by default none is known.
+
+        Asked after get_tenants(). Names are only shown: what fails here stops nothing.
+        """
+        return {}
 
 
 def get_driver(conf: cfg.ConfigOpts) -> BaseFetcher:
@@ -43,8 +51,17 @@ def get_driver(conf: cfg.ConfigOpts) -> BaseFetcher:
 
     :raises ConfigurationError: no such driver, or its options are wrong.
     """
-    return build(conf, plugins.find(conf, conf.fetcher.backend, namespace=NAMESPACE, family=FAMILY,
-                                    group='fetcher', option='backend'))
+    return build(
+        conf,
+        plugins.find(
+            conf,
+            conf.fetcher.backend,
+            namespace=NAMESPACE,
+            family=FAMILY,
+            group='fetcher',
+            option='backend',
+        ),
+    )
 
 
 def build(conf: cfg.ConfigOpts, instance: plugins.Instance) -> BaseFetcher:
@@ -52,9 +69,9 @@ def build(conf: cfg.ConfigOpts, instance: plugins.Instance) -> BaseFetcher:
 
     :raises ConfigurationError: its options are wrong.
     """
-    # Drivers of other packages may know no group.
+    # Drivers of other packages may not take the argument *group*.
     section = {} if instance.group is None else {'group': instance.group}
-    driver = instance.driver(conf, **section)
-    # Its errors name the instance.
+    driver: BaseFetcher = instance.driver(conf, **section)
+    # So that its errors name the instance.
     driver.name = instance.name
     return driver

@@ -1,4 +1,4 @@
-"""Scopes that a column of CSV or JSON-lines files names."""
+"""Scopes from a column of CSV or JSON-lines files."""
 
 from oslo_config import cfg
 
@@ -7,29 +7,38 @@ from cloudkitty.clients import files
 
 
 class FileFetcher(fetcher.BaseFetcher):
-    """List the values of a column; it may be that of the files with the usage."""
+    """Lists the values of a column, possibly of the same files that have the usage."""
 
     name = 'file'
     GROUP = 'fetcher_file'
     OPTS = [
-        cfg.ListOpt('files', default=[],
-                    help='Files that name the scopes, .csv or .jsonl, also with .gz: paths, '
-                         'patterns such as ``/srv/usage/**/*.csv``, or directories.'),
-        cfg.StrOpt('scope_attribute', default='project_id',
-                   help='Column that holds the id of a scope.'),
+        cfg.ListOpt(
+            'files',
+            default=[],
+            help='Files that name the scopes, .csv or .jsonl, also with .gz: paths, '
+            'patterns such as ``/srv/usage/**/*.csv``, or directories.',
+        ),
+        cfg.StrOpt(
+            'scope_attribute', default='project_id', help='Column that holds the id of a scope.'
+        ),
     ]
 
     def __init__(self, conf, **arguments):
         super().__init__(conf, **arguments)
         if not self.options.files:
             raise errors.ConfigurationError(
-                reason=f'[{self.group}]files is empty; allowed: paths of files or directories')
+                reason=f'[{self.group}]files is empty; allowed: paths of files or directories'
+            )
 
     def get_tenants(self):
         try:
-            return sorted({self._scope_of(version.path, record)
-                           for version in files.find(self.options.files)
-                           for record in files.read(version)})
+            return sorted(
+                {
+                    self._scope_of(version.path, record)
+                    for version in files.find(self.options.files)
+                    for record in files.read(version)
+                }
+            )
         except errors.SourceError as exc:
             raise errors.FetcherError(fetcher=self.name, reason=exc.facts['reason']) from exc
 
@@ -38,5 +47,6 @@ class FileFetcher(fetcher.BaseFetcher):
         scope_id = record.fields.get(column)
         if not scope_id:
             raise errors.SourceError(
-                reason=f'{path}:{record.line}: {record.problem or f"{column} is missing"}')
+                reason=f'{path}:{record.line}: {record.problem or f"{column} is missing"}'
+            )
         return scope_id

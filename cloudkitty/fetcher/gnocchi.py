@@ -1,4 +1,4 @@
-"""Scopes that an attribute of Gnocchi's resources names."""
+"""Scopes from an attribute of Gnocchi's resources."""
 
 from oslo_config import cfg
 
@@ -9,18 +9,24 @@ EVERY_TYPE = 'generic'
 
 
 class GnocchiFetcher(fetcher.BaseFetcher):
-    """List the values that an attribute has in all resources, ended ones included.
+    """Lists the values of an attribute in all resources, including ended ones.
 
-    Source: contract collection, section 4.2.
+    Source: doc/source/contributor/compatibility/collection.rst, "Fetcher: gnocchi".
     """
 
     name = 'gnocchi'
     GROUP = 'fetcher_gnocchi'
     OPTS = [
-        cfg.StrOpt('scope_attribute', default='project_id',
-                   help='Attribute of a resource that holds the id of its scope.'),
-        cfg.ListOpt('resource_types', default=[EVERY_TYPE],
-                    help='Types of the resources to look at; generic, or none: every type.'),
+        cfg.StrOpt(
+            'scope_attribute',
+            default='project_id',
+            help='Attribute of a resource that holds the id of its scope.',
+        ),
+        cfg.ListOpt(
+            'resource_types',
+            default=[EVERY_TYPE],
+            help='Types of the resources to look at; generic, or none: every type.',
+        ),
         *gnocchi.OPTS,
     ]
 
@@ -35,18 +41,21 @@ class GnocchiFetcher(fetcher.BaseFetcher):
                 found |= self._scopes_of(resource_type)
         except errors.CollectError as exc:
             raise errors.FetcherError(fetcher=self.name, reason=exc.facts['reason']) from exc
-        # A resource without the attribute, or with an empty one, belongs to nobody.
+        # A resource without the attribute, or with an empty one, belongs to no scope.
         return sorted(found - {''})
 
     def _scopes_of(self, resource_type):
         name = self.options.scope_attribute
-        # Attributes that only some types have are details of the type generic.
+        # Attributes of derived types are details of the type `generic`.
         for details in (False, True):
             found, is_empty = self._values(resource_type, name, details)
             if found or is_empty:
                 return {str(value) for value in found if value is not None}
-        raise errors.FetcherError(fetcher=self.name, reason=f'{self.client.name}: no resource of '
-                                  f'type {resource_type!r} has an attribute {name!r}')
+        raise errors.FetcherError(
+            fetcher=self.name,
+            reason=f'{self.client.name}: no resource of '
+            f'type {resource_type!r} has an attribute {name!r}',
+        )
 
     def _values(self, resource_type, name, details):
         """Return the values of the attribute, and whether there are no resources."""

@@ -1,4 +1,4 @@
-"""Scopes that a dimension of Monasca's metrics names."""
+"""Scopes from a dimension of Monasca's metrics."""
 
 from oslo_config import cfg
 
@@ -7,19 +7,22 @@ from cloudkitty.clients import monasca
 
 
 class MonascaFetcher(fetcher.BaseFetcher):
-    """List the values that a dimension has.
+    """Lists the values of a dimension.
 
-    Source: contract collection, section 6.3.
+    Source: doc/source/contributor/compatibility/collection.rst, "Collector and fetcher: monasca".
     """
 
     name = 'monasca'
     GROUP = 'fetcher_monasca'
     OPTS = [
-        cfg.StrOpt('dimension_name', default='project_id',
-                   help='Dimension that holds the id of a scope.'),
-        cfg.StrOpt('monasca_tenant_id',
-                   help='Tenant whose metrics to look at; without it, that of the credentials. '
-                        'Another one takes a role that Monasca lets delegate.'),
+        cfg.StrOpt(
+            'dimension_name', default='project_id', help='Dimension that holds the id of a scope.'
+        ),
+        cfg.StrOpt(
+            'monasca_tenant_id',
+            help='Tenant whose metrics to look at; without it, that of the credentials. '
+            'For another tenant the user needs a delegate role of Monasca.',
+        ),
         *monasca.OPTS,
     ]
 
@@ -32,11 +35,16 @@ class MonascaFetcher(fetcher.BaseFetcher):
         if self.options.monasca_tenant_id:
             parameters['tenant_id'] = self.options.monasca_tenant_id
         try:
-            found = {element['dimension_value'] for element in self._client.pages(
-                'metrics/dimensions/names/values', parameters, 'elements')}
+            found = {
+                element['dimension_value']
+                for element in self._client.pages(
+                    'metrics/dimensions/names/values', parameters, 'elements'
+                )
+            }
             return sorted(found - {''})
         except errors.SourceError as exc:
             raise errors.FetcherError(fetcher=self.name, reason=exc.facts['reason']) from exc
         except (KeyError, TypeError) as exc:
-            raise errors.FetcherError(fetcher=self.name,
-                                      reason='unexpected answer of Monasca') from exc
+            raise errors.FetcherError(
+                fetcher=self.name, reason='unexpected answer of Monasca'
+            ) from exc

@@ -1,40 +1,47 @@
-"""Scopes that a label of a Prometheus metric names."""
+"""Scopes from a label of a Prometheus metric."""
 
 from oslo_config import cfg
 
 from cloudkitty import errors, fetcher
 from cloudkitty.clients import prometheus, prometheus_access
 
-# How far back a series counts: it is asked once a period, which can take a while.
+# Range of the query in periods: the query runs once a period, possibly with delay.
 LOOK_BACK_PERIODS = 2
-# Longer than that a query could be too much for the server.
+# A longer range could be too expensive for the server.
 LOOK_BACK_MAX_S = 86400
 
 
 class PrometheusFetcher(fetcher.BaseFetcher):
-    """List the values that a label has in the series of the last two periods.
+    """Lists the values of a label in the series of the last two periods.
 
-    So a scope that came and went between two looks is not missed.
+    So a scope that existed only between two queries is not missed.
 
-    Source: contract collection, section 4.3.
+    Source: doc/source/contributor/compatibility/collection.rst, "Fetcher: prometheus".
     """
 
     name = 'prometheus'
     GROUP = 'fetcher_prometheus'
     OPTS = [
-        cfg.StrOpt('metric', help='Metric whose series name the scopes.'),
-        cfg.StrOpt('scope_attribute', default='project_id',
-                   help='Label that holds the id of a scope.'),
-        cfg.DictOpt('filters', default={},
-                    help='Labels that a series must have to count, `label:value,...`.'),
+        cfg.StrOpt(
+            'metric',
+            help='Metric whose series have the label scope_attribute, such as '
+            'kube_namespace_created.',
+        ),
+        cfg.StrOpt(
+            'scope_attribute', default='project_id', help='Label that holds the id of a scope.'
+        ),
+        cfg.DictOpt(
+            'filters',
+            default={},
+            help='Use only series with these labels, `label:value,...`.',
+        ),
         *prometheus_access.OPTS,
     ]
 
     def __init__(self, conf, **arguments):
         super().__init__(conf, **arguments)
         self.query = self._build_query()
-        self.client = prometheus.Client(
-            prometheus_access.Direct(self.group, self.options))
+        self.client = prometheus.Client(prometheus_access.Direct(self.group, self.options))
 
     def _build_query(self):
         if not self.options.metric:
@@ -43,10 +50,11 @@ class PrometheusFetcher(fetcher.BaseFetcher):
             if not prometheus.is_label(name):
                 option = 'filters' if name in self.options.filters else 'scope_attribute'
                 self._refuse(option, f'has {name!r}, which is no name of a label')
-        filters = ', '.join(f'{name}={prometheus.quote(value)}'
-                            for name, value in self.options.filters.items())
+        filters = ', '.join(
+            f'{name}={prometheus.quote(value)}' for name, value in self.options.filters.items()
+        )
         selector = f'{self.options.metric}{{{filters}}}' if filters else self.options.metric
-        # What is more than a name may have no range.
+        # An expression that is more than a name cannot have a range.
         if prometheus.is_metric(self.options.metric):
             look_back_s = min(LOOK_BACK_PERIODS * self.conf.collect.period, LOOK_BACK_MAX_S)
             selector = f'last_over_time({selector}[{look_back_s}s])'
@@ -57,12 +65,15 @@ class PrometheusFetcher(fetcher.BaseFetcher):
 
     def get_tenants(self):
         try:
-            found = {series['metric'].get(self.options.scope_attribute)
-                     for series in self.client.query(self.query)}
+            found = {
+                series['metric'].get(self.options.scope_attribute)
+                for series in self.client.query(self.query)
+            }
         except errors.SourceError as exc:
             raise errors.FetcherError(fetcher=self.name, reason=exc.facts['reason']) from exc
         except (KeyError, TypeError, AttributeError) as exc:
             raise errors.FetcherError(
-                fetcher=self.name, reason=f'{self.client.safe_url}: unexpected answer') from exc
-        # A series without the label, or with an empty one, belongs to nobody.
+                fetcher=self.name, reason=f'{self.client.safe_url}: unexpected answer'
+            ) from exc
+        # A series without the label, or with an empty one, belongs to no scope.
         return sorted(found - {None, ''})

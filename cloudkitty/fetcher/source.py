@@ -1,4 +1,4 @@
-"""Scopes that the configuration file lists."""
+"""Scopes from the configuration file."""
 
 from oslo_config import cfg
 
@@ -6,7 +6,7 @@ from cloudkitty import fetcher
 
 
 class SourceFetcher(fetcher.BaseFetcher):
-    """Serve the scope ids written in the configuration file."""
+    """Returns the scope ids in the configuration file."""
 
     name = 'source'
     GROUP = 'fetcher_source'

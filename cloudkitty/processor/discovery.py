@@ -1,4 +1,4 @@
-"""Finding out which scopes there are: one worker asks the fetcher for all."""
+"""Scope discovery: one worker asks the fetcher on behalf of all."""
 
 import logging
 from collections.abc import Callable
@@ -6,48 +6,58 @@ from datetime import datetime, timedelta
 
 from oslo_db import exception as db_exception
 
-from cloudkitty import db, observer
-from cloudkitty.db import scopes
+from cloudkitty import db, errors
 from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.locks import Locks
-from cloudkitty.observer import Observer
-from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.backoff import Backoff
 from cloudkitty.processor.settings import BUSY_S, Settings
+from cloudkitty.scopes import names as scope_names
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.telemetry import observer
+from cloudkitty.telemetry.observer import Observer
 
 LOG = logging.getLogger(__name__)
 
 
 class Discovery:
-    """Keeps the table of scopes as the fetcher says, once a period.
+    """Synchronises the table of scopes with the fetcher once a period.
 
     :param clock: returns the current time, aware UTC.
-    :param observer: is told what happens.
+    :param observer: receives instrumentation events.
     :ivar next_at: when there is something to do again; None: at once.
     """
 
-    def __init__(self, *, database: db.Database, fetcher: BaseFetcher, locks: Locks,
-                 settings: Settings, clock: Callable[[], datetime],
-                 observer: Observer = Observer()):  # noqa: B008 (it keeps nothing)
+    def __init__(
+        self,
+        *,
+        database: db.Database,
+        fetcher: BaseFetcher,
+        locks: Locks,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        observer: Observer = Observer(),  # noqa: B008 (it keeps nothing)
+    ):
         self._database = database
         self._fetcher = fetcher
         self._locks = locks
         self._settings = settings
         self._clock = clock
         self._observer = observer
-        self._outage = Outage(f'Fetcher {settings.identity.fetcher!r}', settings.length_s)
+        self._backoff = Backoff(f'Fetcher {settings.identity.fetcher!r}', settings.length_s)
         self._lock_name = settings.lock_name('fetcher')
         self.next_at: datetime | None = None
 
     def refresh(self) -> None:
-        """Ask the fetcher, when it is time and no other worker does or did.
+        """Ask the fetcher if that is due and no other worker does or did.
 
-        A fetcher that fails is logged and asked again later; meanwhile the scopes are those known.
+        A failure of the fetcher is logged, and it is asked again later; until then the known
+        scopes are used.
         """
         now = self._clock()
         if self.next_at is not None and now < self.next_at:
             return
         with self._database.reader() as connection:
-            seen = scopes.last_fetch(connection, self._settings.identity)
+            seen = scope_state.last_fetch(connection, self._settings.identity)
         if seen is not None and now < seen + self._settings.length:
             self.next_at = seen + self._settings.length
             return
@@ -59,42 +69,72 @@ class Discovery:
     def _ask(self, seen):
         try:
             listed = set(self._fetcher.get_tenants())
-        # A foreign fetcher may raise anything.
+        # A third-party fetcher may raise anything.
         except Exception as exc:
             failure = exc
         else:
             self._take_over(listed, seen)
             return
         self._observer.failed(observer.FETCHER)
-        self.next_at = self._outage.begin(self._clock(), failure)
+        self.next_at = self._backoff.record_failure(self._clock(), failure)
 
     def _take_over(self, listed, seen):
         now = self._clock()
-        self._outage.end(now)
-        changes = self._record({scope_id for scope_id in listed if scopes.is_storable(scope_id)},
-                               seen, now)
+        self._backoff.record_success(now)
+        storable = {scope_id for scope_id in listed if scope_state.is_storable(scope_id)}
+        changes = self._record(storable, seen, now)
         self.next_at = now + self._settings.length
         if changes is None:
             return
-        refused = [scope_id for scope_id in listed if not scopes.is_storable(scope_id)]
+        refused = [scope_id for scope_id in listed if not scope_state.is_storable(scope_id)]
         if refused:
-            LOG.warning('%s scope ids cannot be kept, they are empty, longer than %s characters or '
-                        'no text: %.300r', len(refused), scopes.ID_LENGTH_MAX, refused[:3])
+            LOG.warning(
+                '%s scope ids are ignored: they are empty, longer than %s characters, or '
+                'contain control characters or invalid text: %.300r',
+                len(refused),
+                scope_state.ID_LENGTH_MAX,
+                refused[:3],
+            )
         if any(changes):
             LOG.info('Scopes: %s listed, %s new, %s gone, %s back', len(listed), *changes)
+        self._record_names(storable)
+
+    def _record_names(self, scope_ids):
+        """Store the names that the fetcher knows of the scopes it lists."""
+        try:
+            told = self._fetcher.get_names()
+            names = {scope_id: str(told[scope_id]) for scope_id in scope_ids if scope_id in told}
+        # A third-party fetcher may raise anything, and names are only shown.
+        except Exception as exc:
+            LOG.warning(
+                'Fetcher %r does not tell the names of scopes, they are shown by their ids: %s',
+                self._settings.identity.fetcher,
+                errors.describe(exc),
+            )
+            return
+        if names:
+            self._database.write(
+                lambda connection: scope_names.record(
+                    connection, self._settings.identity.fetcher, names
+                )
+            )
 
     def _record(self, listed, seen, now):
         """Return what changed; None when another worker was faster."""
         settings = self._settings
 
         def change(connection):
-            if not scopes.claim_fetch(connection, settings.identity, seen=seen, now=now):
+            if not scope_state.claim_fetch(connection, settings.identity, seen=seen, now=now):
                 return None
-            return scopes.record_seen(
-                connection, settings.identity, listed, now=now,
+            return scope_state.record_seen(
+                connection,
+                settings.identity,
+                listed,
+                now=now,
                 initial_mark=settings.initial_mark(now),
-                # It may have been used until it was missed.
-                final_mark=now - settings.length)
+                # It may have had usage until it was found missing.
+                final_mark=now - settings.length,
+            )
 
         try:
             return self._database.write(change)

@@ -1,6 +1,6 @@
-"""The process that shows Prometheus what this node does and how far the scopes are rated.
+"""The process that exposes the metrics of this node and the progress of rating to Prometheus.
 
-Not a worker: it answers while all of them hang. Its gauges are made anew for each answer.
+It is no worker, so it answers even while all workers hang. Gauges are computed for each scrape.
 """
 
 import multiprocessing
@@ -11,88 +11,131 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import cotyledon
+import sqlalchemy as sa
 import waitress
+from cotyledon.types import WorkerId
 from oslo_config import cfg
 from prometheus_client import exposition
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from cloudkitty import db, errors, figures, schedule, version
-from cloudkitty.db import scopes, standing
-from cloudkitty.processor.figures import Pulse
-from cloudkitty.processor.outage import Outage
-from cloudkitty.processor.service import Edition
+from cloudkitty import db, errors, version
+from cloudkitty.billing import reconciliation
+from cloudkitty.billing.documents import Documents
+from cloudkitty.core import schedule
+from cloudkitty.processor.backoff import Backoff
+from cloudkitty.processor.service import ConfigGeneration
 from cloudkitty.processor.settings import Settings
+from cloudkitty.processor.telemetry import Heartbeats
+from cloudkitty.scopes import agreement, source_gaps
+from cloudkitty.scopes import counts as scope_counts
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.telemetry import shared_registry
 
-# The database is asked once in this time, whoever scrapes how often.
-STANDING_S = 15
+# Results of the database are cached for this time, seconds, however often anyone scrapes.
+CACHE_S = 15
 # How many of the scopes that are furthest behind are looked at.
 BEHIND_MAX = 20_000
 THREADS = 2
 # A connection that sends nothing is closed, seconds.
-SILENT_S = 30
+IDLE_TIMEOUT_S = 30
 
 
-class Standing:
-    """How far all scopes are rated, by shard: gauges from the database.
+class ProgressCollector:
+    """Collects gauges for the progress of all scopes, by shard, from the database.
 
     :param clock: returns the current time, aware UTC.
+    :param unreconciled: counts closed months that are not booked as they are; None: billing is off.
     """
 
-    def __init__(self, database: db.Database, settings: Settings, *,
-                 clock: Callable[[], datetime]):
+    def __init__(
+        self,
+        database: db.Database,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime],
+        unreconciled: Callable[[sa.Connection], int] | None = None,
+    ):
         self._database = database
         self._settings = settings
         self._clock = clock
+        self._unreconciled = unreconciled
         self._lock = threading.Lock()
-        self._outage = Outage('Asking the database for the figures', settings.length_s)
-        self._known: list[Metric] = []
-        self._asked_s: float | None = None
+        self._backoff = Backoff(
+            'Reading the metrics of the scopes from the database', settings.length_s
+        )
+        self._cached: list[Metric] = []
+        self._computed_s: float | None = None
 
     def collect(self) -> Iterable[Metric]:
-        """Return the gauges, at most STANDING_S old; only `database_up` while it is not."""
+        """Return the gauges, at most CACHE_S old; only `database_up` while that is 0."""
         with self._lock:
             now_s = time.monotonic()
-            if self._asked_s is None or now_s - self._asked_s >= STANDING_S:
-                self._known = self._ask()
-                self._asked_s = now_s
-            return self._known
+            if self._computed_s is None or now_s - self._computed_s >= CACHE_S:
+                self._cached = self._compute()
+                self._computed_s = now_s
+            return self._cached
 
-    def _ask(self):
+    def _compute(self):
         now = self._clock()
         try:
             gauges = list(self._gauges(now))
-        # Whatever it is, the other figures are shown.
+        # Whatever went wrong, the other metrics are still exposed.
         except Exception as exc:
             failure = exc
         else:
-            self._outage.end(now)
+            self._backoff.record_success(now)
             return gauges
-        self._outage.begin(now, failure)
+        self._backoff.record_failure(now, failure)
         return [_gauge('database_up', _UP, 0)]
 
     def _gauges(self, now) -> Iterator[Metric]:
         settings = self._settings
         with self._database.reader() as connection:
-            counts = standing.count(connection, settings.identity)
-            behind = standing.list_behind(connection, settings.identity,
-                                          mark_max=settings.mark_max(now), limit=BEHIND_MAX)
+            counts = scope_counts.count(connection, settings.identity)
+            behind = scope_counts.list_behind(
+                connection, settings.identity, mark_max=settings.mark_max(now), limit=BEHIND_MAX
+            )
+            gaps = source_gaps.count(connection, settings.identity)
+            future = agreement.count_future_marks(connection)
+            unreconciled = 0 if self._unreconciled is None else self._unreconciled(connection)
         yield _gauge('database_up', _UP, 1)
         yield _gauge('scopes', 'Scopes that are rated.', counts.working)
         yield _gauge('held_scopes', 'Scopes that a failure holds back.', counts.held)
-        lag = GaugeMetricFamily('cloudkitty_lag_seconds', labels=['shard'], documentation=(
-            'For how long the oldest period of a shard that is not stored is due.'))
+        yield _gauge(
+            'future_scopes', "Scopes rated beyond the time of the database's clock.", future
+        )
+        yield _gauge(
+            'billing_unreconciled',
+            'Closed months of accounts whose usage has changed since they were booked.',
+            unreconciled,
+        )
+        lag = GaugeMetricFamily(
+            'cloudkitty_lag_seconds',
+            labels=['shard'],
+            documentation=('For how long the oldest period of a shard that is not stored is due.'),
+        )
         for shard, seconds in lags(behind, now, settings).items():
             lag.add_metric([str(shard)], seconds)
         yield lag
+        holes = GaugeMetricFamily(
+            'cloudkitty_source_gaps',
+            labels=['metric', 'state'],
+            documentation='Times without samples of a metric that nobody has explained.',
+        )
+        # Without any the metric is exposed, too: an alert that knows no metric never fires.
+        for metric, state, number in gaps or [('', source_gaps.NOTED, 0)]:
+            holes.add_metric([metric, state], number)
+        yield holes
 
 
 def lags(behind: list[tuple[str, datetime]], now: datetime, settings: Settings) -> dict[int, float]:
-    """Return for how many seconds the oldest period of each shard is due; 0: nothing is.
+    """Return for how many seconds the oldest period of each shard has been due; 0: none is due.
 
-    :param behind: (scope id, mark), lowest mark first, BEHIND_MAX at most. A shard without any in
-        a list that is full is at most as late as the last one.
+    :param behind: (scope id, mark), lowest mark first, BEHIND_MAX at most. If the list is full, a
+        shard that does not occur in it is at most as late as the last item.
     """
+
     def seconds(mark):
         due = schedule.due_at(mark, settings.length_s, settings.wait_periods)
         return max((now - due).total_seconds(), 0)
@@ -100,22 +143,24 @@ def lags(behind: list[tuple[str, datetime]], now: datetime, settings: Settings) 
     least = seconds(behind[-1][1]) if len(behind) >= BEHIND_MAX else 0
     found = dict.fromkeys(range(settings.shards), least)
     for scope_id, mark in reversed(behind):
-        found[scopes.shard_of(scope_id, settings.shards)] = seconds(mark)
+        found[scope_state.shard_of(scope_id, settings.shards)] = seconds(mark)
     return found
 
 
-class Workers:
-    """How long the workers of this node are silent: gauges from their pulse."""
+class HeartbeatCollector:
+    """Collects gauges for the overdue heartbeats of the workers of this node."""
 
-    def __init__(self, pulse: Pulse, workers: int):
-        self._pulse = pulse
+    def __init__(self, heartbeats: Heartbeats, workers: int):
+        self._heartbeats = heartbeats
         self._workers = workers
 
     def collect(self) -> Iterable[Metric]:
         silence = GaugeMetricFamily(
-            'cloudkitty_worker_silence_seconds', labels=['worker'],
-            documentation='For how long a worker gave no sign of life when it should.')
-        for worker, seconds in self._pulse.silences(self._workers).items():
+            'cloudkitty_worker_silence_seconds',
+            labels=['worker'],
+            documentation='For how long the heartbeat of a worker is overdue.',
+        )
+        for worker, seconds in self._heartbeats.overdue_s(self._workers).items():
             silence.add_metric([str(worker)], seconds)
         build = GaugeMetricFamily('cloudkitty_build_info', 'What runs here.', labels=['version'])
         build.add_metric([version.version_string()], 1)
@@ -132,42 +177,53 @@ def _gauge(name, text, value):
 class Exporter(cotyledon.Service):
     """Serves /metrics on [orchestrator]metrics_host and metrics_port.
 
-    :param folder: where the workers count, see cloudkitty.figures.
+    :param folder: where the workers keep their metrics, see cloudkitty.telemetry.shared_registry.
     """
 
     name = 'exporter'
 
-    def __init__(self, worker_id: int, conf: cfg.ConfigOpts, folder: Path, pulse: Pulse,
-                 edition: Edition):
+    def __init__(
+        self,
+        worker_id: WorkerId,
+        conf: cfg.ConfigOpts,
+        folder: Path,
+        heartbeats: Heartbeats,
+        generation: ConfigGeneration,
+    ):
         super().__init__(worker_id)
         multiprocessing.current_process().name = self.name
-        self._edition = edition
+        self._generation = generation
         self._conf = conf
         self._folder = folder
-        self._pulse = pulse
+        self._heartbeats = heartbeats
         self._stopping = threading.Event()
 
     def run(self):
-        outage = Outage('Serving /metrics', self._conf.collect.period)
+        backoff = Backoff('Serving /metrics', self._conf.collect.period)
         server = None
         while server is None:
             try:
                 server = _listen(self._conf, self._application())
-            # It worked in the master, and will again.
+            # The master has checked that this works, so the failure is temporary.
             except Exception as exc:
                 failure = exc
             if server is None:
-                until = outage.begin(_now(), failure)
+                until = backoff.record_failure(_now(), failure)
                 if self._stopping.wait((until - _now()).total_seconds()):
                     return
-        outage.end(_now())
+        backoff.record_success(_now())
         server.run()
 
     def _application(self):
-        registry = figures.read(self._folder)
+        registry = shared_registry.read(self._folder)
         settings = Settings.of(self._conf)
-        registry.register(Standing(db.Database(self._conf), settings, clock=_now))
-        registry.register(Workers(self._pulse, workers_of(self._conf)))
+        database = db.Database(self._conf)
+        registry.register(
+            ProgressCollector(
+                database, settings, clock=_now, unreconciled=_reconciliation(self._conf, database)
+            )
+        )
+        registry.register(HeartbeatCollector(self._heartbeats, workers_of(self._conf)))
         show = exposition.make_wsgi_app(registry)
 
         def answer(environ, start_response):
@@ -178,11 +234,20 @@ class Exporter(cotyledon.Service):
         return answer
 
     def reload(self):
-        if self._edition.is_old():
+        if self._generation.is_outdated():
             super().reload()
 
     def terminate(self):
         self._stopping.set()
+
+
+def _reconciliation(conf, database):
+    """Return what counts the closed months that are not booked as they are, if billing is on."""
+    if not conf.billing.enabled:
+        return None
+    documents = Documents(database)
+    scope_key = conf.collect.scope_key
+    return lambda connection: len(reconciliation.unbooked_months(connection, documents, scope_key))
 
 
 def _not_found(environ, start_response):
@@ -196,9 +261,9 @@ def workers_of(conf: cfg.ConfigOpts) -> int:
 
 
 def check(conf: cfg.ConfigOpts) -> None:
-    """Listen once.
+    """Make sure that the exporter can listen on its address.
 
-    :raises ConfigurationError: it cannot be done.
+    :raises ConfigurationError: the address cannot be used.
     """
     _listen(conf, _not_found).close()
 
@@ -206,12 +271,19 @@ def check(conf: cfg.ConfigOpts) -> None:
 def _listen(conf, application):
     host, port = conf.orchestrator.metrics_host, conf.orchestrator.metrics_port
     try:
-        return waitress.create_server(application, host=host, port=port, threads=THREADS,
-                                      channel_timeout=SILENT_S, ident='cloudkitty')
+        return waitress.create_server(
+            application,
+            host=host,
+            port=port,
+            threads=THREADS,
+            channel_timeout=IDLE_TIMEOUT_S,
+            ident='cloudkitty',
+        )
     except OSError as exc:
         raise errors.ConfigurationError(
             reason=f'[orchestrator]metrics_host, metrics_port: cannot listen on {host}:{port}: '
-                   f'{exc.strerror}') from exc
+            f'{exc.strerror}'
+        ) from exc
 
 
 def _now():

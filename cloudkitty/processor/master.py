@@ -1,4 +1,4 @@
-"""The master process: starts the workers, and starts them anew with another configuration."""
+"""The master process: starts the workers, and restarts them when the configuration changes."""
 
 import logging
 import multiprocessing
@@ -9,105 +9,129 @@ from pathlib import Path
 
 import cotyledon
 from cotyledon import oslo_config_glue
+from cotyledon.types import ServiceId
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import errors
 from cloudkitty.processor import exporter, service, systemd
-from cloudkitty.processor.figures import Pulse
+from cloudkitty.processor.intake import service as intake
 from cloudkitty.processor.service import ProcessorService
+from cloudkitty.processor.telemetry import Heartbeats
 
 LOG = logging.getLogger(__name__)
 
 
-class Edition:
-    """Which edition of the configuration a process works with; made before the fork.
+class ConfigGeneration:
+    """Generation counter of the configuration, shared by all processes; created before the fork.
 
-    A worker compares what it was forked with to what all processes share.
+    A worker compares the generation it was forked with to the shared one.
     """
 
     def __init__(self):
-        self._mine = 0
+        self._own = 0
         self._newest = multiprocessing.sharedctypes.RawValue('Q', 0)
 
-    def renew(self) -> None:
-        """In the master: the configuration is another one."""
-        self._mine += 1
-        self._newest.value = self._mine
+    def advance(self) -> None:
+        """Record that the configuration has changed; called in the master."""
+        self._own += 1
+        self._newest.value = self._own
 
-    def is_old(self) -> bool:
-        """In a worker: say whether it was forked before the configuration became another one."""
-        return self._mine != self._newest.value
+    def is_outdated(self) -> bool:
+        """Return whether this worker was forked before the configuration changed."""
+        return self._own != self._newest.value
 
 
 class Reload:
-    """Takes over the configuration on disk, if it is right.
+    """Reloads the configuration from disk if it is valid.
 
     :param conf: the configuration of all processes that are forked afterwards.
     :param reread: returns the configuration on disk as an object of its own.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts, reread: Callable[[], cfg.ConfigOpts],
-                 edition: Edition):
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        reread: Callable[[], cfg.ConfigOpts],
+        generation: ConfigGeneration,
+    ):
         self._conf = conf
         self._reread = reread
-        self._edition = edition
+        self._generation = generation
 
     def run(self) -> bool:
-        """Read the files; say whether they are in use now. If not, nothing has changed."""
+        """Read the files; return whether they are in use now. If not, nothing has changed."""
         try:
             fresh = self._reread()
             oslo_config_glue.register_opts(fresh)
             service.check(fresh)
-        # The master must live, whatever a foreign driver thinks of its options.
+            intake.check(fresh)
+        # The master must survive whatever a third-party driver raises about its options.
         except Exception as exc:
-            LOG.error('The configuration was not read again, the old one stays: %s',
-                      ' '.join(str(exc).split()),
-                      exc_info=None if isinstance(exc, (errors.ServiceError, cfg.Error)) else exc)
+            LOG.error(
+                'The configuration was not reloaded, the previous one stays in use: %s',
+                ' '.join(str(exc).split()),
+                exc_info=None if isinstance(exc, (errors.ServiceError, cfg.Error)) else exc,
+            )
             return False
         if not self._conf.reload_config_files():
-            LOG.error('The configuration was not read again, the old one stays: it has changed '
-                      'meanwhile')
+            LOG.error(
+                'The configuration was not reloaded, the previous one stays in use: the files '
+                'changed while they were read'
+            )
             return False
         configuration.set_up_logging(self._conf)
-        self._edition.renew()
-        LOG.info('The configuration was read again; the workers start anew')
+        self._generation.advance()
+        LOG.info('The configuration was reloaded; the workers are restarted')
         return True
 
 
 class Master:
-    """What happens around the workers' life.
+    """Starts, restarts and stops the workers.
 
-    :param notifier: the way to systemd.
+    :param notifier: sends messages to systemd.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts, reread: Callable[[], cfg.ConfigOpts],
-                 notifier: systemd.Notifier):
+    def __init__(
+        self, conf: cfg.ConfigOpts, reread: Callable[[], cfg.ConfigOpts], notifier: systemd.Notifier
+    ):
         self._conf = conf
         self._notifier = notifier
-        self._edition = Edition()
-        self._pulse = Pulse()
-        self._reload = Reload(conf, reread, self._edition)
-        self._workers_id = None
+        self._generation = ConfigGeneration()
+        self._heartbeats = Heartbeats()
+        self._reload = Reload(conf, reread, self._generation)
+        self._workers_id: ServiceId | None = None
 
     def run(self, folder: Path) -> None:
         """Run the workers until SIGTERM or SIGINT.
 
-        :param folder: where they count.
+        :param folder: where they keep their metrics.
         """
         conf = self._conf
         self._manager = cotyledon.ServiceManager(
-            graceful_shutdown_timeout=conf.graceful_shutdown_timeout)
+            graceful_shutdown_timeout=conf.graceful_shutdown_timeout
+        )
         self._manager.register_hooks(on_reload=self._on_reload, on_terminate=self._on_terminate)
         workers = exporter.workers_of(conf)
         shares = conf.orchestrator.metrics_port is not None
         if workers:
-            self._workers_id = self._manager.add(ProcessorService, workers=workers, args=(
-                conf, self._pulse, folder if shares else None, self._edition))
+            self._workers_id = self._manager.add(
+                ProcessorService,
+                workers=workers,
+                args=(conf, self._heartbeats, folder if shares else None, self._generation),
+            )
         if not conf.orchestrator.max_workers:
             LOG.warning('[orchestrator]max_workers is 0: nothing is rated on this node')
+        if conf.metering.workers:
+            self._manager.add(
+                intake.IntakeService,
+                workers=conf.metering.workers,
+                args=(conf, folder if shares else None, self._generation),
+            )
         if shares:
-            self._manager.add(exporter.Exporter, args=(conf, folder, self._pulse, self._edition))
+            self._manager.add(
+                exporter.Exporter, args=(conf, folder, self._heartbeats, self._generation)
+            )
         if conf.log_options:
             conf.log_opt_values(LOG, logging.DEBUG)
         self._watch()
@@ -119,8 +143,9 @@ class Master:
         if period_s:
             systemd.Watchdog(
                 self._notifier,
-                lambda: self._pulse.silences(exporter.workers_of(self._conf)),
-                lambda: self._conf.orchestrator.worker_silence_max).start(period_s)
+                lambda: self._heartbeats.overdue_s(exporter.workers_of(self._conf)),
+                lambda: self._conf.orchestrator.worker_silence_max,
+            ).start(period_s)
 
     def _on_reload(self):
         self._notifier.reloading()
@@ -129,12 +154,15 @@ class Master:
         self._notifier.send(systemd.READY)
 
     def _adjust(self):
-        """Let there be as many workers as the configuration says now."""
+        """Start or stop workers until there are as many as the configuration says."""
         workers = exporter.workers_of(self._conf)
         if self._workers_id and workers:
             self._manager.reconfigure(self._workers_id, workers)
         elif bool(self._workers_id) != bool(workers):
-            LOG.warning('The number of workers was or is 0: that changes with a new start only')
+            LOG.warning(
+                'No worker was started or stopped: changing max_workers from or to 0 '
+                'needs a restart'
+            )
 
     def _on_terminate(self):
         self._notifier.send(systemd.STOPPING)
@@ -149,6 +177,7 @@ def serve(conf: cfg.ConfigOpts, reread: Callable[[], cfg.ConfigOpts]) -> None:
     oslo_config_glue.register_opts(conf)
     notifier = systemd.take_notifier()
     service.check(conf)
+    intake.check(conf)
     if conf.orchestrator.metrics_port is not None:
         exporter.check(conf)
     with tempfile.TemporaryDirectory(prefix='cloudkitty-') as folder:

@@ -2,34 +2,37 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from cloudkitty import db, errors, pipeline, schedule
-from cloudkitty.db import pauses, reprocess
-from cloudkitty.db.scopes import Scope
+from cloudkitty import db, errors, pipeline
+from cloudkitty.core import schedule
+from cloudkitty.core.timeframe import Period
 from cloudkitty.locks import Locks
 from cloudkitty.processor import dryrun
-from cloudkitty.processor.freshness import Freshness
-from cloudkitty.processor.portions import Portions
+from cloudkitty.processor.batch_sizing import BatchSizer
 from cloudkitty.processor.settings import BUSY_S, Settings
+from cloudkitty.processor.watermark import WatermarkCheck
+from cloudkitty.scopes import agreement, inactive_time
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes.state import Scope
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
-from cloudkitty.timeframe import Period
 
 LOG = logging.getLogger(__name__)
 
-# Tasks that are looked through for a batch.
+# Most tasks that are considered for one batch.
 TASKS_MAX = 1000
-# A batch has this part of the periods of a backlog's: what is due goes before.
+# Batches are smaller than those of a backlog by this factor: what is due takes precedence.
 PERIODS_DIVISOR = 4
 
 
 class Work(NamedTuple):
     """The next periods of a task."""
 
-    task: reprocess.Task
+    task: scope_reprocessing.Task
     scope: Scope
     periods: Sequence[Period]
 
@@ -40,17 +43,25 @@ class Reprocessing:
     :param pipeline: the one that rates what is due.
     :param replace: stores periods anew, as BaseStorage.replace does.
     :param rated_prices: what dry runs compare with, see BaseStorage.rated_prices.
-    :param freshness: says what waits for the source; None: nothing does.
-    :param portions: how much fits into a batch; None: nobody else learns of it.
+    :param watermarks: decides what waits for the source; None: nothing does.
+    :param batch_sizer: sizes batches; None: an instance of its own.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there is something to do again; None: when there are new tasks.
     """
 
-    def __init__(self, *, database: db.Database, pipeline: pipeline.Pipeline,
-                 replace: Callable[[Sequence[Replacement]], Sequence[Replacement]],
-                 rated_prices: dryrun.RatedPrices, locks: Locks, settings: Settings,
-                 clock: Callable[[], datetime],
-                 freshness: Freshness | None = None, portions: Portions | None = None):
+    def __init__(
+        self,
+        *,
+        database: db.Database,
+        pipeline: pipeline.Pipeline,
+        replace: Callable[[Sequence[Replacement]], Sequence[Replacement]],
+        rated_prices: dryrun.RatedPrices,
+        locks: Locks,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        watermarks: WatermarkCheck | None = None,
+        batch_sizer: BatchSizer | None = None,
+    ):
         self._database = database
         self._pipeline = pipeline
         self._replace = replace
@@ -58,22 +69,28 @@ class Reprocessing:
         self._locks = locks
         self._settings = settings
         self._clock = clock
-        self._freshness = freshness
-        self._portions = portions or Portions(settings.batch_points)
+        self._watermarks = watermarks
+        self._batch_sizer = batch_sizer or BatchSizer(settings.batch_points)
         self.next_at: datetime | None = None
 
     def step(self) -> bool:
-        """Rate one batch again; say whether there was one."""
+        """Rate one batch again; return whether there was one."""
         now = self._clock()
         with self._database.reader() as connection:
-            ready = reprocess.find_ready(connection, self._settings.identity, now=now,
-                                         limit=TASKS_MAX)
+            ready = scope_reprocessing.find_ready(
+                connection, self._settings.identity, now=now, limit=TASKS_MAX
+            )
+            # Read only when there is something to do: this runs in each round.
+            agreed = agreement.read(connection) if ready.tasks else None
         self.next_at = ready.next_retry_at
         with contextlib.ExitStack() as held:
-            batch = self._choose(ready.tasks, held)
+            batch = self._choose(self._works(ready.tasks, agreed), held)
             if batch:
-                self._database.write(lambda connection: reprocess.touch(
-                    connection, [work.task.id for work in batch], now=now))
+                self._database.write(
+                    lambda connection: scope_reprocessing.touch(
+                        connection, [work.task.id for work in batch], now=now
+                    )
+                )
                 self._run(batch)
                 return True
         if ready.tasks:
@@ -82,10 +99,12 @@ class Reprocessing:
             self.next_at = min(self.next_at or busy_until, busy_until)
         return False
 
-    def _choose(self, tasks, held) -> list[Work]:
-        """Lock the first task that is free, and those that have the same periods to rate."""
-        batch, owners, locked = [], set(), {}
-        for work in self._works(tasks):
+    def _choose(self, works, held) -> list[Work]:
+        """Lock the first task whose shard is free, and those with the same periods to rate."""
+        batch: list[Work] = []
+        owners: set[int] = set()
+        locked: dict[bytes, bool] = {}
+        for work in works:
             size = max(self._settings.batch_scopes >> _failures(work.task), 1)
             if batch and _kind(work) != _kind(batch[0]):
                 continue
@@ -99,111 +118,148 @@ class Reprocessing:
                 owners.add(work.scope.id)
         return batch
 
-    def _works(self, tasks) -> Iterator[Work]:
+    def _works(self, tasks, agreed) -> Iterator[Work]:
         settings = self._settings
         with self._database.reader() as connection:
-            inactive = pauses.list_pauses(connection, {scope.id for _, scope in tasks})
+            inactive = inactive_time.list_inactive_times(
+                connection, {scope.id for _, scope in tasks}
+            )
         for task, scope in tasks:
             limit = settings.batch_periods // PERIODS_DIVISOR >> _failures(task)
+            begin = task.start
+            if task.current is not None:
+                begin = task.current + self._length_at(task.current, agreed)[0]
+            length, until = self._length_at(begin, agreed)
             periods = schedule.task_periods(
-                Period(task.start, task.end), task.current, scope.mark,
-                length_s=settings.length_s, limit=max(limit, 1),
-                pauses=inactive.get(scope.id, ()))
+                Period(begin, task.end),
+                None,
+                scope.mark if until is None else min(scope.mark, until - length),
+                length_s=int(length.total_seconds()),
+                limit=max(limit, 1),
+                inactive_times=inactive.get(scope.id, ()),
+            )
             if periods:
                 yield Work(task, scope, periods)
             elif scope.mark >= task.end:
                 self._finish(task)
 
+    def _length_at(self, begin, agreed):
+        """Return the length of the periods at *begin*, and when the next ones are of another."""
+        found = agreed.at(begin)
+        return (found.terms.length, found.until) if found else (self._settings.length, None)
+
     def _finish(self, task):
-        """End a task in whose time no period begins any more."""
+        """Finish a task that has no periods left."""
+
         def change(connection):
-            if reprocess.lock_tasks(connection, [task.id]) == {task.id: task.current}:
-                reprocess.advance(connection, {task.id: task.end}, {})
+            if scope_reprocessing.lock_tasks(connection, [task.id]) == {task.id: task.current}:
+                scope_reprocessing.advance(connection, {task.id: task.end}, {})
 
         self._database.write(change)
 
     def _run(self, batch):
         periods = batch[0].periods
-        mark = periods[0].begin - self._settings.length
+        length = periods[0].end - periods[0].begin
+        mark = periods[0].begin - length
         by_scope = {work.scope.id: work.task for work in batch}
-        store = self._compare if batch[0].task.is_dry_run else self._replace
+        store = self._store_of(batch[0].task, length)
 
         def commit(parts: Sequence[ScopeBatch]) -> list[ScopeBatch]:
-            late = store([self._replacement(by_scope[part.state_id], part, mark)
-                          for part in parts])
+            late = store(
+                [_replacement(by_scope[part.state_id], part, mark, length) for part in parts]
+            )
             return [one.batch for one in late]
 
         again = dataclasses.replace(self._pipeline, commit=commit, keeps_empty=True)
-        # The rest is found again at the next step.
-        portion = self._portions.first(pipeline.Batch(
-            [dataclasses.replace(work.scope, mark=mark) for work in batch], periods))
+        # The next step finds the rest.
+        part = self._batch_sizer.first_part(
+            pipeline.Batch([dataclasses.replace(work.scope, mark=mark) for work in batch], periods)
+        )
         try:
-            if self._freshness is not None:
-                self._check_source(portion.periods[-1].end)
-            outcome = again.run(portion)
+            if self._watermarks is not None:
+                # So that gaps that may close do not replace stored data.
+                part = self._watermarks.check(part)
+            outcome = again.run(part)
         except errors.BatchTooLarge:
-            self._portions.burst(portion)
+            self._batch_sizer.record_too_large(part)
             return
         except (errors.SourceUnreachable, errors.SourceLags, errors.ModuleLoadError) as exc:
-            held = [(by_scope[scope.id], str(exc), by_scope[scope.id].current)
-                    for scope in portion.scopes]
+            held = [
+                (by_scope[scope.id], str(exc), by_scope[scope.id].current) for scope in part.scopes
+            ]
         else:
-            self._portions.fitted(portion, outcome.points)
-            held = [(by_scope[scope.id], reason, _current(by_scope[scope.id], left, mark))
-                    for scope, reason, left in outcome.held]
+            self._batch_sizer.record_size(part, outcome.points)
+            held = [
+                (by_scope[scope.id], reason, _current(by_scope[scope.id], left, mark))
+                for scope, reason, left in outcome.held
+            ]
             if outcome.stored:
-                LOG.info('Rated periods of %s scopes that begin %s to %s again%s',
-                         len(outcome.stored), portion.periods[0].begin,
-                         portion.periods[-1].begin,
-                         ', without storing them' if batch[0].task.is_dry_run else '')
+                LOG.info(
+                    'Rated periods of %s scopes that begin %s to %s again%s',
+                    len(outcome.stored),
+                    part.periods[0].begin,
+                    part.periods[-1].begin,
+                    ', without storing them' if batch[0].task.is_dry_run else '',
+                )
+                if self._watermarks is not None:
+                    self._watermarks.tidy()
         self._hold(held)
 
-    def _compare(self, replacements):
-        return dryrun.record(self._database, replacements, self._rated_prices,
-                             length=self._settings.length)
-
-    def _check_source(self, needed):
-        """Let nobody replace what is stored with what a source has that lags."""
-        verdict = self._freshness.ask(needed)
-        if not verdict.lets(needed):
-            raise errors.SourceLags(reason=verdict.reason)
-
-    def _replacement(self, task, part, mark):
-        is_last = part.new_mark + self._settings.length >= task.end
-        return Replacement(task.id, _current(task, part.mark, mark),
-                           task.end if is_last else part.new_mark, part)
+    def _store_of(self, task, length):
+        """Return what stores the replacements of tasks like *task*."""
+        if not task.is_dry_run:
+            return self._replace
+        return functools.partial(
+            dryrun.record, self._database, rated_prices=self._rated_prices, length=length
+        )
 
     def _hold(self, held):
-        """Keep on the rows why tasks are held back, and until when."""
+        """Record why tasks are held back, and until when."""
         now = self._clock()
-        alike: dict[tuple, dict[reprocess.Task, datetime | None]] = {}
+        alike: dict[tuple, dict[scope_reprocessing.Task, datetime | None]] = {}
         for task, reason, current in held:
-            until = now + schedule.retry_delay((task.failure_count or 0) + 1,
-                                               self._settings.length_s)
+            until = now + schedule.retry_delay(
+                (task.failure_count or 0) + 1, self._settings.length_s
+            )
             alike.setdefault((reason, until), {})[task] = current
 
         def change(connection):
             for (reason, until), tasks in alike.items():
-                reprocess.record_failure(
-                    connection, {task.id: current for task, current in tasks.items()}, reason,
-                    now=now, retry_at=until)
+                scope_reprocessing.record_failure(
+                    connection,
+                    {task.id: current for task, current in tasks.items()},
+                    reason,
+                    now=now,
+                    retry_at=until,
+                )
 
         if alike:
             self._database.write(change)
         for (reason, _), tasks in alike.items():
             fresh = [task.scope_id for task in tasks if not task.failure_count]
             if fresh:
-                LOG.warning('Rating periods of %s scopes again is held back (%.200s) and tried '
-                            'later: %s', len(fresh), ', '.join(fresh[:5]), reason)
+                LOG.warning(
+                    'Rating periods of %s scopes again failed (%.200s) and will be retried: %s',
+                    len(fresh),
+                    ', '.join(fresh[:5]),
+                    reason,
+                )
+
+
+def _replacement(task, part, mark, length):
+    is_last = part.new_mark + length >= task.end
+    return Replacement(
+        task.id, _current(task, part.mark, mark), task.end if is_last else part.new_mark, part
+    )
 
 
 def _current(task, mark, first):
-    """Return how far *task* is when its scope is at *mark*, having begun at *first*."""
+    """Return the *current* time of *task* once its scope, which began at *first*, is at *mark*."""
     return task.current if mark == first else mark
 
 
 def _kind(work):
-    """Return what works in a batch have in common."""
+    """Return the key by which works are grouped into one batch."""
     return work.periods, _failures(work.task), work.task.is_dry_run
 
 

@@ -1,15 +1,15 @@
-"""Orders to set scopes back, carried out under the lock of their shard."""
+"""Resets of scopes, carried out under the lock of their shard."""
 
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cloudkitty import db
-from cloudkitty.db import resets
 from cloudkitty.locks import Locks
 from cloudkitty.pipeline import UNUSABLE
-from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.backoff import Backoff
 from cloudkitty.processor.settings import BUSY_S, Settings
+from cloudkitty.scopes import resets
 
 LOG = logging.getLogger(__name__)
 
@@ -18,26 +18,33 @@ ORDERS_MAX = 1000
 
 
 class Resets:
-    """Carries out what was ordered for the scopes of the shards it can lock.
+    """Carries out the resets of the scopes whose shards it can lock.
 
     :param reset: carries out one order, as BaseStorage.reset does.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there is something to do again; None: when there are new orders.
     """
 
-    def __init__(self, *, database: db.Database, reset: Callable[[resets.Reset], bool],
-                 locks: Locks, settings: Settings, clock: Callable[[], datetime]):
+    def __init__(
+        self,
+        *,
+        database: db.Database,
+        reset: Callable[[resets.Reset], bool],
+        locks: Locks,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ):
         self._database = database
         self._reset = reset
         self._locks = locks
         self._settings = settings
         self._clock = clock
-        self._outage = Outage('Resetting scopes', settings.length_s)
+        self._backoff = Backoff('Resetting scopes', settings.length_s)
         self.next_at: datetime | None = None
 
     def step(self) -> bool:
-        """Carry out what is ordered and free; say whether there was anything."""
-        if self._outage.is_waiting(self._clock()):
+        """Carry out the orders whose shards are free; return whether there were any."""
+        if self._backoff.is_waiting(self._clock()):
             return False
         self.next_at = None
         with self._database.reader() as connection:
@@ -52,25 +59,26 @@ class Resets:
                     done += self._carry_out(orders)
                 else:
                     self.next_at = self._clock() + timedelta(
-                        seconds=min(BUSY_S, self._settings.length_s))
-        if self._outage.is_waiting(self._clock()):
-            self.next_at = self._outage.until
+                        seconds=min(BUSY_S, self._settings.length_s)
+                    )
+        if self._backoff.is_waiting(self._clock()):
+            self.next_at = self._backoff.until
         elif done:
-            self._outage.end(self._clock())
-            LOG.info('Set %s scopes back', done)
+            self._backoff.record_success(self._clock())
+            LOG.info('Reset %s scopes', done)
         return done > 0
 
     def _carry_out(self, orders):
-        """Return how many of *orders* were carried out."""
+        """Carry out *orders*; return how many succeeded."""
         done, failure = 0, None
         for order in orders:
             try:
                 done += self._reset(order)
             except UNUSABLE:
                 raise
-            # A foreign store may raise anything; one scope must not hold the others.
+            # A third-party store may raise anything; one scope must not hold up the others.
             except Exception as exc:
                 failure = exc
         if failure is not None:
-            self._outage.begin(self._clock(), failure)
+            self._backoff.record_failure(self._clock(), failure)
         return done

@@ -1,55 +1,34 @@
-"""Removing rated data that is older than [storage] says."""
+"""Retention: removes rated data that is older than the section [storage] allows."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cloudkitty.locks import Locks
-from cloudkitty.processor.outage import Outage
+from cloudkitty.processor.locked_job import PAUSE, LockedJob
 from cloudkitty.processor.settings import Settings
 
-# How often to look for what became too old.
-PAUSE = timedelta(minutes=10)
+__all__ = ('PAUSE', 'Retention')
 
 
-class Retention:
-    """Removes a part at each step, in one worker at a time.
+class Retention(LockedJob):
+    """Removes a bounded part at each step.
 
-    :param expire: removes a part, as BaseStorage.expire does.
-    :param clock: returns the current time, aware UTC.
-    :ivar next_at: when there may be something to do again.
+    :param expire: removes a bounded part, as BaseStorage.expire does.
     """
 
-    def __init__(self, *, expire: Callable[[datetime], bool], locks: Locks, settings: Settings,
-                 clock: Callable[[], datetime]):
+    LOCK = 'retention'
+    TITLE = 'Removing old data'
+
+    def __init__(
+        self,
+        *,
+        expire: Callable[[datetime], bool],
+        locks: Locks,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ):
+        super().__init__(locks=locks, settings=settings, clock=clock)
         self._expire = expire
-        self._locks = locks
-        self._lock_name = settings.lock_name('retention')
-        self._clock = clock
-        self._outage = Outage('Removing old data', settings.length_s)
-        self.next_at: datetime | None = clock()
 
-    def step(self) -> bool:
-        """Remove a part of what is too old; say whether there is more."""
-        now = self._clock()
-        if now < self.next_at:
-            return False
-        self.next_at = now + PAUSE
-        has_more, failure = False, None
-        with self._locks.hold(self._lock_name) as is_mine:
-            if is_mine:
-                has_more, failure = self._try(now)
-        if failure is not None:
-            self.next_at = self._outage.begin(now, failure)
-        elif has_more:
-            self.next_at = now
-        return has_more
-
-    def _try(self, now):
-        """Return whether there is more, and what went wrong."""
-        try:
-            has_more = self._expire(now)
-        # Whatever it is, old data must not keep new data from being rated.
-        except Exception as exc:
-            return False, exc
-        self._outage.end(now)
-        return has_more, None
+    def work(self, now: datetime) -> bool:
+        return self._expire(now)

@@ -1,4 +1,4 @@
-"""A worker as cotyledon runs it, and what it is made of."""
+"""The worker as a cotyledon service, and how its parts are built."""
 
 import gc
 import logging
@@ -7,67 +7,73 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 import cotyledon
 import prometheus_client
+from cotyledon.types import WorkerId
 from oslo_config import cfg
 
-from cloudkitty import (
-    collector,
-    db,
-    errors,
-    fetcher,
-    figures,
-    locks,
-    pipeline,
-    rpc,
-    skip,
-    storage,
-)
+from cloudkitty import collector, db, errors, fetcher, locks, pipeline, rpc, storage
+from cloudkitty.billing.statements import Statements
+from cloudkitty.billing.sums import Sums
 from cloudkitty.db import migration
-from cloudkitty.db import resets as orders
-from cloudkitty.observer import Observer
+from cloudkitty.processor import billing
+from cloudkitty.processor.backoff import Backoff
+from cloudkitty.processor.batch_sizing import BatchSizer
 from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
-from cloudkitty.processor.figures import Figures, Pulse
-from cloudkitty.processor.freshness import Freshness
-from cloudkitty.processor.outage import Outage
-from cloudkitty.processor.portions import Portions
+from cloudkitty.processor.folding import Folding
+from cloudkitty.processor.guard import Guard
+from cloudkitty.processor.late_usage import LateUsage
+from cloudkitty.processor.output import Output
 from cloudkitty.processor.reprocessing import Reprocessing
 from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.retention import Retention
 from cloudkitty.processor.settings import Settings
-from cloudkitty.processor.worker import SLEEP_MAX_S, Worker
+from cloudkitty.processor.telemetry import Heartbeats, WorkerMetrics
+from cloudkitty.processor.watermark import WatermarkCheck
+from cloudkitty.processor.worker import SLEEP_MAX_S, BackgroundJob, Worker
+from cloudkitty.rating import module_state, skip
 from cloudkitty.rating.modules import ModuleSet
+from cloudkitty.scopes import agreement
+from cloudkitty.scopes import resets as orders
 from cloudkitty.storage import v2
+from cloudkitty.telemetry import shared_registry
+from cloudkitty.telemetry.observer import Observer
+from cloudkitty.write_orchestrator import WriteOrchestrator
 
 LOG = logging.getLogger(__name__)
 
-# A batch holds many points that live together and die together, and no cycles: looking through
-# them again and again costs more than the batch.
+# The points of a batch are created and freed together and form no reference cycles: scanning them
+# again and again would cost more than the batch itself.
 GC_THRESHOLDS = (100_000, 20, 50)
 # Seconds over which the workers of all hosts spread when the same thing is due for all of them.
 WAKE_SPREAD_S = 1
 
 
 class CommitGate:
-    """Writes to *store* until it is closed.
+    """Guards the writes to *store*, so that a stop never interrupts one.
 
-    A worker that stops waits for the commit at hand, and none begins afterwards.
+    A worker that stops waits for the commit under way, and no other begins afterwards.
+
+    :param guard: checks the source's clock once more, which the answers to the batch have told.
     """
 
-    def __init__(self, store: v2.BaseStorage):
+    def __init__(self, store: v2.BaseStorage, guard: Guard):
         self._store = store
+        self._guard = guard
         self._lock = threading.Lock()
 
     def commit(self, batch: Sequence[v2.ScopeBatch]) -> list[v2.ScopeBatch]:
+        self._guard.check_source()
         with self._lock:
             return self._store.commit(batch)
 
     def replace(self, replacements: Sequence[v2.Replacement]) -> list[v2.Replacement]:
+        self._guard.check_source()
         with self._lock:
             return self._store.replace(replacements)
 
@@ -75,12 +81,16 @@ class CommitGate:
         with self._lock:
             return self._store.reset(order)
 
+    def fold(self, now: datetime) -> bool:
+        with self._lock:
+            return self._store.fold(now)
+
     def expire(self, now: datetime) -> bool:
         with self._lock:
             return self._store.expire(now)
 
     def close(self) -> None:
-        """Return when no commit is under way; a later one waits for ever."""
+        """Wait until no commit is under way; from then on commits block for ever."""
         self._lock.acquire()
 
 
@@ -93,69 +103,147 @@ class Parts(NamedTuple):
     locks: locks.Locks
 
 
-def build(conf: cfg.ConfigOpts, number: int, *, clock: Callable[[], datetime],
-          observer: Observer | None = None) -> Parts:
+class Shared(TypedDict):
+    """Dependencies that most parts of a worker share."""
+
+    database: db.Database
+    locks: locks.Locks
+    settings: Settings
+    clock: Callable[[], datetime]
+
+
+def build(
+    conf: cfg.ConfigOpts,
+    number: int,
+    *,
+    clock: Callable[[], datetime],
+    observer: Observer | None = None,
+    compares_clocks: bool = False,
+) -> Parts:
     """Return worker *number* of this node with all it needs, opened in this process.
 
     :param clock: returns the current time, aware UTC.
-    :param observer: is told what happens.
+    :param compares_clocks: whether *clock* must agree with the database's and the source's.
+    :param observer: receives instrumentation events.
     """
     observer = observer or Observer()
     settings = Settings.of(conf, number)
     database = db.Database(conf)
     source = collector.get_driver(conf)
     store = storage.get_driver(conf)
-    gate = CommitGate(store)
+    guard = Guard(
+        database=database,
+        terms=agreement.Terms.of(conf),
+        clock=clock,
+        source_times=source.source_times,
+        offset_max_s=conf.orchestrator.clock_offset_max if compares_clocks else None,
+    )
+    gate = CommitGate(store, guard)
     mine = locks.Locks(conf.orchestrator.coordination_url)
-    shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
-    portions = Portions(settings.batch_points)
+    shared: Shared = {'database': database, 'locks': mine, 'settings': settings, 'clock': clock}
+    batch_sizer = BatchSizer(settings.batch_points)
     rating = pipeline.Pipeline(
-        collector=source, modules=ModuleSet(conf, database), commit=gate.commit,
+        collector=source,
+        modules=ModuleSet(conf, database),
+        commit=gate.commit,
         skips=build_skips(conf, source),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
-        timeout_s=conf.orchestrator.collector_request_timeout, observer=observer,
-        points_max=settings.batch_points)
-    freshness = Freshness(database=database, collector=source, settings=settings, clock=clock)
-    chores = [Resets(reset=gate.reset, **shared)]
-    if settings.reprocesses:
-        chores.append(Reprocessing(pipeline=rating, replace=gate.replace,
-                                   rated_prices=store.rated_prices, freshness=freshness,
-                                   portions=portions, **shared))
-    if conf.storage.retention_period is not None:
-        chores.append(Retention(expire=gate.expire, locks=mine, settings=settings, clock=clock))
+        timeout_s=conf.orchestrator.collector_request_timeout,
+        observer=observer,
+        points_max=settings.batch_points,
+    )
+    watermarks = WatermarkCheck(database=database, collector=source, settings=settings, clock=clock)
+    jobs = _background_jobs(
+        conf, source, store, gate, rating, watermarks, batch_sizer, shared=shared
+    )
     discovery = Discovery(fetcher=fetcher.get_driver(conf), observer=observer, **shared)
-    worker = Worker(discovery=discovery, pipeline=rating, chores=chores, freshness=freshness,
-                    portions=portions, observer=observer,
-                    delay_s=random.uniform(0, WAKE_SPREAD_S), **shared)
+    worker = Worker(
+        discovery=discovery,
+        pipeline=rating,
+        background_jobs=jobs,
+        guard=guard,
+        watermarks=watermarks,
+        batch_sizer=batch_sizer,
+        observer=observer,
+        delay_s=random.uniform(0, WAKE_SPREAD_S),
+        **shared,
+    )
     return Parts(database, worker, gate, mine)
 
 
-class Edition(Protocol):
-    """Which edition of the configuration a process works with."""
+def _background_jobs(conf, source, store, gate, rating, watermarks, batch_sizer, *, shared):
+    """Return what a worker does between its batches, in the order in which it is tried."""
+    settings = shared['settings']
+    jobs: list[BackgroundJob] = [Resets(reset=gate.reset, **shared)]
+    if settings.reprocesses:
+        jobs.append(
+            Reprocessing(
+                pipeline=rating,
+                replace=gate.replace,
+                rated_prices=store.rated_prices,
+                watermarks=watermarks,
+                batch_sizer=batch_sizer,
+                **shared,
+            )
+        )
+    if settings.reprocesses and collector.is_authoritative(source):
+        late_max = timedelta(days=conf.metering.late_max)
+        jobs.insert(0, LateUsage(late_max=late_max, **shared))
+    by_time = {name: shared[name] for name in ('locks', 'settings', 'clock')}
+    jobs.append(Folding(fold=gate.fold, **by_time))
+    if conf.storage.retention_period is not None:
+        jobs.append(Retention(expire=gate.expire, **by_time))
+    if not (conf.billing.enabled or conf.output.interval):
+        return jobs
+    statements = Statements(conf, shared['database'], store, shared['clock'])
+    orchestrator = WriteOrchestrator(conf, shared['database'], shared['clock'], statements)
+    if conf.billing.enabled:
+        jobs += billing.build(statements, orchestrator.generate_closed, **by_time)
+    if conf.output.interval:
+        jobs.append(
+            Output(
+                orchestrator=orchestrator,
+                scopes=Sums(store, conf.collect.scope_key).scopes,
+                interval=timedelta(seconds=conf.output.interval),
+                **by_time,
+            )
+        )
+    return jobs
 
-    def is_old(self) -> bool:
-        """Say whether there is a newer one."""
+
+class ConfigGeneration(Protocol):
+    """Protocol of the generation of the configuration, see master.ConfigGeneration."""
+
+    def is_outdated(self) -> bool:
+        """Return whether the configuration has changed since this process was forked."""
 
 
 class ProcessorService(cotyledon.Service):
     """A rating worker. All it needs is opened here, after the fork.
 
-    :param folder: where it counts for Prometheus; None: for nobody.
+    :param folder: where it keeps its Prometheus metrics; None: it keeps none.
     """
 
     name = 'processor'
 
-    def __init__(self, worker_id: int, conf: cfg.ConfigOpts, pulse: Pulse, folder: Path | None,
-                 edition: Edition):
+    def __init__(
+        self,
+        worker_id: WorkerId,
+        conf: cfg.ConfigOpts,
+        heartbeats: Heartbeats,
+        folder: Path | None,
+        generation: ConfigGeneration,
+    ):
         super().__init__(worker_id)
-        # Log lines in JSON carry it.
+        # JSON log lines contain it.
         multiprocessing.current_process().name = f'worker-{worker_id}'
-        # The one of the master is that of its start.
-        self.graceful_shutdown_timeout = conf.graceful_shutdown_timeout
+        # The master's object still holds the configuration of its start.
+        # Each instance of a service may have one, see cotyledon's glue for oslo.config.
+        self.graceful_shutdown_timeout = conf.graceful_shutdown_timeout  # type: ignore[misc]
         self._conf = conf
-        self._pulse = pulse
+        self._heartbeats = heartbeats
         self._folder = folder
-        self._edition = edition
+        self._generation = generation
         self._stopping = threading.Event()
         self._parts: Parts | None = None
         self._leave_bus: Callable[[], None] = lambda: None
@@ -163,29 +251,36 @@ class ProcessorService(cotyledon.Service):
     def run(self):
         gc.set_threshold(*GC_THRESHOLDS)
         if self._folder is not None:
-            figures.share(self._folder, lambda: self.worker_id)
-        observer = Figures(prometheus_client.CollectorRegistry(), self._pulse, self.worker_id)
-        outage = Outage('The start of the worker', self._conf.collect.period)
+            shared_registry.share(self._folder, lambda: self.worker_id)
+        observer = WorkerMetrics(
+            prometheus_client.CollectorRegistry(), self._heartbeats, self.worker_id
+        )
+        backoff = Backoff('The start of the worker', self._conf.collect.period)
         while failure := self._build(observer):
-            if self._is_stopped_before(outage.begin(_now(), failure), observer):
+            if self._is_stopped_before(backoff.record_failure(_now(), failure), observer):
                 return
-        outage.end(_now())
+        backoff.record_success(_now())
         if not self._stopping.is_set():
             with rpc.listening(self._conf, self._build_endpoints) as self._leave_bus:
                 self._parts.worker.run()
 
     def _build_endpoints(self):
         shared = {'wake': self._parts.worker.wake, 'clock': _now}
-        # Its own rating modules: a quote must not meet rules that change while it is made.
-        return [ScopeEndpoint(database=self._parts.database, **shared),
-                RatingEndpoint(self._conf, modules=ModuleSet(self._conf, self._parts.database),
-                               **shared)]
+        # Quotes have rating modules of their own: no batch may reload the rules during a quote.
+        return [
+            ScopeEndpoint(database=self._parts.database, **shared),
+            RatingEndpoint(
+                self._conf, modules=ModuleSet(self._conf, self._parts.database), **shared
+            ),
+        ]
 
     def _build(self, observer) -> Exception | None:
-        """Build the worker; return what went wrong: it worked in the master, and will again."""
-        observer.is_alive()
+        """Build the worker; return the error if that failed. It worked in the master: try again."""
+        observer.heartbeat()
         try:
-            self._parts = build(self._conf, self.worker_id, clock=_now, observer=observer)
+            self._parts = build(
+                self._conf, self.worker_id, clock=_now, observer=observer, compares_clocks=True
+            )
         except Exception as exc:
             return exc
         return None
@@ -193,18 +288,18 @@ class ProcessorService(cotyledon.Service):
     def _is_stopped_before(self, until, observer):
         while (rest_s := (until - _now()).total_seconds()) > 0:
             sleep_s = min(rest_s, SLEEP_MAX_S)
-            observer.is_alive(sleep_s)
+            observer.heartbeat(sleep_s)
             if self._stopping.wait(sleep_s):
                 return True
         return False
 
     def reload(self):
-        """End, to be started anew, if there is another configuration."""
-        if self._edition.is_old():
+        """Exit, to be restarted, if the configuration has changed."""
+        if self._generation.is_outdated():
             super().reload()
 
     def terminate(self):
-        """Let the commit at hand finish, give the locks back, leave the bus."""
+        """Wait for the commit under way, release the locks and leave the message bus."""
         self._stopping.set()
         if self._parts is not None:
             self._parts.worker.stop()
@@ -216,7 +311,7 @@ class ProcessorService(cotyledon.Service):
 def build_skips(conf: cfg.ConfigOpts, source: collector.BaseCollector) -> skip.SkipFilter:
     """Return the skip expressions of the configuration and of the metric definitions.
 
-    :raises ConfigurationError: one of them is no expression.
+    :raises ConfigurationError: one of them is not a valid expression.
     """
     default = conf.orchestrator.skip_datapoints_expression
     try:
@@ -224,43 +319,70 @@ def build_skips(conf: cfg.ConfigOpts, source: collector.BaseCollector) -> skip.S
     except errors.InvalidInput as exc:
         raise errors.ConfigurationError(reason=f'[orchestrator]: {exc}') from exc
     try:
-        return skip.SkipFilter(default, {metric.published_name: metric.skip_expression
-                                         for metric in source.conf.values()})
+        return skip.SkipFilter(
+            default,
+            {metric.published_name: metric.skip_expression for metric in source.conf.values()},
+        )
     except errors.InvalidInput as exc:
         raise errors.MetricsFileError(path=conf.collect.metrics_conf, reason=exc) from exc
 
 
 def check(conf: cfg.ConfigOpts) -> None:
-    """Make sure that the workers will find what they need, once, before the fork.
+    """Check once, before the fork, that everything the workers need is available.
 
-    :raises ConfigurationError: something is missing or wrong.
+    :raises ConfigurationError: something is missing or wrong, or others rate this database by
+        another period or scope key.
     """
     rpc.has_bus(conf)
     Settings.of(conf)
     build_skips(conf, collector.get_driver(conf))
     fetcher.get_driver(conf)
-    storage.get_driver(conf)
+    store = storage.get_driver(conf)
     database = db.Database(conf)
     try:
         migration.check(database)
+        agreement.settle(database, agreement.Terms.of(conf), now=_now())
+        check_modules(database)
+        if conf.billing.enabled:
+            Statements(conf, database, store, _now).check_retention()
     finally:
-        # No connection goes through a fork.
-        database.engine.dispose()
+        # Connections must not be shared across a fork.
+        database.close()
     check_locks(conf, database)
 
 
+def check_modules(database: db.Database) -> None:
+    """Warn when no rating module is enabled that could set a price."""
+    with database.reader() as connection:
+        enabled = module_state.list_enabled(connection)
+    if enabled <= set(module_state.FIXED):
+        LOG.warning(
+            'No rating module is enabled: all usage is stored at the price 0, and stays so until '
+            'it is rated again. Enable one, for instance with `openstack rating module enable '
+            'hashmap`, and create its rules'
+        )
+
+
 def check_locks(conf: cfg.ConfigOpts, database: db.Database) -> None:
-    """Make sure that the lock service answers, and warn when it cannot be the right one.
+    """Check that the lock service answers, and warn when it does not suit this deployment.
 
     :raises ConfigurationError: it does not answer.
     """
-    url = conf.orchestrator.coordination_url
-    locks.check(url)
-    if locks.serves_one_host(url) and not database.is_on_this_host:
-        LOG.warning('[orchestrator]coordination_url: these locks serve one host only, and the '
-                    'database %s is on another one; if processors of several hosts use it, they '
-                    'do the same work twice: choose a lock service, such as redis:// or '
-                    'etcd3+http://', database.safe_url)
+    locks.check(conf.orchestrator.coordination_url)
+    remark = lock_remark(conf, database)
+    if remark:
+        LOG.warning('%s', remark)
+
+
+def lock_remark(conf: cfg.ConfigOpts, database: db.Database) -> str | None:
+    """Return why the lock service does not suit this deployment; None: it does."""
+    if database.is_on_this_host or not locks.serves_one_host(conf.orchestrator.coordination_url):
+        return None
+    return (
+        '[orchestrator]coordination_url: these locks serve one host only, and the database '
+        f'{database.safe_url} is on another one; if processors of several hosts use it, they do '
+        'the same work twice: choose a lock service, such as redis:// or etcd3+http://'
+    )
 
 
 def _now():

@@ -1,14 +1,16 @@
-"""What a worker needs to know of the configuration."""
+"""Settings of a worker, read from the configuration."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from oslo_config import cfg
 
-from cloudkitty import errors, locks, schedule, timeframe
-from cloudkitty.db.scopes import Identity, shard_of
+from cloudkitty import locks
+from cloudkitty.core import schedule, timeframe
+from cloudkitty.scopes import agreement
+from cloudkitty.scopes.state import Identity, shard_of
 
-# How soon to look again whether a worker that holds a lock is done.
+# How soon to try a lock again that another worker holds.
 BUSY_S = 5
 
 
@@ -20,7 +22,7 @@ class Settings:
     :ivar worker: number of the worker on this node, from 0.
     :ivar rates: whether it rates what is due.
     :ivar reprocesses: whether it rates periods again.
-    :ivar start_date: from when on new scopes are rated; None: from the begin of the month.
+    :ivar start_date: from when on new scopes are rated; None: from the beginning of the month.
     :ivar lag_max_s: how long periods wait for a metric that lags in the source; 0: never.
     """
 
@@ -42,19 +44,24 @@ class Settings:
     def of(cls, conf: cfg.ConfigOpts, worker: int = 0) -> 'Settings':
         """Return the settings of worker number *worker*.
 
-        :raises ConfigurationError: a value makes no sense.
+        :raises ConfigurationError: a value is invalid.
         """
         collect, orchestrator = conf.collect, conf.orchestrator
         return cls(
             identity=Identity.of(conf),
-            length_s=collect.period, wait_periods=collect.wait_periods,
-            shards=orchestrator.shards, batch_scopes=orchestrator.batch_scopes,
+            length_s=collect.period,
+            wait_periods=collect.wait_periods,
+            shards=orchestrator.shards,
+            batch_scopes=orchestrator.batch_scopes,
             batch_periods=orchestrator.batch_periods,
             batch_points=orchestrator.batch_points,
-            workers=max(orchestrator.max_workers, 1), worker=worker,
+            workers=max(orchestrator.max_workers, 1),
+            worker=worker,
             rates=worker < orchestrator.max_workers,
             reprocesses=worker < orchestrator.max_workers_reprocessing,
-            lag_max_s=collect.lag_max, start_date=_start_date(collect.start_date))
+            lag_max_s=collect.lag_max,
+            start_date=agreement.parse_date(collect.start_date),
+        )
 
     def initial_mark(self, now: datetime) -> datetime:
         """Return the mark of a scope that was never rated."""
@@ -68,7 +75,7 @@ class Settings:
 
     @property
     def share(self) -> int:
-        """How many shards the worker takes at once, so that its neighbours get theirs."""
+        """How many shards the worker locks at once, so that the others get their share."""
         return -(-self.shards // self.workers)
 
     @property
@@ -90,12 +97,5 @@ class Settings:
         return self.lock_name(f'shard-{shard}/{self.shards}')
 
     def lock_name(self, base: str) -> bytes:
-        """Return the name of a lock of this kind of scopes."""
+        """Return the name of a lock that is specific to this identity."""
         return locks.name(base, **self.identity._asdict())
-
-
-def _start_date(text):
-    try:
-        return timeframe.parse(text) if text else None
-    except errors.InvalidInput as exc:
-        raise errors.ConfigurationError(reason=f'[collect]start_date: {exc}') from exc

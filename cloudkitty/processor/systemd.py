@@ -1,7 +1,7 @@
-"""Telling systemd how the daemon is: readiness, reloads, and signs of life for its watchdog.
+"""Status messages to systemd: readiness, reloads, and heartbeats for its watchdog.
 
-The protocol is a datagram of text, see sd_notify(3). cotyledon knows one message of it, and the
-libraries on PyPI either need libsystemd or are not kept.
+The protocol is a datagram of text, see sd_notify(3). cotyledon supports one message of it, and
+the libraries on PyPI either need libsystemd or are unmaintained.
 """
 
 import logging
@@ -20,7 +20,7 @@ SEND_S = 1
 
 
 class Notifier:
-    """Sends messages to systemd, if it listens.
+    """Sends messages to systemd if it listens.
 
     :param address: of the socket; `@` begins one in the abstract namespace. None: nobody listens.
     """
@@ -29,7 +29,7 @@ class Notifier:
         self._address = address and (f'\0{address[1:]}' if address[0] == '@' else address)
 
     def send(self, *lines: str) -> None:
-        """Send a message; one that cannot be sent is lost: systemd draws its own conclusions."""
+        """Send a message; errors are ignored, because systemd notices a missing message itself."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
@@ -37,43 +37,48 @@ class Notifier:
             try:
                 channel.sendto('\n'.join(lines).encode(), self._address)
             except OSError as exc:
-                LOG.debug('systemd was not told %s: %s', lines[0], exc)
+                LOG.debug('Cannot notify systemd of %s: %s', lines[0], exc)
 
     def reloading(self) -> None:
-        """Say that the configuration is read again; READY says that this is over."""
+        """Announce that the configuration is being reloaded; READY announces the end of that."""
         self.send('RELOADING=1', f'MONOTONIC_USEC={time.monotonic_ns() // 1000}')
 
 
 def take_notifier(environment: MutableMapping[str, str] = os.environ) -> Notifier:
-    """Return the way to systemd; nobody else finds it in the environment afterwards."""
+    """Return a notifier, and remove its socket from the environment of child processes."""
     return Notifier(environment.pop('NOTIFY_SOCKET', None))
 
 
 def watchdog_s(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Return after how many seconds without a sign of life systemd acts; None: never."""
+    """Return after how many seconds without a heartbeat systemd acts; None: never."""
     if environment.get('WATCHDOG_PID', str(os.getpid())) != str(os.getpid()):
         return None
     return int(environment.get('WATCHDOG_USEC', 0)) / 1e6 or None
 
 
 class Watchdog:
-    """Tells systemd that all is well, as long as no worker hangs.
+    """Sends heartbeats to systemd as long as no worker hangs.
 
-    :param silences: returns for how many seconds each worker said less than it should.
-    :param silence_max_s: returns after how many of them a worker hangs.
+    :param overdue_s: returns for how many seconds the heartbeat of each worker is overdue.
+    :param silence_max_s: returns after how many of these seconds a worker counts as hanging.
     """
 
-    def __init__(self, notifier: Notifier, silences: Callable[[], Mapping[int, float]],
-                 silence_max_s: Callable[[], float]):
+    def __init__(
+        self,
+        notifier: Notifier,
+        overdue_s: Callable[[], Mapping[int, float]],
+        silence_max_s: Callable[[], float],
+    ):
         self._notifier = notifier
-        self._silences = silences
+        self._silences = overdue_s
         self._silence_max_s = silence_max_s
         self._hanging: list[int] = []
 
     def start(self, period_s: float) -> None:
-        """Look from now on, twice in *period_s*, until the process ends."""
-        threading.Thread(target=self._run, args=(period_s / 2,), name='watchdog',
-                         daemon=True).start()
+        """Check the workers in a thread, twice in *period_s*, until the process ends."""
+        threading.Thread(
+            target=self._run, args=(period_s / 2,), name='watchdog', daemon=True
+        ).start()
 
     def _run(self, interval_s):
         while True:
@@ -81,15 +86,18 @@ class Watchdog:
             time.sleep(interval_s)
 
     def step(self) -> None:
-        """Look at the workers once."""
+        """Check the workers once."""
         limit_s = self._silence_max_s()
-        hanging = [worker for worker, silence_s in self._silences().items()
-                   if silence_s > limit_s]
+        hanging = [worker for worker, silence_s in self._silences().items() if silence_s > limit_s]
         if hanging and hanging != self._hanging:
-            LOG.error('Workers %s gave no sign of life for more than %s s: systemd is not told '
-                      'any more that all is well', ', '.join(map(str, hanging)), limit_s)
+            LOG.error(
+                'Workers %s have sent no heartbeat for more than %s s: systemd gets no watchdog '
+                'notification until they do',
+                ', '.join(map(str, hanging)),
+                limit_s,
+            )
         if self._hanging and not hanging:
-            LOG.info('All workers give signs of life again')
+            LOG.info('All workers send heartbeats again')
         self._hanging = hanging
         if not hanging:
             self._notifier.send(ALIVE)

@@ -1,41 +1,45 @@
-"""What things would cost now: the same for the REST API and for those who ask over RPC."""
+"""Quotes, shared by the REST API and the RPC endpoint."""
 
 import decimal
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cloudkitty import errors
-from cloudkitty.dataframe import SUM_CONTEXT, ZERO, DataFrame, DataPoint
+from cloudkitty.core import bounds
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
+from cloudkitty.core.timeframe import Period
 from cloudkitty.rating.modules import ModuleSet
-from cloudkitty.timeframe import Period
 
 UNIT = 'undef'
 METADATA = 'metadata'
 GROUPBY = 'groupby'
+# Most points of one quote: it is priced in one go, while others wait.
+ITEMS_MAX = 1000
 
 
 class Item(NamedTuple):
-    """What the price is asked of.
+    """An item of a quote.
 
     :ivar desc: its attributes, see attributes_of().
     """
 
     service: str
-    desc: Mapping
+    desc: Mapping[str, Any]
     volume: Decimal
 
 
-def attributes_of(desc: Mapping) -> tuple[dict, dict]:
+def attributes_of(desc: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return groupby and metadata of a description.
 
-    Clients nest both, or write all attributes flat; what is flat is metadata.
+    Clients nest both, or write all attributes flat, which makes them metadata.
 
-    :raises InvalidInput: what should be an object is none.
+    :raises InvalidInput: a value that must be an object is not one.
 
-    Source: contract rating, section 7, with target R16.
+    Source: doc/source/contributor/compatibility/rest-v1.rst, "Quote".
     """
-    nested = {}
+    nested: dict[str, Any] = {}
     for name in (GROUPBY, METADATA):
         nested[name] = desc.get(name)
         if nested[name] is None:
@@ -43,17 +47,21 @@ def attributes_of(desc: Mapping) -> tuple[dict, dict]:
         if not isinstance(nested[name], dict):
             raise errors.InvalidInput(
                 reason=f"Invalid input for field/attribute {name}. Value: '{nested[name]}'. "
-                       'A JSON object is expected.')
+                'A JSON object is expected.'
+            )
     flat = {name: value for name, value in desc.items() if name not in nested}
     return nested[GROUPBY], {**flat, **nested[METADATA]}
 
 
-def build_frames(items: Iterable[Item], *, scope_key: str,
-                 period: Period) -> dict[str | None, DataFrame]:
-    """Return the points to be priced, by the scope they name; None: by general rules only.
+def build_frames(
+    items: Sequence[Item], *, scope_key: str, period: Period
+) -> dict[str | None, DataFrame]:
+    """Return the frames to be priced by the scope they name; None: general rules only.
 
-    :raises InvalidInput: a description is none.
+    :raises InvalidInput: a description is invalid, or there are too many.
     """
+    if len(items) > ITEMS_MAX:
+        raise errors.InvalidInput(reason=f'{len(items)} resources are given, more than {ITEMS_MAX}')
     frames: dict[str | None, DataFrame] = {}
     for item in items:
         groupby, metadata = attributes_of(item.desc)
@@ -61,14 +69,17 @@ def build_frames(items: Iterable[Item], *, scope_key: str,
         if scope_id is not None and not isinstance(scope_id, str):
             raise errors.InvalidInput(
                 reason=f"Invalid input for field/attribute {scope_key}. Value: '{scope_id}'. "
-                       'Text is expected.')
+                'Text is expected.'
+            )
         frame = frames.setdefault(scope_id, DataFrame(*period))
-        frame.add_point(DataPoint(UNIT, item.volume, ZERO, groupby, metadata), item.service)
+        point = DataPoint(UNIT, item.volume, ZERO, groupby, metadata)
+        bounds.check_attributes(point.series)
+        frame.add_point(point, item.service)
     return frames
 
 
 def total_price(modules: ModuleSet, frames: Mapping[str | None, DataFrame]) -> Decimal:
-    """Return the exact sum of what the enabled modules ask for *frames*.
+    """Return the exact sum of the prices of *frames* by the enabled modules.
 
     :param frames: see build_frames().
     :raises ModuleLoadError, ModuleFailed: see ModuleSet.quote().

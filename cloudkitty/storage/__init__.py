@@ -1,9 +1,12 @@
-"""Where rated data is kept. Two interfaces of drivers; all else sees the second."""
+"""Storage of rated data. Drivers have interface 1 or 2; the service only uses interface 2."""
 
 from oslo_config import cfg
 
-from cloudkitty import plugins
+from cloudkitty import errors, plugins
 from cloudkitty.storage import v1, v2
+
+# Backends that only earlier releases have.
+FORMER_STORES = ('influxdb', 'elasticsearch', 'opensearch', 'loki', 'hybrid')
 
 
 def get_driver(conf: cfg.ConfigOpts) -> v2.BaseStorage:
@@ -12,5 +15,22 @@ def get_driver(conf: cfg.ConfigOpts) -> v2.BaseStorage:
     :raises ConfigurationError: no such driver, or its options are wrong.
     """
     namespace = v1.NAMESPACE if conf.storage.version == 1 else v2.NAMESPACE
-    driver = plugins.load(namespace, conf.storage.backend, group='storage', option='backend')(conf)
-    return driver.as_v2() if conf.storage.version == 1 else driver
+    name = conf.storage.backend
+    if name in FORMER_STORES and name not in plugins.names(namespace):
+        raise errors.ConfigurationError(reason=explain_former(name))
+    driver = plugins.load(namespace, name, group='storage', option='backend')(conf)
+    used: v2.BaseStorage = driver.as_v2() if conf.storage.version == 1 else driver
+    return used
+
+
+def explain_former(name: str) -> str:
+    """Return what to do about [storage]backend = *name*, a store of earlier releases."""
+    if name == 'hybrid':
+        return (
+            "[storage]backend: 'hybrid' kept no quantities and cannot be read; set version = 2 and "
+            'backend = sql: what is rated from now on is kept in the SQL database'
+        )
+    return (
+        f'[storage]backend: {name!r} is only read, by `cloudkitty-storage import --from {name}`; '
+        'set backend = sql (or remove it)'
+    )

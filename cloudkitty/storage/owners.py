@@ -1,9 +1,10 @@
-"""Whose points a frame holds. Pure."""
+"""Owners of the points of a frame. Pure."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from cloudkitty import errors
-from cloudkitty.dataframe import DataFrame
+from cloudkitty.core.dataframe import DataFrame
 
 
 def split(frames: Iterable[DataFrame], scope_key: str) -> Iterator[tuple[str, DataFrame]]:
@@ -11,7 +12,7 @@ def split(frames: Iterable[DataFrame], scope_key: str) -> Iterator[tuple[str, Da
 
     :raises InvalidInput: two frames of a scope begin together and end at different times.
     """
-    merged = {}
+    merged: dict[tuple[str, datetime], DataFrame] = {}
     for frame in frames:
         for name, point in frame:
             owner = str(point.groupby.get(scope_key, ''))
@@ -19,7 +20,8 @@ def split(frames: Iterable[DataFrame], scope_key: str) -> Iterator[tuple[str, Da
             if whole.end != frame.end:
                 raise errors.InvalidInput(
                     reason=f'two frames of scope {owner!r} begin at {frame.start} and end at '
-                           f'different times')
+                    f'different times'
+                )
             whole.add_point(point, name)
     for (owner, _), frame in merged.items():
         yield owner, frame

@@ -36,19 +36,26 @@ class Aetos(peers.WsgiPeer):
 
     def prepare(self):
         (self.folder / 'aetos.conf').write_text(
-            CONFIGURATION.format(port=self._prometheus_port)
-            + self._keystone.auth_token_options)
+            CONFIGURATION.format(port=self._prometheus_port) + self._keystone.auth_token_options
+        )
 
 
-def build(conf: cfg.ConfigOpts, keystone: Keystone, definitions: Mapping,
-          region: str = REGION) -> AetosCollector:
+def build(
+    conf: cfg.ConfigOpts, keystone: Keystone, definitions: Mapping, region: str = REGION
+) -> AetosCollector:
     """Return the collector that finds its server in the catalog of *keystone*."""
     group = AetosCollector.GROUP
     conf.register_opts(AetosCollector.OPTS, group)
     conf.register_opts(loading.get_auth_plugin_conf_options('v3password'), group)
-    for name, value in {'auth_type': 'v3password', 'auth_url': f'{keystone.url}/v3',
-                        'username': 'cloudkitty', 'password': 'cloudkitty',
-                        'project_name': 'service', 'user_domain_id': 'default',
-                        'project_domain_id': 'default', 'region_name': region}.items():
+    for name, value in {
+        'auth_type': 'v3password',
+        'auth_url': f'{keystone.url}/v3',
+        'username': 'cloudkitty',
+        'password': 'cloudkitty',
+        'project_name': 'service',
+        'user_domain_id': 'default',
+        'project_domain_id': 'default',
+        'region_name': region,
+    }.items():
         conf.set_override(name, value, group)
     return AetosCollector(period=3600, conf=definitions, service_conf=conf)

@@ -45,8 +45,12 @@ def _as_user(user):
     """Return the beginning of a command line that root runs as *user*; anybody else stays."""
     if os.getuid():
         return []
-    return [services.find('setpriv', 'util-linux'), f'--reuid={user}', f'--regid={user}',
-            '--init-groups']
+    return [
+        services.find('setpriv', 'util-linux'),
+        f'--reuid={user}',
+        f'--regid={user}',
+        '--init-groups',
+    ]
 
 
 class PostgreSQL(services.Daemon):
@@ -57,8 +61,8 @@ class PostgreSQL(services.Daemon):
     package = 'postgresql'
     user = 'postgres'
     standard_url = 'postgresql+psycopg2://postgres@127.0.0.1:5432'
-    stop_signal = signal.SIGINT          # TERM would wait for every client to leave
-    kill_signal = signal.SIGQUIT         # its children end too, or it could not start again
+    stop_signal = signal.SIGINT  # TERM would wait for every client to leave
+    kill_signal = signal.SIGQUIT  # its children end too, or it could not start again
 
     @property
     def url(self) -> str:
@@ -69,9 +73,20 @@ class PostgreSQL(services.Daemon):
         return [*_as_user(self.user), f'{self._bin()}/postgres', *self.arguments()]
 
     def arguments(self):
-        return ['-D', f'{self.folder}/data', '-p', str(self.port),
-                '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=',
-                '-c', 'fsync=off', '-c', 'max_connections=300']
+        return [
+            '-D',
+            f'{self.folder}/data',
+            '-p',
+            str(self.port),
+            '-c',
+            'listen_addresses=127.0.0.1',
+            '-c',
+            'unix_socket_directories=',
+            '-c',
+            'fsync=off',
+            '-c',
+            'max_connections=300',
+        ]
 
     def prepare(self):
         data = self.folder / 'data'
@@ -80,9 +95,24 @@ class PostgreSQL(services.Daemon):
         data.mkdir()
         if os.getuid() == 0:
             shutil.chown(data, self.user, pwd.getpwnam(self.user).pw_gid)
-        _make([*_as_user(self.user), f'{self._bin()}/initdb', '-D', str(data), '-A', 'trust',
-               '-U', 'postgres', '-E', 'UTF8', '--locale=C.UTF-8', '-N'],
-              cwd=data, title=self.title)
+        _make(
+            [
+                *_as_user(self.user),
+                f'{self._bin()}/initdb',
+                '-D',
+                str(data),
+                '-A',
+                'trust',
+                '-U',
+                'postgres',
+                '-E',
+                'UTF8',
+                '--locale=C.UTF-8',
+                '-N',
+            ],
+            cwd=data,
+            title=self.title,
+        )
 
     def is_ready(self):
         return answers(f'{self.url}/postgres')
@@ -91,8 +121,9 @@ class PostgreSQL(services.Daemon):
         """Return the folder of the newest version, which Debian keeps out of PATH."""
         found = glob.glob('/usr/lib/postgresql/*/bin/postgres')
         if not found:
-            raise services.ServiceFailed(f'postgres is missing: install the Debian package '
-                                         f'{self.package}')
+            raise services.ServiceFailed(
+                f'postgres is missing: install the Debian package {self.package}'
+            )
         return max((Path(path).parent for path in found), key=lambda path: int(path.parent.name))
 
 
@@ -119,12 +150,19 @@ class MariaDB(services.Daemon):
         return [path or services.find(self.program, self.package), *self.arguments()]
 
     def arguments(self):
-        return ['--no-defaults', f'--user={self.runs_as}', f'--datadir={self.folder}/data',
-                self._tmpdir(),
-                '--bind-address=127.0.0.1', f'--port={self.port}',
-                f'--socket={self.folder}/mariadb.sock', f'--pid-file={self.folder}/mariadb.pid',
-                '--skip-name-resolve', '--innodb-flush-log-at-trx-commit=0',
-                '--max-connections=500']
+        return [
+            '--no-defaults',
+            f'--user={self.runs_as}',
+            f'--datadir={self.folder}/data',
+            self._tmpdir(),
+            '--bind-address=127.0.0.1',
+            f'--port={self.port}',
+            f'--socket={self.folder}/mariadb.sock',
+            f'--pid-file={self.folder}/mariadb.pid',
+            '--skip-name-resolve',
+            '--innodb-flush-log-at-trx-commit=0',
+            '--max-connections=500',
+        ]
 
     def prepare(self):
         if not (self.folder / 'data').exists():
@@ -132,10 +170,19 @@ class MariaDB(services.Daemon):
             self._install()
 
     def _install(self):
-        _make([services.find('mariadb-install-db', self.package), '--no-defaults',
-               f'--user={self.runs_as}', f'--datadir={self.folder}/data', self._tmpdir(),
-               '--auth-root-authentication-method=normal', '--skip-test-db'],
-              cwd=self.folder, title=self.title)
+        _make(
+            [
+                services.find('mariadb-install-db', self.package),
+                '--no-defaults',
+                f'--user={self.runs_as}',
+                f'--datadir={self.folder}/data',
+                self._tmpdir(),
+                '--auth-root-authentication-method=normal',
+                '--skip-test-db',
+            ],
+            cwd=self.folder,
+            title=self.title,
+        )
 
     def is_ready(self):
         return answers(self.url)
@@ -166,8 +213,9 @@ class GaleraNode(MariaDB):
 
     def command(self):
         if not os.path.exists(self.library):
-            raise services.ServiceFailed(f'{self.library} is missing: install the Debian package '
-                                         'galera-4')
+            raise services.ServiceFailed(
+                f'{self.library} is missing: install the Debian package galera-4'
+            )
         services.find('rsync', 'rsync')
         command = super().command()
         return [*_as_user(self.user), *command]
@@ -175,16 +223,23 @@ class GaleraNode(MariaDB):
     def arguments(self):
         others = '' if self.is_first else ','.join(f'127.0.0.1:{port}' for port in self.ports[1:])
         mine, incremental, whole = self.ports[0], services.free_port(), services.free_port()
-        return [*super().arguments(), '--binlog-format=ROW', '--innodb-autoinc-lock-mode=2',
-                '--wsrep-on=ON', f'--wsrep-provider={self.library}', '--wsrep-cluster-name=tests',
-                f'--wsrep-cluster-address=gcomm://{others}', '--wsrep-sst-method=rsync',
-                f'--wsrep-node-address=127.0.0.1:{mine}',
-                f'--wsrep-sst-receive-address=127.0.0.1:{whole}',
-                f'--wsrep-provider-options=base_port={mine};gcache.size=32M;'
-                f'ist.recv_addr=127.0.0.1:{incremental};'
-                # A dead node is missed after three seconds, not after five; any sooner, and a busy
-                # machine takes living ones for dead.
-                'evs.suspect_timeout=PT3S;evs.inactive_timeout=PT10S;evs.keepalive_period=PT0.5S']
+        return [
+            *super().arguments(),
+            '--binlog-format=ROW',
+            '--innodb-autoinc-lock-mode=2',
+            '--wsrep-on=ON',
+            f'--wsrep-provider={self.library}',
+            '--wsrep-cluster-name=tests',
+            f'--wsrep-cluster-address=gcomm://{others}',
+            '--wsrep-sst-method=rsync',
+            f'--wsrep-node-address=127.0.0.1:{mine}',
+            f'--wsrep-sst-receive-address=127.0.0.1:{whole}',
+            f'--wsrep-provider-options=base_port={mine};gcache.size=32M;'
+            f'ist.recv_addr=127.0.0.1:{incremental};'
+            # A dead node is missed after three seconds, not after five; any sooner, and a busy
+            # machine takes living ones for dead.
+            'evs.suspect_timeout=PT3S;evs.inactive_timeout=PT10S;evs.keepalive_period=PT0.5S',
+        ]
 
     def prepare(self):
         data = self.folder / 'data'
@@ -226,8 +281,10 @@ def galera(folder: Path, size: int = 3) -> Iterator[list[GaleraNode]]:
     """Yield the nodes of a cluster; *folder* must be open to every user."""
     folder.mkdir(parents=True, exist_ok=True)
     ports = [services.free_port() for _ in range(size)]
-    nodes = [GaleraNode(folder / f'node-{number}', [*ports[number:], *ports[:number]])
-             for number in range(size)]
+    nodes = [
+        GaleraNode(folder / f'node-{number}', [*ports[number:], *ports[:number]])
+        for number in range(size)
+    ]
     with contextlib.ExitStack() as stack:
         nodes[0].is_first = True
         stack.enter_context(nodes[0])
@@ -239,6 +296,10 @@ def galera(folder: Path, size: int = 3) -> Iterator[list[GaleraNode]]:
             list(pool.map(lambda node: node.start(), nodes[1:]))
         # One that was ready may have to wait for those that joined after it.
         services.wait_until(
-            lambda: all(node.is_ready() and node.status('cluster_size') == str(size)
-                        for node in nodes), deadline_s=60, what='the whole cluster')
+            lambda: all(
+                node.is_ready() and node.status('cluster_size') == str(size) for node in nodes
+            ),
+            deadline_s=60,
+            what='the whole cluster',
+        )
         yield nodes

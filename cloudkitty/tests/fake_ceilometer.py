@@ -14,8 +14,12 @@ from cloudkitty.tests import faults, history
 
 LIMIT = 100
 # Names in queries, and of the labels that hold them.
-LABELS = {'project_id': 'project_id', 'project': 'project_id', 'resource_id': 'resource',
-          'user_id': 'user_id'}
+LABELS = {
+    'project_id': 'project_id',
+    'project': 'project_id',
+    'resource_id': 'resource',
+    'user_id': 'user_id',
+}
 
 
 class Ceilometer:
@@ -37,11 +41,13 @@ class Ceilometer:
         if parts[:3] == ['', 'v2', 'meters'] and parts[4:] == ['statistics']:
             answer = self._statistics(parse.unquote(parts[3]), conditions, asked)
         elif parts == ['', 'v2', 'resources']:
-            answer = self._resources(conditions)[:int(asked['limit'][0] if asked['limit']
-                                                      else LIMIT)]
+            answer = self._resources(conditions)[
+                : int(asked['limit'][0] if asked['limit'] else LIMIT)
+            ]
         else:
             faults.as_json({'error_message': {'faultstring': 'no such path'}}, status=404)(
-                handler, request)
+                handler, request
+            )
             return
         faults.as_json(answer)(handler, request)
 
@@ -49,14 +55,16 @@ class Ceilometer:
         """Yield (labels, unix time, value)."""
         limits = {op: _seconds(value) for field, op, value in conditions if field == 'timestamp'}
         begin, end = limits['ge'], limits['lt'] if 'lt' in limits else limits['le'] + 1
-        owners = [(LABELS[field], value) for field, _, value in conditions
-                  if field != 'timestamp']
+        owners = [(LABELS[field], value) for field, _, value in conditions if field != 'timestamp']
         for family in self.families:
             if meter in (None, family.name):
                 for labels, samples in family.series:
                     if all(labels.get(name) == value for name, value in owners):
-                        yield from ((labels, instant, float(value)) for instant, value in samples
-                                    if begin <= instant < end)
+                        yield from (
+                            (labels, instant, float(value))
+                            for instant, value in samples
+                            if begin <= instant < end
+                        )
 
     def _statistics(self, meter, conditions, asked):
         # Without a period all is one.
@@ -68,28 +76,46 @@ class Ceilometer:
             begin = first + (instant - first) // period_s * period_s
             groups[begin, key].append(value)
             newest[begin, key] = max(instant, newest.get((begin, key), instant))
-        return [{
-            'avg': sum(values) / len(values), 'count': len(values), 'max': max(values),
-            'min': min(values), 'sum': sum(values), 'unit': 'x', 'period': period_s,
-            'duration': 3540.0, 'duration_start': _text(begin),
-            'duration_end': _text(newest[begin, key]),
-            'period_start': _text(begin),
-            'period_end': _text(min(begin + period_s, 2**31)),
-            'groupby': dict(zip(asked['groupby'], key, strict=True)),
-        } for (begin, key), values in groups.items()]
+        return [
+            {
+                'avg': sum(values) / len(values),
+                'count': len(values),
+                'max': max(values),
+                'min': min(values),
+                'sum': sum(values),
+                'unit': 'x',
+                'period': period_s,
+                'duration': 3540.0,
+                'duration_start': _text(begin),
+                'duration_end': _text(newest[begin, key]),
+                'period_start': _text(begin),
+                'period_end': _text(min(begin + period_s, 2**31)),
+                'groupby': dict(zip(asked['groupby'], key, strict=True)),
+            }
+            for (begin, key), values in groups.items()
+        ]
 
     def _resources(self, conditions):
         found = defaultdict(dict)
         # Every sample describes the whole resource; here a family has only a part of that.
         for labels, instant, _ in sorted(self._samples(conditions), key=lambda sample: sample[1]):
             found[labels['resource']].update(labels, last=instant)
-        return [{
-            'resource_id': resource_id, 'project_id': labels['project_id'],
-            'user_id': labels.get('user_id'), 'source': 'openstack', 'links': [],
-            'last_sample_timestamp': _text(labels['last']),
-            'metadata': {name: value for name, value in labels.items()
-                         if name not in ('project_id', 'resource', 'user_id', 'last')},
-        } for resource_id, labels in found.items()]
+        return [
+            {
+                'resource_id': resource_id,
+                'project_id': labels['project_id'],
+                'user_id': labels.get('user_id'),
+                'source': 'openstack',
+                'links': [],
+                'last_sample_timestamp': _text(labels['last']),
+                'metadata': {
+                    name: value
+                    for name, value in labels.items()
+                    if name not in ('project_id', 'resource', 'user_id', 'last')
+                },
+            }
+            for resource_id, labels in found.items()
+        ]
 
 
 def _seconds(text):

@@ -13,8 +13,13 @@ from urllib import parse
 
 from cloudkitty.tests import faults, history
 
-FUNCTIONS = {'avg': lambda values: sum(values) / len(values), 'min': min, 'max': max,
-             'sum': sum, 'count': len}
+FUNCTIONS = {
+    'avg': lambda values: sum(values) / len(values),
+    'min': min,
+    'max': max,
+    'sum': sum,
+    'count': len,
+}
 
 
 class Monasca:
@@ -50,33 +55,49 @@ class Monasca:
             return 422, {'unprocessable_entity': {'code': 422, 'message': f'statistics {names}'}}
         wanted = _parse_dimensions(asked.get('dimensions', ''))
         group_by = asked.get('group_by', '').split(',')
-        begin, end = (datetime.fromisoformat(asked[key]).timestamp()
-                      for key in ('start_time', 'end_time'))
+        begin, end = (
+            datetime.fromisoformat(asked[key]).timestamp() for key in ('start_time', 'end_time')
+        )
         groups = defaultdict(lambda: defaultdict(list))
         for dimensions, samples in _series(families, asked['name']):
-            if all(name in dimensions and (not values or dimensions[name] in values)
-                   for name, values in wanted.items()):
+            if all(
+                name in dimensions and (not values or dimensions[name] in values)
+                for name, values in wanted.items()
+            ):
                 group = tuple((name, dimensions[name]) for name in group_by if name in dimensions)
                 for instant, value in samples:
                     if begin <= instant <= end:
                         bucket = instant - instant % int(asked['period'])
                         groups[group][bucket].append(float(value))
-        rows = [(group, bucket, [FUNCTIONS[name](values) for name in names])
-                for group, buckets in groups.items() for bucket, values in buckets.items()]
+        rows = [
+            (group, bucket, [FUNCTIONS[name](values) for name in names])
+            for group, buckets in groups.items()
+            for bucket, values in buckets.items()
+        ]
         page, links = self._page(rows, asked, request)
         elements = defaultdict(list)
         for group, bucket, values in page:
             at = datetime.fromtimestamp(bucket, UTC).strftime('%Y-%m-%dT%H:%M:%S.000Z')
             elements[group].append([at, *values])
-        return 200, {'links': links, 'elements': [
-            {'id': str(number), 'name': asked['name'], 'dimensions': dict(group),
-             'columns': ['timestamp', *names], 'statistics': found}
-            for number, (group, found) in enumerate(elements.items())]}
+        return 200, {
+            'links': links,
+            'elements': [
+                {
+                    'id': str(number),
+                    'name': asked['name'],
+                    'dimensions': dict(group),
+                    'columns': ['timestamp', *names],
+                    'statistics': found,
+                }
+                for number, (group, found) in enumerate(elements.items())
+            ],
+        }
 
     def _values(self, asked, families, request):
         name = asked['dimension_name']
-        found = sorted({labels[name] for family in families for labels, _ in family.series
-                        if name in labels})
+        found = sorted(
+            {labels[name] for family in families for labels, _ in family.series if name in labels}
+        )
         page, links = self._page(found, asked, request)
         return 200, {'links': links, 'elements': [{'dimension_value': value} for value in page]}
 
@@ -87,7 +108,7 @@ class Monasca:
         if first + self.page_rows < len(rows):
             query = parse.urlencode({**asked, 'offset': first + self.page_rows})
             links.append({'rel': 'next', 'href': f'http://elsewhere{request.path}?{query}'})
-        return rows[first:first + self.page_rows], links
+        return rows[first : first + self.page_rows], links
 
 
 def _parse_dimensions(text):

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from cloudkitty import collector, errors, fetcher
-from cloudkitty.dataframe import DataPoint, FrozenDict
+from cloudkitty.core.dataframe import DataPoint, FrozenDict
+from cloudkitty.core.timeframe import calendar_of
 from cloudkitty.tests import history
-from cloudkitty.timeframe import calendar_of
 
 
 class FakeFetcher(fetcher.BaseFetcher):
@@ -42,23 +42,39 @@ class FakeCollector(collector.BaseCollector):
         calendar = FrozenDict(calendar_of(start))
         points = []
         for labels, samples in self._series(metric.name, scope_id):
-            values = [Decimal(str(value)) for instant, value in samples
-                      if begin_s <= instant <= end_s and Decimal(str(value)).is_finite()]
+            values = [
+                Decimal(str(value))
+                for instant, value in samples
+                if begin_s <= instant <= end_s and Decimal(str(value)).is_finite()
+            ]
             if values:
-                points.append(DataPoint.of(metric.series(labels), metric.quantity(max(values)),
-                                           calendar=calendar))
+                points.append(
+                    DataPoint.of(
+                        metric.series(labels), metric.quantity(max(values)), calendar=calendar
+                    )
+                )
         return points
 
     def newest(self, metric_names, *, since, now):
         found = {}
         for key in metric_names:
             name = self.conf[key].name
-            instants = [instant for family in self.families if family.name == name
-                        for _, samples in family.series for instant, _ in samples
-                        if since.timestamp() <= instant <= now.timestamp()]
+            instants = [
+                instant
+                for family in self.families
+                if family.name == name
+                for _, samples in family.series
+                for instant, _ in samples
+                if since.timestamp() <= instant <= now.timestamp()
+            ]
             found[key] = datetime.fromtimestamp(max(instants), UTC) if instants else None
         return found
 
     def _series(self, name, scope_id):
-        return [series for family in self.families if family.name == name
-                for series in family.series if series[0].get(self.scope_key) == scope_id]
+        return [
+            series
+            for family in self.families
+            if family.name == name
+            for series in family.series
+            if series[0].get(self.scope_key) == scope_id
+        ]

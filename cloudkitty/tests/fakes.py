@@ -5,7 +5,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from cloudkitty import errors
-from cloudkitty.dataframe import DataFrame, DataPoint, Series
+from cloudkitty.core.dataframe import DataPoint, Series
+from cloudkitty.rating.modules import Failure
 
 
 class FakeMetric(NamedTuple):
@@ -22,17 +23,21 @@ class FakeCollector:
     :param usage: returns a quantity, or None for nothing; may raise.
     :ivar reaches: called with the current time; returns what newest() does, or raises.
     :ivar asked: how often newest() was called.
+    :ivar covers: called with periods and known gaps; returns what coverage() does, or raises.
     """
 
     collector_name = 'fake'
 
     def __init__(self, metrics, usage=lambda metric, scope_id, begin: 1):
-        self.conf = {key: FakeMetric(metric) if isinstance(metric, str) else metric
-                     for key, metric in metrics.items()}
+        self.conf = {
+            key: FakeMetric(metric) if isinstance(metric, str) else metric
+            for key, metric in metrics.items()
+        }
         self.usage = usage
         self.calls = []
         self.reaches = lambda now: {}
         self.asked = 0
+        self.covers = lambda periods, known: {}
         self._lock = threading.Lock()
 
     def refresh(self):
@@ -48,11 +53,17 @@ class FakeCollector:
                 if quantity is not None:
                     yield scope_id, period, [DataPoint.of(series, Decimal(quantity))]
 
+    def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
+        return self.covers(periods, known)
+
     def newest(self, metric_names, *, since, now):
         self.asked += 1
         found = self.reaches(now)
-        return {metric: found[metric] if found[metric] and found[metric] >= since else None
-                for metric in metric_names if metric in found}
+        return {
+            metric: found[metric] if found[metric] and found[metric] >= since else None
+            for metric in metric_names
+            if metric in found
+        }
 
 
 class FlatRate:
@@ -71,12 +82,19 @@ class FlatRate:
         if self.reason:
             raise errors.ModuleLoadError(module='flat', reason=self.reason)
 
-    def rate(self, frame, scope_id):
-        if scope_id in self.refused and frame.start >= self.refused[scope_id]:
-            raise errors.ModuleLoadError(module='flat', reason='no rules')
-        return DataFrame(frame.start, frame.end, {
-            name: [point.set_price(point.qty * self.price) for point in points]
-            for name, points in frame.itertypes()})
+    def rate_periods(self, usage):
+        first = self.refused.get(usage.scope_id)
+        late = [n for n in usage.places if first and usage.periods[n].begin >= first]
+        failure = None
+        if late:
+            usage = usage.at([place for place in usage.places if place < late[0]])
+            error = errors.ModuleLoadError(module='flat', reason='no rules')
+            failure = Failure(late[0], error)
+        priced = (
+            column._replace(prices=[qty * self.price for qty in column.quantities])
+            for column in usage.columns
+        )
+        return usage.with_columns(priced), failure
 
 
 class MemoryStorage:

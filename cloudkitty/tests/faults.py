@@ -1,5 +1,6 @@
 """An HTTP server that misbehaves as a test tells it."""
 
+import contextlib
 import http.server
 import itertools
 import json
@@ -71,21 +72,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def handle_one(self):
         url = parse.urlsplit(self.path)
         form = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
-        request = Request(self.command, url.path, dict(parse.parse_qsl(form or url.query)),
-                          dict(self.headers), url.query, form)
+        request = Request(
+            self.command,
+            url.path,
+            dict(parse.parse_qsl(form or url.query)),
+            dict(self.headers),
+            url.query,
+            form,
+        )
         self.server.owner.requests.append(request)
         try:
             self.server.owner.answer(self, request)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    do_GET = do_POST = handle_one
+    do_GET = do_HEAD = do_POST = do_DELETE = handle_one
 
     def log_message(self, *arguments):
         """Say nothing."""
 
-    def send(self, status: int, body: bytes, content_type: str = 'application/json', *,
-             length: int | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def send(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = 'application/json',
+        *,
+        length: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -108,14 +122,22 @@ def as_json(value, *, status: int = 200) -> Answer:
     return text(json.dumps(value), status=status, content_type='application/json')
 
 
+def redirect(url: str) -> Answer:
+    """Say that the answer is elsewhere."""
+    return lambda handler, request: handler.send(302, b'', headers={'Location': url})
+
+
 def vector(*series: tuple[dict, str]) -> Answer:
     """Answer as Prometheus does to an instant query: (labels, value) of each series."""
+
     def answer(handler, request):
         at = request.parameters.get('time', '1970-01-01T00:00:00+00:00')
         instant = int(datetime.fromisoformat(at).timestamp())
         result = [{'metric': labels, 'value': [instant, value]} for labels, value in series]
         as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': result}})(
-            handler, request)
+            handler, request
+        )
+
     return answer
 
 
@@ -150,6 +172,15 @@ def drip(handler: _Handler, request: Request) -> None:
     handler.close_connection = True
 
 
+def drip_head(handler: _Handler, request: Request) -> None:
+    """Send a byte of a header now and then, without end."""
+    handler.wfile.write(b'HTTP/1.1 200 OK\r\nX-Slow: ')
+    with contextlib.suppress(OSError):
+        while not handler.server.owner.is_closing.wait(0.05):
+            handler.wfile.write(b'x')
+    handler.close_connection = True
+
+
 def reset(handler: _Handler, request: Request) -> None:
     """Hang up without a word."""
     handler.close_connection = True
@@ -169,23 +200,32 @@ def in_turn(*answers: Answer) -> Answer:
 
     def answer(handler, request):
         next(left)(handler, request)
+
     return answer
 
 
 def empty(handler: _Handler, request: Request) -> None:
     """Answer as a Prometheus that has nothing: a query over a range, or for an instant."""
     is_range = request.path.endswith('/query_range') or '[' in request.parameters['query']
-    as_json({'status': 'success', 'data': {
-        'resultType': 'matrix' if is_range else 'vector', 'result': []}})(handler, request)
+    as_json(
+        {
+            'status': 'success',
+            'data': {'resultType': 'matrix' if is_range else 'vector', 'result': []},
+        }
+    )(handler, request)
 
 
 def pass_on(url: str) -> Answer:
     """Answer what the server at base URL *url* answers."""
+
     def answer(handler, request):
-        reply = requests.post(url + request.path.removeprefix('/api/v1'), timeout=60,
-                              data=request.parameters)
-        handler.send(reply.status_code, reply.content,
-                     reply.headers.get('Content-Type', 'application/json'))
+        reply = requests.post(
+            url + request.path.removeprefix('/api/v1'), timeout=60, data=request.parameters
+        )
+        handler.send(
+            reply.status_code, reply.content, reply.headers.get('Content-Type', 'application/json')
+        )
+
     return answer
 
 
@@ -195,9 +235,18 @@ def forward(url: str) -> Answer:
 
     def answer(handler, request):
         reply = requests.request(
-            request.method, f'{url}{request.path}?{request.query}', timeout=60,
+            request.method,
+            f'{url}{request.path}?{request.query}',
+            timeout=60,
             data=request.body.encode(),
-            headers={name: request.headers[name] for name in passed if name in request.headers})
-        handler.send(reply.status_code, reply.content, headers={
-            name: reply.headers[name] for name in (*passed[:2], 'Link') if name in reply.headers})
+            headers={name: request.headers[name] for name in passed if name in request.headers},
+        )
+        handler.send(
+            reply.status_code,
+            reply.content,
+            headers={
+                name: reply.headers[name] for name in (*passed[:2], 'Link') if name in reply.headers
+            },
+        )
+
     return answer

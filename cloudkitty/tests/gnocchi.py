@@ -86,8 +86,11 @@ class _Api(peers.WsgiPeer):
 
     def environment(self):
         # Its configuration, also that of the middleware for tokens, is looked for in the home.
-        return {**super().environment(), 'HOME': str(self.folder),
-                'OS_API__AUTH_MODE': self.auth_mode}
+        return {
+            **super().environment(),
+            'HOME': str(self.folder),
+            'OS_API__AUTH_MODE': self.auth_mode,
+        }
 
 
 class _Metricd(services.Daemon):
@@ -100,8 +103,12 @@ class _Metricd(services.Daemon):
         self._bin = peers.environment('gnocchi')
 
     def command(self):
-        return ['/usr/bin/env', f'HOME={self.folder}', 'PYTHONWARNINGS=ignore',
-                self._bin / self.program]
+        return [
+            '/usr/bin/env',
+            f'HOME={self.folder}',
+            'PYTHONWARNINGS=ignore',
+            self._bin / self.program,
+        ]
 
     def is_ready(self):
         return self.is_running
@@ -136,8 +143,11 @@ class Gnocchi(_Api):
 
     def _run_as_admin(self, statement):
         is_postgresql = self._server.get_backend_name() == 'postgresql'
-        engine = sa.create_engine(self._server.set(database='postgres' if is_postgresql else None),
-                                  isolation_level='AUTOCOMMIT', poolclass=sa.NullPool)
+        engine = sa.create_engine(
+            self._server.set(database='postgres' if is_postgresql else None),
+            isolation_level='AUTOCOMMIT',
+            poolclass=sa.NullPool,
+        )
         with engine.connect() as connection:
             connection.execute(sa.text(statement))
 
@@ -159,19 +169,37 @@ class Gnocchi(_Api):
 
     def ask(self, method: str, path: str, body=None):
         """Return what the API answers to an administrator."""
-        answer = requests.request(method, f'{self.url}/v1/{path}', headers=HEADERS, timeout=60,
-                                  data=None if body is None else orjson.dumps(body))
+        answer = requests.request(
+            method,
+            f'{self.url}/v1/{path}',
+            headers=HEADERS,
+            timeout=60,
+            data=None if body is None else orjson.dumps(body),
+        )
         if not answer.ok:
             raise services.ServiceFailed(f'{method} {path}: {answer.text[:1000]}')
         return answer.json() if answer.content else None
 
-    def define(self, types: Mapping[str, Mapping[str, dict]], *,
-               granularities_s: Sequence[int] = GRANULARITIES_S) -> None:
+    def define(
+        self,
+        types: Mapping[str, Mapping[str, dict]],
+        *,
+        granularities_s: Sequence[int] = GRANULARITIES_S,
+    ) -> None:
         """Make resource types, {name: {attribute: its type}}, and the archive policy."""
-        self.ask('POST', 'archive_policy', {
-            'name': 'all', 'back_window': 100_000, 'aggregation_methods': METHODS,
-            'definition': [{'granularity': f'{length_s} s', 'points': 1_000_000}
-                           for length_s in granularities_s]})
+        self.ask(
+            'POST',
+            'archive_policy',
+            {
+                'name': 'all',
+                'back_window': 100_000,
+                'aggregation_methods': METHODS,
+                'definition': [
+                    {'granularity': f'{length_s} s', 'points': 1_000_000}
+                    for length_s in granularities_s
+                ],
+            },
+        )
         for name, attributes in types.items():
             self.ask('POST', 'resource_type', {'name': name, 'attributes': attributes})
 
@@ -183,7 +211,9 @@ class Gnocchi(_Api):
             self._make(one)
             measures[one.id] = {
                 metric: [{'timestamp': instant, 'value': value} for instant, value in points]
-                for metric, points in one.measures.items() if points}
+                for metric, points in one.measures.items()
+                if points
+            }
         with engine.begin() as connection:
             for one in resources:
                 _date_revisions(connection, one)
@@ -191,20 +221,29 @@ class Gnocchi(_Api):
 
     def _make(self, one):
         first, *later = one.revisions
-        self.ask('POST', f'resource/{one.type}', {
-            **first.attributes, 'id': one.id, 'started_at': one.started_at.isoformat(),
-            'metrics': {name: {'archive_policy_name': one.policy} for name in one.measures}})
+        self.ask(
+            'POST',
+            f'resource/{one.type}',
+            {
+                **first.attributes,
+                'id': one.id,
+                'started_at': one.started_at.isoformat(),
+                'metrics': {name: {'archive_policy_name': one.policy} for name in one.measures},
+            },
+        )
         for revision in later:
             self.ask('PATCH', f'resource/{one.type}/{one.id}', revision.attributes)
         if one.ended_at:
-            self.ask('PATCH', f'resource/{one.type}/{one.id}',
-                     {'ended_at': one.ended_at.isoformat()})
+            self.ask(
+                'PATCH', f'resource/{one.type}/{one.id}', {'ended_at': one.ended_at.isoformat()}
+            )
 
     def post_measures(self, measures: Mapping[str, Mapping[str, list]]) -> None:
         """Send measures by resource and metric; return when they are aggregated."""
         self.ask('POST', 'batch/resources/metrics/measures', measures)
-        services.wait_until(self._is_idle, deadline_s=PROCESSED_S,
-                            what='aggregation by gnocchi-metricd')
+        services.wait_until(
+            self._is_idle, deadline_s=PROCESSED_S, what='aggregation by gnocchi-metricd'
+        )
 
     def _is_idle(self):
         # It fails until gnocchi-metricd has registered itself, some seconds after its start.
@@ -222,40 +261,66 @@ def _date_revisions(connection, one):
     begins = [revision.begin for revision in one.revisions]
     if one.ended_at:
         begins.append(one.ended_at)
-    numbers = connection.execute(sa.text(
-        'SELECT revision FROM resource_history WHERE CAST(id AS CHAR(36)) = :id '
-        'ORDER BY revision'), {'id': one.id}).scalars().all()
+    numbers = (
+        connection.execute(
+            sa.text(
+                'SELECT revision FROM resource_history WHERE CAST(id AS CHAR(36)) = :id '
+                'ORDER BY revision'
+            ),
+            {'id': one.id},
+        )
+        .scalars()
+        .all()
+    )
     for number, begin, end in zip(numbers, begins[:-1], begins[1:], strict=True):
-        connection.execute(sa.text(
-            'UPDATE resource_history SET revision_start = :begin, revision_end = :end '
-            'WHERE revision = :number'), {
-                'begin': _naive(begin), 'end': _naive(end), 'number': number})
-    connection.execute(sa.text(
-        'UPDATE resource SET revision_start = :begin WHERE CAST(id AS CHAR(36)) = :id'),
-        {'begin': _naive(begins[-1]), 'id': one.id})
+        connection.execute(
+            sa.text(
+                'UPDATE resource_history SET revision_start = :begin, revision_end = :end '
+                'WHERE revision = :number'
+            ),
+            {'begin': _naive(begin), 'end': _naive(end), 'number': number},
+        )
+    connection.execute(
+        sa.text('UPDATE resource SET revision_start = :begin WHERE CAST(id AS CHAR(36)) = :id'),
+        {'begin': _naive(begins[-1]), 'id': one.id},
+    )
 
 
 def _naive(instant):
     return instant.replace(tzinfo=None)
 
 
-def of_families(families: Iterable[services.Family], begin: datetime, *,
-                resource_type: str) -> list[Resource]:
+def of_families(
+    families: Iterable[services.Family], begin: datetime, *, resource_type: str
+) -> list[Resource]:
     """Return a resource of each series; values that are no finite numbers are left out."""
     found = []
     for family in families:
         for labels, samples in family.series:
-            points = [(instant, value) for instant, value in samples
-                      if re.fullmatch(r'[\d.]+', str(value))]
-            found.append(Resource(
-                resource_id(family.name, *labels.values()), resource_type,
-                [Revision(begin, dict(labels))], {family.name: points}, begin))
+            points = [
+                (instant, value)
+                for instant, value in samples
+                if re.fullmatch(r'[\d.]+', str(value))
+            ]
+            found.append(
+                Resource(
+                    resource_id(family.name, *labels.values()),
+                    resource_type,
+                    [Revision(begin, dict(labels))],
+                    {family.name: points},
+                    begin,
+                )
+            )
     return found
 
 
 def basic_auth(conf, driver_class, url: str, **options) -> None:
     """Configure a driver to ask the Gnocchi at *url*."""
     conf.register_opts(driver_class.OPTS, driver_class.GROUP)
-    for name, value in {'gnocchi_auth_type': 'basic', 'gnocchi_user': 'admin',
-                        'gnocchi_endpoint': url, **options}.items():
+    for name, value in {
+        'gnocchi_auth_type': 'basic',
+        'gnocchi_user': 'admin',
+        'gnocchi_endpoint': url,
+        **options,
+    }.items():
         conf.set_override(name, value, driver_class.GROUP)

@@ -10,9 +10,13 @@ from cloudkitty import conf as configuration
 
 def write(path: Path, sections: Mapping[str, Mapping[str, object]]) -> Path:
     """Write options by section; return *path*."""
-    path.write_text('\n'.join(
-        line for section, values in sections.items()
-        for line in (f'[{section}]', *(f'{name} = {value}' for name, value in values.items()))))
+    path.write_text(
+        '\n'.join(
+            line
+            for section, values in sections.items()
+            for line in (f'[{section}]', *(f'{name} = {value}' for name, value in values.items()))
+        )
+    )
     return path
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import requests
 
-from cloudkitty import timeframe
-from cloudkitty.tests import peers
+from cloudkitty.core import timeframe
+from cloudkitty.tests import peers, services
 
 REGION = 'RegionOne'
 # It gives no more projects at once.
@@ -41,7 +41,30 @@ password_hash_rounds = 4
 [cache]
 enabled = true
 backend = dogpile.cache.memory
+[auth]
+methods = password,token,application_credential,{protocol}
+[{protocol}]
+remote_id_attribute = HTTP_OIDC_ISS
+[federation]
+trusted_dashboard = {page}
+sso_callback_template = {folder}/sso.html
 """
+# What Keystone answers with after single sign-on; the one that it ships does the same.
+SSO_FORM = """<!doctype html><title>Keystone</title>
+<form id="sso" method="post" action="$host"><input type="hidden" name="token" value="$token"></form>
+<script>document.getElementById('sso').submit()</script>
+"""
+# Single sign-on: its protocol, and who vouches for users. The module of a web server that would ask
+# them sets these headers; in tests the browser does.
+PROTOCOL = 'openid'
+ISSUER = 'https://issuer.example'
+
+
+def sso_headers(user: str) -> dict[str, str]:
+    """Return what the web server in front of Keystone says once *user* has logged in."""
+    return {'OIDC-ISS': ISSUER, 'OIDC-SUB': user}
+
+
 AUTH_TOKEN = """
 [keystone_authtoken]
 auth_type = password
@@ -68,6 +91,8 @@ class Keystone(peers.WsgiPeer):
     def __init__(self, folder: Path):
         super().__init__(folder, peers.environment('keystone'))
         self._ids: dict[tuple[str, str], str] = {}
+        # Where a service with a page may listen, which Keystone has to know beforehand.
+        self.page_port = services.free_port()
 
     @property
     def auth_token_options(self) -> str:
@@ -83,7 +108,15 @@ class Keystone(peers.WsgiPeer):
 
     def prepare(self):
         (self.folder / 'keystone.conf').write_text(
-            CONFIGURATION.format(url=self.url, folder=self.folder, page_size=PAGE_SIZE))
+            CONFIGURATION.format(
+                url=self.url,
+                folder=self.folder,
+                page_size=PAGE_SIZE,
+                protocol=PROTOCOL,
+                page=f'http://127.0.0.1:{self.page_port}/ui/sso',
+            )
+        )
+        (self.folder / 'sso.html').write_text(SSO_FORM)
         made_for = self.folder / 'made-for'
         if made_for.exists() and made_for.read_text() == self.url:
             return
@@ -91,10 +124,20 @@ class Keystone(peers.WsgiPeer):
             _make_keys(self.folder / name)
         manage = ('keystone-manage', '--config-file', self._file)
         self.run(*manage, 'db_sync')
-        interfaces = [word for interface in ('public', 'internal', 'admin')
-                      for word in (f'--bootstrap-{interface}-url', f'{self.url}/v3')]
-        self.run(*manage, 'bootstrap', '--bootstrap-password', 'admin', '--bootstrap-region-id',
-                 REGION, *interfaces)
+        interfaces = [
+            word
+            for interface in ('public', 'internal', 'admin')
+            for word in (f'--bootstrap-{interface}-url', f'{self.url}/v3')
+        ]
+        self.run(
+            *manage,
+            'bootstrap',
+            '--bootstrap-password',
+            'admin',
+            '--bootstrap-region-id',
+            REGION,
+            *interfaces,
+        )
         made_for.write_text(self.url)
 
     def start(self):
@@ -103,29 +146,54 @@ class Keystone(peers.WsgiPeer):
         for user, project, role in GRANTS:
             self.grant(role, user=user, project=project)
 
+    def add_issuer(self) -> None:
+        """Let users log in by single sign-on, those that Keystone has under the same name."""
+        federation = 'OS-FEDERATION'
+        provider = f'{federation}/identity_providers/tests'
+        user = {'name': '{0}', 'type': 'local', 'domain': {'id': 'default'}}
+        rules = [{'local': [{'user': user}], 'remote': [{'type': 'HTTP_OIDC_SUB'}]}]
+        for path, form in (
+            (provider, {'identity_provider': {'remote_ids': [ISSUER], 'enabled': True}}),
+            (f'{federation}/mappings/tests', {'mapping': {'rules': rules}}),
+            (f'{provider}/protocols/{PROTOCOL}', {'protocol': {'mapping_id': 'tests'}}),
+        ):
+            self.ask('PUT', path, json=form)
+
     def token(self, user: str, **scope: str) -> str:
         """Return a new token of *user*.
 
         :param scope: project=NAME, domain=ID, system='all', or nothing for an unscoped token.
         """
-        identity = {'methods': ['password'], 'password': {
-            'user': {'name': user, 'domain': {'id': 'default'}, 'password': user}}}
+        identity = {
+            'methods': ['password'],
+            'password': {'user': {'name': user, 'domain': {'id': 'default'}, 'password': user}},
+        }
         wanted: dict | str = 'unscoped'
         for kind, name in scope.items():
-            wanted = {kind: {'project': {'name': name, 'domain': {'id': 'default'}},
-                             'domain': {'id': name}, 'system': {'all': True}}[kind]}
+            wanted = {
+                kind: {
+                    'project': {'name': name, 'domain': {'id': 'default'}},
+                    'domain': {'id': name},
+                    'system': {'all': True},
+                }[kind]
+            }
         return self._log_in(identity, scope=wanted)
 
     def _log_in(self, identity, **scope):
-        answer = requests.post(f'{self.url}/v3/auth/tokens', timeout=30,
-                               json={'auth': {'identity': identity, **scope}})
+        answer = requests.post(
+            f'{self.url}/v3/auth/tokens', timeout=30, json={'auth': {'identity': identity, **scope}}
+        )
         answer.raise_for_status()
         return answer.headers['X-Subject-Token']
 
     def restricted_token(self, user: str, *, project: str, path: str) -> str:
         """Return a token of an application credential that may only GET *path* of our API."""
-        return self._credential_token(user, project, name=path, access_rules=[
-            {'service': 'rating', 'method': 'GET', 'path': path}])
+        return self._credential_token(
+            user,
+            project,
+            name=path,
+            access_rules=[{'service': 'rating', 'method': 'GET', 'path': path}],
+        )
 
     def passing_token(self, user: str, *, project: str, end: datetime) -> str:
         """Return a token that is good until *end*, UTC: it ends with its application credential."""
@@ -135,14 +203,19 @@ class Keystone(peers.WsgiPeer):
     def add_credential(self, user: str, *, project: str, **facts) -> dict[str, str]:
         """Return the id and the secret of a new application credential."""
         owner = self.token(user, project=project)
-        made = self.ask('POST', f'users/{self.user_id(user)}/application_credentials', headers={
-            'X-Auth-Token': owner}, json={'application_credential': facts})
+        made = self.ask(
+            'POST',
+            f'users/{self.user_id(user)}/application_credentials',
+            headers={'X-Auth-Token': owner},
+            json={'application_credential': facts},
+        )
         return {name: made['application_credential'][name] for name in ('id', 'secret')}
 
     def _credential_token(self, user, project, **facts):
         credential = self.add_credential(user, project=project, **facts)
-        return self._log_in({'methods': ['application_credential'],
-                             'application_credential': credential})
+        return self._log_in(
+            {'methods': ['application_credential'], 'application_credential': credential}
+        )
 
     def revoke(self, token: str) -> None:
         """Make *token* invalid at once."""
@@ -157,8 +230,9 @@ class Keystone(peers.WsgiPeer):
     def role_id(self, name: str) -> str:
         return self._ensure('role', name)
 
-    def grant(self, role: str, *, user: str, project: str | None = None,
-              domain: str | None = None) -> None:
+    def grant(
+        self, role: str, *, user: str, project: str | None = None, domain: str | None = None
+    ) -> None:
         """Give *user* the *role* on a project, a domain (its id), or the whole system."""
         where = 'system'
         if project:
@@ -177,11 +251,14 @@ class Keystone(peers.WsgiPeer):
             with database:
                 database.executemany(
                     'INSERT INTO project (id, name, extra, enabled, domain_id, parent_id, '
-                    'is_domain) VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
+                    'is_domain) VALUES (?, ?, ?, ?, ?, ?, ?)',
+                    rows,
+                )
         return [project_id for project_id, *_ in rows]
 
-    def announce(self, url: str, *, name: str = 'cloudkitty', kind: str = 'rating',
-                 region: str = REGION) -> None:
+    def announce(
+        self, url: str, *, name: str = 'cloudkitty', kind: str = 'rating', region: str = REGION
+    ) -> None:
         """Put a service into the catalog, only there in *region*; as a rule ours."""
         service_id = self._ensure('service', name, type=kind)
         self.ask('PUT', f'regions/{region}', json={'region': {}}, ignored_status=409)
@@ -189,8 +266,11 @@ class Keystone(peers.WsgiPeer):
         for old in self.ask('GET', 'endpoints', params=facts)['endpoints']:
             self.ask('DELETE', f'endpoints/{old["id"]}')
         for interface in ('public', 'internal', 'admin'):
-            self.ask('POST', 'endpoints',
-                      json={'endpoint': {**facts, 'interface': interface, 'url': url}})
+            self.ask(
+                'POST',
+                'endpoints',
+                json={'endpoint': {**facts, 'interface': interface, 'url': url}},
+            )
 
     def _ensure(self, kind, name, **facts):
         """Return the id of the thing of that name; it is made when it is missing."""
@@ -202,8 +282,13 @@ class Keystone(peers.WsgiPeer):
         return self._ids[kind, name]
 
     def ask(self, method, path, headers=None, ignored_status=None, **arguments):
-        answer = requests.request(method, f'{self.url}/v3/{path}', timeout=30, headers={
-            'X-Auth-Token': self._admin_token, **(headers or {})}, **arguments)
+        answer = requests.request(
+            method,
+            f'{self.url}/v3/{path}',
+            timeout=30,
+            headers={'X-Auth-Token': self._admin_token, **(headers or {})},
+            **arguments,
+        )
         if answer.status_code != ignored_status:
             answer.raise_for_status()
         return answer.json() if answer.content else None

@@ -15,12 +15,24 @@ class Redis(services.Daemon):
     package = 'redis-server'
 
     def arguments(self):
-        return ['--bind', '127.0.0.1', '--port', str(self.port), '--save', '',
-                '--appendonly', 'no', '--dir', str(self.folder)]
+        return [
+            '--bind',
+            '127.0.0.1',
+            '--port',
+            str(self.port),
+            '--save',
+            '',
+            '--appendonly',
+            'no',
+            '--dir',
+            str(self.folder),
+        ]
 
     def is_ready(self):
-        with contextlib.suppress(OSError), \
-                socket.create_connection(('127.0.0.1', self.port), timeout=5) as connection:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(('127.0.0.1', self.port), timeout=5) as connection,
+        ):
             connection.sendall(b'PING\r\n')
             return connection.recv(100).startswith(b'+PONG')
         return False
@@ -44,13 +56,29 @@ class Etcd(services.Daemon):
 
     def arguments(self):
         peer = f'http://127.0.0.1:{self._peer_port}'
-        return ['--data-dir', f'{self.folder}/data', '--name', 'one', '--logger', 'zap',
-                '--log-level', 'warn', '--unsafe-no-fsync',
-                '--listen-client-urls', f'http://{self.address}',
-                '--advertise-client-urls', f'http://{self.address}',
-                '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer,
-                '--initial-cluster', f'one={peer}', '--initial-cluster-state', 'new']
+        return [
+            '--data-dir',
+            f'{self.folder}/data',
+            '--name',
+            'one',
+            '--logger',
+            'zap',
+            '--log-level',
+            'warn',
+            '--unsafe-no-fsync',
+            '--listen-client-urls',
+            f'http://{self.address}',
+            '--advertise-client-urls',
+            f'http://{self.address}',
+            '--listen-peer-urls',
+            peer,
+            '--initial-advertise-peer-urls',
+            peer,
+            '--initial-cluster',
+            f'one={peer}',
+            '--initial-cluster-state',
+            'new',
+        ]
 
     def lock_url(self, life_s: int) -> str:
-        return (f'etcd3+http://{self.address}?api_version=v3&timeout={life_s}'
-                f'&lock_timeout={life_s}')
+        return f'etcd3+http://{self.address}?api_version=v3&timeout={life_s}&lock_timeout={life_s}'

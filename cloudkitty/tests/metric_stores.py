@@ -19,8 +19,9 @@ class SecurePrometheus(Prometheus):
     :param logins: password hashes (bcrypt) by user.
     """
 
-    def __init__(self, folder: Path, *, authority: trustme.CA, logins: Mapping[str, str],
-                 **arguments):
+    def __init__(
+        self, folder: Path, *, authority: trustme.CA, logins: Mapping[str, str], **arguments
+    ):
         super().__init__(folder, **arguments)
         self.ca_path = self.folder / 'ca.pem'
         self.client_path = self.folder / 'client.pem'
@@ -38,11 +39,19 @@ class SecurePrometheus(Prometheus):
         server.private_key_and_cert_chain_pem.write_to_path(self.folder / 'server.pem')
         client = self._authority.issue_cert('rating@example.org')
         client.private_key_and_cert_chain_pem.write_to_path(self.client_path)
-        (self.folder / 'web.yml').write_text(yaml.safe_dump({
-            'tls_server_config': {'cert_file': 'server.pem', 'key_file': 'server.pem',
-                                  'client_ca_file': 'ca.pem',
-                                  'client_auth_type': 'RequireAndVerifyClientCert'},
-            'basic_auth_users': dict(self._logins)}))
+        (self.folder / 'web.yml').write_text(
+            yaml.safe_dump(
+                {
+                    'tls_server_config': {
+                        'cert_file': 'server.pem',
+                        'key_file': 'server.pem',
+                        'client_ca_file': 'ca.pem',
+                        'client_auth_type': 'RequireAndVerifyClientCert',
+                    },
+                    'basic_auth_users': dict(self._logins),
+                }
+            )
+        )
 
     def arguments(self):
         return [*super().arguments(), f'--web.config.file={self.folder}/web.yml']
@@ -74,8 +83,13 @@ class VictoriaMetrics(Daemon):
         return f'http://{self.address}/api/v1'
 
     def arguments(self):
-        return [f'-storageDataPath={self.folder}/data', f'-httpListenAddr={self.address}',
-                '-retentionPeriod=100y', '-loggerLevel=WARN', '-memory.allowedBytes=64MB']
+        return [
+            f'-storageDataPath={self.folder}/data',
+            f'-httpListenAddr={self.address}',
+            '-retentionPeriod=100y',
+            '-loggerLevel=WARN',
+            '-memory.allowedBytes=64MB',
+        ]
 
     def start(self):
         super().start()
@@ -83,8 +97,9 @@ class VictoriaMetrics(Daemon):
         write_openmetrics(path, self.history)
         # In its own form of that text, instants are in milliseconds.
         lines = [f'{line}000' for line in path.read_text().splitlines() if line[0] != '#']
-        sent = requests.post(f'{self.url}/import/prometheus', timeout=60,
-                             data='\n'.join(lines).encode())
+        sent = requests.post(
+            f'{self.url}/import/prometheus', timeout=60, data='\n'.join(lines).encode()
+        )
         sent.raise_for_status()
         requests.get(f'http://{self.address}/internal/force_flush', timeout=60).raise_for_status()
 
@@ -111,9 +126,13 @@ class VmAuth(Daemon):
         return f'http://{self.address}/api/v1'
 
     def prepare(self):
-        (self.folder / 'auth.yml').write_text(yaml.safe_dump({
-            'users': [{'bearer_token': self._token, 'url_prefix': self._target}]}))
+        (self.folder / 'auth.yml').write_text(
+            yaml.safe_dump({'users': [{'bearer_token': self._token, 'url_prefix': self._target}]})
+        )
 
     def arguments(self):
-        return [f'-auth.config={self.folder}/auth.yml', f'-httpListenAddr={self.address}',
-                '-loggerLevel=WARN']
+        return [
+            f'-auth.config={self.folder}/auth.yml',
+            f'-httpListenAddr={self.address}',
+            '-loggerLevel=WARN',
+        ]

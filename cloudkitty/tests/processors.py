@@ -19,9 +19,16 @@ class Processor:
     def __init__(self, path: Path, log_path: Path, **environment: str):
         with open(log_path, 'ab') as log:
             self.process = subprocess.Popen(
-                [os.path.join(os.path.dirname(sys.executable), 'cloudkitty-processor'),
-                 '--config-file', str(path)], stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **environment})
+                [
+                    os.path.join(os.path.dirname(sys.executable), 'cloudkitty-processor'),
+                    '--config-file',
+                    str(path),
+                ],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
 
     def end(self, signal_number: int) -> int:
         """Send a signal to the master, or SIGKILL to all; return the exit status."""

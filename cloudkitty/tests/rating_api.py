@@ -17,9 +17,17 @@ CONFIGURATION = """
 auth_strategy = keystone
 [api]
 port = {port}
+[ui]
+enabled = true
+sso_protocols = openid
+[rating]
+currency = EUR
 [database]
 connection = sqlite:///{folder}/cloudkitty.sqlite
+[fetcher]
+backend = source
 [collect]
+collector = prometheus
 metrics_conf = {folder}/metrics.yml
 [orchestrator]
 coordination_url = file://{folder}/locks
@@ -54,11 +62,17 @@ class RatingApi(services.Daemon):
 
     def prepare(self):
         (self.folder / 'metrics.yml').write_text(self.metrics)
-        self.config_file.write_text(CONFIGURATION.format(
-            port=self.port, folder=self.folder, auth_token=self.keystone.auth_token_options))
+        self.config_file.write_text(
+            CONFIGURATION.format(
+                port=self.port, folder=self.folder, auth_token=self.keystone.auth_token_options
+            )
+        )
         ended = subprocess.run(
-            [BIN / 'cloudkitty-dbsync', '--config-file', self.config_file, 'upgrade'], text=True,
-            timeout=60, capture_output=True)
+            [BIN / 'cloudkitty-dbsync', '--config-file', self.config_file, 'upgrade'],
+            text=True,
+            timeout=60,
+            capture_output=True,
+        )
         if ended.returncode:
             raise services.ServiceFailed(f'cloudkitty-dbsync: {ended.stderr[-1000:]}')
 
@@ -69,4 +83,5 @@ class RatingApi(services.Daemon):
     def open_storage(self) -> sql.SQLStorage:
         """Return the storage of this service, to be filled."""
         return sql.SQLStorage(
-            configuration.load([], files=[str(self.config_file)], conf=cfg.ConfigOpts()))
+            configuration.load([], files=[str(self.config_file)], conf=cfg.ConfigOpts())
+        )

@@ -50,7 +50,8 @@ def write_openmetrics(path: Path, families: Iterable[Family]) -> None:
                 head = ','.join(f'{name}="{_escape(value)}"' for name, value in labels.items())
                 file.writelines(
                     f'{family.name}{{{head}}} {value}{"" if instant is None else f" {instant}"}\n'
-                    for instant, value in samples)
+                    for instant, value in samples
+                )
         file.write('# EOF\n')
 
 
@@ -134,10 +135,18 @@ class Daemon:
                 self.port = free_port()
             self.prepare()
             with open(self.log_path, 'ab') as log:
-                self._process = subprocess.Popen(self.command(), stdout=log, stderr=log,
-                                                 stdin=subprocess.DEVNULL, start_new_session=True)
-            wait_until(lambda: self._has_ended() or self.is_ready(), deadline_s=READY_S,
-                       what=f'start of {self.program}, see {self.log_path}')
+                self._process = subprocess.Popen(
+                    self.command(),
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            wait_until(
+                lambda: self._has_ended() or self.is_ready(),
+                deadline_s=READY_S,
+                what=f'start of {self.program}, see {self.log_path}',
+            )
             if not self._has_ended():
                 return
         tail = self.log_path.read_text(errors='replace')[-1000:]
@@ -188,8 +197,10 @@ class Daemon:
         wait_until(self._is_held, deadline_s=STOP_S, what=f'{self.program} to be held')
 
     def _is_held(self):
-        states = [path.read_text().rpartition(')')[2].split()[0]
-                  for path in Path(f'/proc/{self._process.pid}/task').glob('*/stat')]
+        states = [
+            path.read_text().rpartition(')')[2].split()[0]
+            for path in Path(f'/proc/{self._process.pid}/task').glob('*/stat')
+        ]
         return set(states) <= {'T', 't'}
 
     def resume(self) -> None:
@@ -220,9 +231,15 @@ class NodeExporter(Daemon):
     ready_path = '/metrics'
 
     def arguments(self):
-        return [f'--web.listen-address={self.address}', '--log.level=warn',
-                '--collector.disable-defaults', '--collector.cpu', '--collector.meminfo',
-                '--collector.filesystem', '--collector.netdev']
+        return [
+            f'--web.listen-address={self.address}',
+            '--log.level=warn',
+            '--collector.disable-defaults',
+            '--collector.cpu',
+            '--collector.meminfo',
+            '--collector.filesystem',
+            '--collector.netdev',
+        ]
 
 
 class Target(NamedTuple):
@@ -248,9 +265,15 @@ class Prometheus(Daemon):
     package = 'prometheus'
     ready_path = '/-/ready'
 
-    def __init__(self, folder: Path, *, targets: Sequence[Target] = (),
-                 history: Iterable[Family] = (), scrape_interval_s: int = 1,
-                 options: Sequence[str] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        targets: Sequence[Target] = (),
+        history: Iterable[Family] = (),
+        scrape_interval_s: int = 1,
+        options: Sequence[str] = (),
+    ):
         super().__init__(folder)
         self.targets = targets
         self.history = history
@@ -263,22 +286,49 @@ class Prometheus(Daemon):
         return f'http://{self.address}/api/v1'
 
     def prepare(self):
-        (self.folder / 'prometheus.yml').write_text(yaml.safe_dump({
-            'global': {'scrape_interval': f'{self.scrape_interval_s}s'},
-            'scrape_configs': [{
-                'job_name': f'target-{number}',
-                'static_configs': [{'targets': [target.address], 'labels': dict(target.labels)}],
-            } for number, target in enumerate(self.targets, 1)]}))
+        (self.folder / 'prometheus.yml').write_text(
+            yaml.safe_dump(
+                {
+                    'global': {'scrape_interval': f'{self.scrape_interval_s}s'},
+                    'scrape_configs': [
+                        {
+                            'job_name': f'target-{number}',
+                            'static_configs': [
+                                {'targets': [target.address], 'labels': dict(target.labels)}
+                            ],
+                        }
+                        for number, target in enumerate(self.targets, 1)
+                    ],
+                }
+            )
+        )
         if self.history and not (self.folder / 'data').exists():
             write_openmetrics(self.folder / 'history.om', self.history)
-            subprocess.run([find('promtool', self.package), 'tsdb', 'create-blocks-from',
-                            'openmetrics', '--quiet', 'history.om', 'data'], cwd=self.folder,
-                           check=True, stdout=subprocess.DEVNULL, timeout=600)
+            subprocess.run(
+                [
+                    find('promtool', self.package),
+                    'tsdb',
+                    'create-blocks-from',
+                    'openmetrics',
+                    '--quiet',
+                    'history.om',
+                    'data',
+                ],
+                cwd=self.folder,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                timeout=600,
+            )
 
     def arguments(self):
-        return [f'--config.file={self.folder}/prometheus.yml',
-                f'--storage.tsdb.path={self.folder}/data', '--storage.tsdb.retention.time=100y',
-                f'--web.listen-address={self.address}', '--log.level=warn', *self.options]
+        return [
+            f'--config.file={self.folder}/prometheus.yml',
+            f'--storage.tsdb.path={self.folder}/data',
+            '--storage.tsdb.retention.time=100y',
+            f'--web.listen-address={self.address}',
+            '--log.level=warn',
+            *self.options,
+        ]
 
     def query(self, promql: str) -> list[dict]:
         """Return the series that the instant query *promql* finds now."""
@@ -288,12 +338,21 @@ class Prometheus(Daemon):
 
 
 @contextlib.contextmanager
-def scraped_machine(folder: Path, labels: Mapping[str, str],
-                    scrape_interval_s: int = 1) -> Iterator[Prometheus]:
+def scraped_machine(
+    folder: Path, labels: Mapping[str, str], scrape_interval_s: int = 1
+) -> Iterator[Prometheus]:
     """Yield a Prometheus that has scraped this machine twice; *labels* are on all its series."""
-    with NodeExporter(Path(folder) / 'node-exporter') as exporter, \
-            Prometheus(Path(folder) / 'prometheus', targets=[Target(exporter.address, labels)],
-                       scrape_interval_s=scrape_interval_s) as server:
-        wait_until(lambda: bool(server.query('count_over_time(up[5m]) > 1')),
-                   deadline_s=READY_S + 2 * scrape_interval_s, what='the first scrapes')
+    with (
+        NodeExporter(Path(folder) / 'node-exporter') as exporter,
+        Prometheus(
+            Path(folder) / 'prometheus',
+            targets=[Target(exporter.address, labels)],
+            scrape_interval_s=scrape_interval_s,
+        ) as server,
+    ):
+        wait_until(
+            lambda: bool(server.query('count_over_time(up[5m]) > 1')),
+            deadline_s=READY_S + 2 * scrape_interval_s,
+            what='the first scrapes',
+        )
         yield server

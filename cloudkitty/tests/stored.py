@@ -6,11 +6,14 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cloudkitty import block
-from cloudkitty.db import models, scopes
+from cloudkitty.core import block
+from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
+from cloudkitty.db import tables
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage.v2.sql import folding
 
-_SERIES = models.rated_series
-_STATES = models.scopes
+_SERIES = tables.rated_series
+_STATES = tables.scopes
 
 
 def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> bytes:
@@ -18,44 +21,118 @@ def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> by
 
     :param without_mark: scopes that may be rated to any point.
     """
-    names = {row.id: row.identifier for row in connection.execute(sa.select(models.rated_scopes))}
-    series = {row.id: (names[row.owner_id], names[row.scope_id], row.metric, row.unit, row.groupby,
-                       row.metadata, row.description)
-              for row in connection.execute(sa.select(_SERIES))}
-    content = {
-        'frames': sorted(_frame(row, names, series)
-                         for row in connection.execute(sa.select(models.rated_frames))),
-        'days': _sums(connection, models.rated_days, 'series_id', series),
-        'series_months': _sums(connection, models.rated_series_months, 'series_id', series),
-        'totals': _sums(connection, models.rated_totals, 'scope_id', names),
-        'months': _sums(connection, models.rated_months, 'scope_id', names),
-        'marks': sorted((row.identifier, str(row.last_processed_timestamp), row.active,
-                         row.failure_count)
-                        for row in connection.execute(sa.select(_STATES))
-                        if row.identifier not in without_mark),
-        'unfinished': [sum(connection.execute(statement).scalar_one() for statement in (
-            sa.select(sa.func.count()).select_from(models.resets),
-            sa.select(sa.func.count()).select_from(models.tasks).where(sa.func.coalesce(
-                models.tasks.c.current_reprocess_time, models.tasks.c.start_reprocess_time)
-                < models.tasks.c.end_reprocess_time)))],
+    names = {row.id: row.identifier for row in connection.execute(sa.select(tables.rated_scopes))}
+    series = {
+        row.id: (
+            names[row.owner_id],
+            names[row.scope_id],
+            row.metric,
+            row.unit,
+            row.groupby,
+            row.metadata,
+            row.description,
+        )
+        for row in connection.execute(sa.select(_SERIES))
     }
-    return '\n'.join(f'{kind} {json.dumps(row)}' for kind, rows in content.items()
-                     for row in rows).encode()
+    content = {
+        'frames': sorted(
+            _frame(row, names, series) for row in connection.execute(sa.select(tables.rated_frames))
+        ),
+        **_sums_by_series(connection, series),
+        'totals': _sums(connection, tables.rated_totals, 'scope_id', names),
+        'months': _sums(connection, tables.rated_months, 'scope_id', names),
+        'marks': sorted(
+            (row.identifier, str(row.last_processed_timestamp), row.active, row.failure_count)
+            for row in connection.execute(sa.select(_STATES))
+            if row.identifier not in without_mark
+        ),
+        'unfinished': [
+            sum(
+                connection.execute(statement).scalar_one()
+                for statement in (
+                    sa.select(sa.func.count()).select_from(tables.resets),
+                    sa.select(sa.func.count())
+                    .select_from(tables.tasks)
+                    .where(
+                        sa.func.coalesce(
+                            tables.tasks.c.current_reprocess_time,
+                            tables.tasks.c.start_reprocess_time,
+                        )
+                        < tables.tasks.c.end_reprocess_time
+                    ),
+                )
+            )
+        ],
+    }
+    return '\n'.join(
+        f'{kind} {json.dumps(row)}' for kind, rows in content.items() for row in rows
+    ).encode()
 
 
 def _frame(row, names, series):
-    points = [(series[number], str(qty), str(price))
-              for number, qty, price in zip(*block.decode(row.block), strict=True)]
-    return (names[row.scope_id], str(row.begin), row.origin, str(row.end), row.points,
-            _number(row.price), json.dumps(sorted(points, key=str)))
+    points = [
+        (series[number], str(qty), str(price))
+        for number, qty, price in zip(*block.decode(row.block), strict=True)
+    ]
+    return (
+        names[row.scope_id],
+        str(row.begin),
+        row.origin,
+        str(row.end),
+        row.points,
+        _number(row.price),
+        json.dumps(sorted(points, key=str)),
+    )
+
+
+def _sums_by_series(connection, meanings):
+    """Return what the sums by series are once all frames are folded, whenever that is."""
+    found = {}
+    later = [
+        (row.begin.date(), block.decode(row.block))
+        for row in connection.execute(
+            sa.select(tables.rated_frames.c.begin, tables.rated_frames.c.block).join(
+                folding.UNFOLDED, folding.IS_UNFOLDED
+            )
+        )
+    ]
+    for kind, table, day_of in (
+        ('days', tables.rated_days, lambda day: day),
+        ('series_months', tables.rated_series_months, lambda day: day.replace(day=1)),
+    ):
+        sums = {
+            (row.series_id, row.day): [row.qty, row.price, row.points]
+            for row in connection.execute(sa.select(table))
+        }
+        for day, columns in later:
+            for number, qty, price in zip(*columns, strict=True):
+                total = sums.setdefault((number, day_of(day)), [ZERO, ZERO, 0])
+                total[0] = SUM_CONTEXT.add(total[0], qty)
+                total[1] = SUM_CONTEXT.add(total[1], price)
+                total[2] += 1
+        found[kind] = sorted(
+            (json.dumps(meanings[number]), str(day), _number(qty), _number(price), points)
+            for (number, day), (qty, price, points) in sums.items()
+        )
+    return found
 
 
 def _sums(connection, table, key, meanings):
     metric = (table.c.metric,) if 'metric' in table.c else ()
-    rows = connection.execute(sa.select(table.c[key], table.c.day, table.c.qty, table.c.price,
-                                        table.c.points, *metric))
-    return sorted((json.dumps(meanings[row[0]]), str(row.day), *row[5:], _number(row.qty),
-                   _number(row.price), row.points) for row in rows)
+    rows = connection.execute(
+        sa.select(table.c[key], table.c.day, table.c.qty, table.c.price, table.c.points, *metric)
+    )
+    return sorted(
+        (
+            json.dumps(meanings[row[0]]),
+            str(row.day),
+            *row[5:],
+            _number(row.qty),
+            _number(row.price),
+            row.points,
+        )
+        for row in rows
+    )
 
 
 def _number(value):
@@ -68,17 +145,18 @@ def difference(expected: bytes, found: bytes) -> str:
     missing, extra = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
     if not missing and not extra and expected != found:
         return f'{len(ours)} lines expected, {len(theirs)} found'
-    return '\n'.join([*(f'- {line:.300}' for line in missing[:5]),
-                      *(f'+ {line:.300}' for line in extra[:5])])
+    return '\n'.join(
+        [*(f'- {line:.300}' for line in missing[:5]), *(f'+ {line:.300}' for line in extra[:5])]
+    )
 
 
 def keys(storage) -> dict[str, int]:
     """Return the primary keys of the scopes in the database of a store, by scope id."""
     with storage.database.reader() as connection:
-        return {scope.scope_id: scope.id for scope in scopes.list_scopes(connection)[1]}
+        return {scope.scope_id: scope.id for scope in scope_state.list_scopes(connection)[1]}
 
 
 def marks(storage) -> dict[str, datetime]:
     """Return where the scopes in the database of a store are, aware UTC, by scope id."""
     with storage.database.reader() as connection:
-        return {scope.scope_id: scope.mark for scope in scopes.list_scopes(connection)[1]}
+        return {scope.scope_id: scope.mark for scope in scope_state.list_scopes(connection)[1]}

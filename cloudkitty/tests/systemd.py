@@ -40,8 +40,9 @@ class Systemd:
 
         :raises ServiceFailed: it did not within a minute.
         """
-        services.wait_until(lambda: self.states() == list(expected), deadline_s=60,
-                            what=f'{expected}')
+        services.wait_until(
+            lambda: self.states() == list(expected), deadline_s=60, what=f'{expected}'
+        )
 
     def close(self) -> None:
         """Stop listening."""

@@ -46,10 +46,17 @@ def run(folder: Path, keystone: keystones.Keystone) -> subprocess.CompletedProce
     workspace = Path(folder) / 'workspace'
     # It keeps a list of its workspaces in HOME, and would run the tests with the caller's PYTHON.
     variables = {**os.environ, 'HOME': str(folder), 'PYTHON': str(bin_folder / 'python')}
-    subprocess.run([program, 'init', workspace], env=variables, check=True, timeout=60,
-                   capture_output=True)
-    (workspace / 'etc' / 'tempest.conf').write_text(CONFIGURATION.format(
-        workspace=workspace, url=keystone.url, region=keystones.REGION))
-    return subprocess.run([program, 'run', '--regex', RATING_TESTS, '--concurrency', '1'],
-                          cwd=workspace, env=variables, text=True, capture_output=True,
-                          timeout=240)
+    subprocess.run(
+        [program, 'init', workspace], env=variables, check=True, timeout=60, capture_output=True
+    )
+    (workspace / 'etc' / 'tempest.conf').write_text(
+        CONFIGURATION.format(workspace=workspace, url=keystone.url, region=keystones.REGION)
+    )
+    return subprocess.run(
+        [program, 'run', '--regex', RATING_TESTS, '--concurrency', '1'],
+        cwd=workspace,
+        env=variables,
+        text=True,
+        capture_output=True,
+        timeout=240,
+    )

@@ -6,28 +6,36 @@ separated by colons, instead of those on the search path.
 
 import os
 import sys
+from collections.abc import Mapping
 
 from cloudkitty import conf as configuration
 from cloudkitty import errors
 from cloudkitty.api import app
+from cloudkitty.doctor import options, start
 
-FILES_VARIABLE = 'CLOUDKITTY_CONFIG_FILES'
 
+def _environment() -> Mapping[str, str]:
+    """Return the environment with what uWSGI's option `env` adds.
 
-def load(environment=os.environ):
-    """Return the application as the configuration files describe it.
-
-    :raises ConfigurationError: see app.load().
+    A uWSGI that runs inside Python reads its file after Python has read the environment.
     """
-    files = [path for path in environment.get(FILES_VARIABLE, '').split(os.pathsep) if path]
-    return app.load(configuration.load([], files=files or None))
+    try:
+        import uwsgi
+    except ImportError:
+        return os.environ
+    texts = uwsgi.opt.get('env', [])
+    texts = texts if isinstance(texts, list) else [texts]
+    return dict(os.environ) | dict(text.decode().split('=', 1) for text in texts if b'=' in text)
 
 
 def _load_or_exit():
     try:
-        return load()
+        conf = app.load_configuration(_environment())
+        options.warn(conf)
+        start.warn_of_definitions(conf)
+        return app.load(conf)
     except errors.ServiceError as exc:
-        print(f'cloudkitty-api: {exc}', file=sys.stderr)
+        print(f'cloudkitty-api: {configuration.explain_error(exc)}', file=sys.stderr)
         sys.exit(1)
 
 

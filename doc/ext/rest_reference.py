@@ -19,8 +19,11 @@ class RestReference(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         document = root.RootController().description
-        lines = (_operations(document, self.arguments[0]) if self.arguments
-                 else _types(document['components']['schemas']))
+        lines = (
+            _operations(document, self.arguments[0])
+            if self.arguments
+            else _types(document['components']['schemas'])
+        )
         return self.parse_text_to_nodes('\n'.join(lines))
 
 
@@ -35,10 +38,14 @@ def _operations(document: Mapping, tag: str) -> Iterator[str]:
 def _operation(name: str, operation: Mapping) -> Iterator[str]:
     yield from ('', f'``{name}``', '')
     if 'summary' in operation:
-        yield from (f'   {operation["summary"]}',
-                    f'   Policy ``{operation["x-policy"]}``.', '')
-    facts = [(f'{parameter["in"]} ``{parameter["name"]}``' + ', required' * parameter['required'],
-              parameter['schema']) for parameter in operation.get('parameters', ())]
+        yield from (f'   {operation["summary"]}', f'   Policy ``{operation["x-policy"]}``.', '')
+    facts = [
+        (
+            f'{parameter["in"]} ``{parameter["name"]}``' + ', required' * parameter['required'],
+            parameter['schema'],
+        )
+        for parameter in operation.get('parameters', ())
+    ]
     if 'requestBody' in operation:
         facts.append(('body', _schema(operation['requestBody'])))
     for status, answer in operation['responses'].items():
@@ -68,8 +75,9 @@ def _short(schema: Mapping) -> str:
     if 'const' in schema or 'enum' in schema:
         return ' or '.join(json.dumps(value) for value in schema.get('enum', [schema.get('const')]))
     if 'properties' in schema:
-        members = ', '.join(f'{name}: {_short(member)}'
-                            for name, member in schema['properties'].items())
+        members = ', '.join(
+            f'{name}: {_short(member)}' for name, member in schema['properties'].items()
+        )
         return f'{{{members}}}'
     if 'items' in schema:
         return f'[{_short(schema["items"])}]'
@@ -78,10 +86,16 @@ def _short(schema: Mapping) -> str:
 
 def _plain(schema: Mapping) -> str:
     kinds = schema.get('type', 'anything')
-    words = 'time' if schema.get('format') == 'date-time' else (
-        kinds if isinstance(kinds, str) else ' or '.join(kinds))
-    bounds = [f'{sign} {schema[name]}' for name, sign in (('minimum', '>='), ('maximum', '<='))
-              if name in schema]
+    words = (
+        'time'
+        if schema.get('format') == 'date-time'
+        else (kinds if isinstance(kinds, str) else ' or '.join(kinds))
+    )
+    bounds = [
+        f'{sign} {schema[name]}'
+        for name, sign in (('minimum', '>='), ('maximum', '<='))
+        if name in schema
+    ]
     return ' '.join([words, *bounds])
 
 

@@ -1,18 +1,22 @@
-"""One method of one path, as v1 and v2 describe it."""
+"""One method of one path, in a form common to v1 and v2."""
 
+import types
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Operation(NamedTuple):
-    """What a caller needs to know of one method of one path.
+    """Description of one method of one path.
 
     :ivar rule: policy rule that guards it.
     :ivar parameters: OpenAPI parameter objects, of path and query.
     :ivar body: JSON Schema of the body, None if it takes none.
     :ivar status: HTTP status of success.
     :ivar answer: JSON Schema of the answer, None if it has no body.
-    :ivar is_deprecated: it is there for old clients only.
+    :ivar has_csv: the answer is also there as CSV.
+    :ivar files: media types of a file that is answered.
+    :ivar media: JSON Schema of the body by media type, for bodies of other types than JSON.
+    :ivar is_deprecated: it exists for old clients only.
     """
 
     path: str
@@ -24,13 +28,25 @@ class Operation(NamedTuple):
     status: int = 200
     answer: Mapping | None = None
     is_deprecated: bool = False
+    has_csv: bool = False
+    files: tuple[str, ...] = ()
+    media: Mapping[str, Mapping] = types.MappingProxyType({})
 
 
 def in_path(name: str, schema: Mapping) -> dict:
     """Return the description of a variable path segment."""
     # An empty segment is no segment.
-    return {'name': name, 'in': 'path', 'required': True,
-            'schema': {'minLength': 1, **schema} if schema.get('type') == 'string' else schema}
+    return {
+        'name': name,
+        'in': 'path',
+        'required': True,
+        'schema': {'minLength': 1, **schema} if schema.get('type') == 'string' else schema,
+    }
+
+
+def in_header(name: str, schema: Mapping) -> dict:
+    """Return the description of a request header."""
+    return {'name': name, 'in': 'header', 'required': False, 'schema': schema}
 
 
 def in_query(name: str, schema: Mapping, *, is_required: bool = False) -> dict:

@@ -2,12 +2,18 @@
 
 from wsme import types as wtypes
 
-PLAIN = {str: 'string', bytes: 'string', int: 'integer', float: 'number', bool: 'boolean',
-         dict: 'object'}
+PLAIN = {
+    str: 'string',
+    bytes: 'string',
+    int: 'integer',
+    float: 'number',
+    bool: 'boolean',
+    dict: 'object',
+}
 
 
 class Models:
-    """The object types that were met, each one as requests give it and as answers show it.
+    """Collects the object types, each with a schema for requests and one for responses.
 
     :ivar components: their schemas by name.
     """
@@ -20,15 +26,17 @@ class Models:
         if isinstance(datatype, wtypes.ArrayType):
             return {'type': 'array', 'items': self.schema(datatype.item_type, is_input=is_input)}
         if isinstance(datatype, wtypes.DictType):
-            return {'type': 'object', 'additionalProperties': self.schema(
-                datatype.value_type, is_input=is_input)}
+            return {
+                'type': 'object',
+                'additionalProperties': self.schema(datatype.value_type, is_input=is_input),
+            }
         if wtypes.iscomplex(datatype):
             return {'$ref': f'#/components/schemas/{self._name(datatype, is_input)}'}
         if isinstance(datatype, wtypes.UserType):
             told = getattr(datatype, 'accepts' if is_input else 'shows', None)
             return dict(told) if told else self.schema(datatype.basetype, is_input=is_input)
         if is_input and datatype in (int, float, bool):
-            # Their text does as well.
+            # Numbers may also be given as text.
             return {'type': [PLAIN[datatype], 'string']}
         return {'type': PLAIN[datatype]} if datatype in PLAIN else {}
 
@@ -36,7 +44,7 @@ class Models:
         module = datatype.__module__.removeprefix('cloudkitty.api.').removesuffix('.models')
         name = f'{module}.{datatype.__name__}' + '.input' * is_input
         if name not in self.components:
-            self.components[name] = {}               # A type may hold itself.
+            self.components[name] = {}  # A type may be recursive.
             self.components[name].update(self._object(datatype, is_input))
         return name
 
@@ -44,8 +52,9 @@ class Models:
         attributes = wtypes.list_attributes(datatype)
         return {
             'type': 'object',
-            'properties': {attribute.name: self._member(attribute, is_input)
-                           for attribute in attributes},
+            'properties': {
+                attribute.name: self._member(attribute, is_input) for attribute in attributes
+            },
             'required': [attribute.name for attribute in attributes if attribute.mandatory],
             'additionalProperties': False,
         }

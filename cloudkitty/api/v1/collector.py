@@ -1,4 +1,4 @@
-"""`/v1/collector`: which collector serves a service, and which are switched on."""
+"""`/v1/collector`: which collector serves a service, and which collectors are switched on."""
 
 import pecan
 import webob.exc
@@ -6,10 +6,10 @@ from wsme import types as wtypes
 
 from cloudkitty import errors
 from cloudkitty.api import rest, types
-from cloudkitty.db import collectors
+from cloudkitty.collector import preferences
 
-_name = types.Text(collectors.NAME_LENGTH_MAX, 1)
-_state_name = types.Text(collectors.NAME_LENGTH_MAX - len(collectors.STATE_PREFIX), 1)
+_name = types.Text(preferences.NAME_LENGTH_MAX, 1)
+_state_name = types.Text(preferences.NAME_LENGTH_MAX - len(preferences.STATE_PREFIX), 1)
 
 
 class Mapping(wtypes.Base):
@@ -44,41 +44,45 @@ class MappingsController(rest.Controller):
 
     @rest.expose(MappingCollection, str, rule='collector:list_mappings')
     def get_all(self, collector=None):
-        return MappingCollection(mappings=[
-            Mapping(**mapping._asdict())
-            for mapping in _read(collectors.list_mappings, collector)])
+        return MappingCollection(
+            mappings=[
+                Mapping(**mapping._asdict())
+                for mapping in _read(preferences.list_mappings, collector)
+            ]
+        )
 
     @rest.expose(Mapping, str, rule='collector:get_mapping')
     def get_one(self, service):
-        return Mapping(**_read(collectors.get_mapping, service)._asdict())
+        return Mapping(**_read(preferences.get_mapping, service)._asdict())
 
     @rest.expose(Mapping, _name, _name, rule='collector:manage_mapping')
     def post(self, collector, service):
-        mapping = collectors.Mapping(service=_text('service', service),
-                                     collector=_text('collector', collector))
-        _write(collectors.set_mapping, mapping)
+        mapping = preferences.Mapping(
+            service=_text('service', service), collector=_text('collector', collector)
+        )
+        _write(preferences.set_mapping, mapping)
         return Mapping(**mapping._asdict())
 
     @rest.expose(None, str, rule='collector:manage_mapping', status_code=204)
     def delete(self, service):
-        _write(collectors.delete_mapping, service)
+        _write(preferences.delete_mapping, service)
 
 
 class StatesController(rest.Controller):
-    """`/v1/collector/states`; the name of the collector may stand before `states` too."""
+    """`/v1/collector/states`; the name of the collector may also come before `states`."""
 
     @rest.expose(State, _state_name, rule='collector:get_state')
     def get(self, name):
-        return State(name=name, enabled=_read(collectors.is_enabled, _text('name', name)))
+        return State(name=name, enabled=_read(preferences.is_enabled, _text('name', name)))
 
     @rest.expose(State, _state_name, body=State, rule='collector:update_state')
     def put(self, name, state):
-        _write(collectors.set_enabled, _text('name', name), state.enabled)
+        _write(preferences.set_enabled, _text('name', name), state.enabled)
         return State(name=name, enabled=state.enabled)
 
 
 def _text(name, value):
-    """Return *value*; null is as good as nothing."""
+    """Return *value*; null counts as missing."""
     if value is None:
         raise errors.InvalidInput(reason=f'Missing argument: "{name}"')
     return value
@@ -103,4 +107,4 @@ class CollectorController(rest.Controller):
 
     @rest.expose(None, status_code=204)
     def get_all(self):
-        """Nothing is here."""
+        """Answer 204: there is no content at this path."""

@@ -1,4 +1,4 @@
-"""`/v1/info`: the metrics that are rated, as the definition file says it."""
+"""`/v1/info`: the metrics in the metric definition file."""
 
 import logging
 from collections.abc import Mapping
@@ -8,13 +8,14 @@ from typing import Any
 import pecan
 from wsme import types as wtypes
 
-from cloudkitty import errors, metrics
+from cloudkitty import errors
 from cloudkitty.api import rest, types
-from cloudkitty.collector import definitions
+from cloudkitty.collector import metrics_file
+from cloudkitty.core import metrics
 
 LOG = logging.getLogger(__name__)
 
-INTEGER_MAX = 2 ** 63                # what every reader of JSON takes
+INTEGER_MAX = 2**63  # range of integers that every JSON parser supports
 
 
 class Metric(wtypes.Base):
@@ -30,17 +31,17 @@ class MetricCollection(wtypes.Base):
 
 
 def _read_file():
-    """Return what the metric definition file holds.
+    """Return the content of the metric definition file.
 
-    :raises NotFound: it cannot be read. Where it lies is for the log only.
+    :raises NotFound: it cannot be read. Its path is only logged.
     """
     try:
-        content = definitions.load(pecan.request.services.conf.collect.metrics_conf)
+        content = metrics_file.load(pecan.request.services.conf.collect.metrics_conf)
     except errors.MetricsFileError as exc:
         LOG.error('The metric definitions cannot be shown: %s', exc)
         raise _unreadable() from exc
     if not isinstance(content, Mapping):
-        LOG.error('The metric definitions cannot be shown: they are no mapping.')
+        LOG.error('The metric definitions cannot be shown: the file is not a YAML mapping.')
         raise _unreadable()
     return content
 
@@ -52,7 +53,7 @@ def _unreadable():
 def _read_metrics():
     """Return the metrics in the order of the file.
 
-    What the collector says of its own parameters is left out: it need not be installed here.
+    Parameters of the collector are not validated: it need not be installed here.
 
     :raises NoMetrics: the file defines none, or is wrong.
     """
@@ -65,8 +66,7 @@ def _read_metrics():
 
 
 def _model(metric):
-    return Metric(metric_id=metric.published_name, metadata=list(metric.metadata),
-                  unit=metric.unit)
+    return Metric(metric_id=metric.published_name, metadata=list(metric.metadata), unit=metric.unit)
 
 
 class MetricsController(rest.Controller):
@@ -93,12 +93,12 @@ class ConfigController(rest.Controller):
 
 
 def to_json(content: Any) -> Any:
-    """Return what YAML can hold as what JSON can hold: dates and odd keys become text."""
+    """Convert YAML values to JSON values: dates and keys of other types become text."""
     if isinstance(content, Mapping):
         return {_key(key): to_json(value) for key, value in content.items()}
     if isinstance(content, (list, tuple, set)):
         return [to_json(value) for value in content]
-    if isinstance(content, date):    # and datetime, which is one
+    if isinstance(content, date):  # and datetime, which is one
         return content.isoformat()
     if isinstance(content, bytes):
         return content.decode('utf-8', 'backslashreplace')

@@ -1,6 +1,6 @@
 """`/v1/rating/module_config/pyscripts`: scripts.
 
-Who may come here is checked above, see api/v1/rating.
+The policy is checked by the parent, see api/v1/rating.
 """
 
 import dataclasses
@@ -10,17 +10,21 @@ from wsme import types as wtypes
 
 from cloudkitty import errors
 from cloudkitty.api import rest, types
-from cloudkitty.api.v1 import stored
-from cloudkitty.db import changes as kinds
-from cloudkitty.db import pyscripts as db_pyscripts
-from cloudkitty.db import validity
+from cloudkitty.api.v1 import crud
+from cloudkitty.audit import snapshots as kinds
+from cloudkitty.rating import validity
+from cloudkitty.rating.pyscripts import store as db_pyscripts
 
-# What a new script is made of; the rest of a request is ignored.
-_NEW = [field.name for field in dataclasses.fields(db_pyscripts.NewScript)]
 _FILTERS = {
-    'no_data': types.boolean, 'deleted': types.boolean, 'start': types.moment,
-    'end': types.moment, 'updated_by': str, 'created_by': str, 'deleted_by': str,
-    'description': str, 'is_active': types.boolean,
+    'no_data': types.boolean,
+    'deleted': types.boolean,
+    'start': types.moment,
+    'end': types.moment,
+    'updated_by': str,
+    'created_by': str,
+    'deleted_by': str,
+    'description': str,
+    'is_active': types.boolean,
 }
 
 
@@ -53,7 +57,7 @@ def _model(script, *, has_data=True):
 
 
 def _is_in_path(script_id):
-    """Say whether the path of the request names the script; else its body does."""
+    """Return whether the path of the request names the script and not its body."""
     last = pecan.request.path.rstrip('/').rpartition('/')[2]
     return types.key.validate(last) == script_id
 
@@ -63,47 +67,80 @@ class ScriptsController(rest.Controller):
 
     # WSME takes the names of the arguments from the signature.
     @rest.expose(ScriptCollection, *_FILTERS.values())
-    def get_all(self, no_data=False, deleted=False, start=None, end=None, updated_by=None,
-                created_by=None, deleted_by=None, description=None, is_active=False):
+    def get_all(
+        self,
+        no_data=False,
+        deleted=False,
+        start=None,
+        end=None,
+        updated_by=None,
+        created_by=None,
+        deleted_by=None,
+        description=None,
+        is_active=False,
+    ):
         has_data = not no_data
-        found = stored.read(db_pyscripts.list_of, validity.Wanted(
-            deleted=deleted, is_active=is_active, start=start, end=end, created_by=created_by,
-            updated_by=updated_by, deleted_by=deleted_by, description=description),
-            now=stored.now(), has_data=has_data)
+        found = crud.read(
+            db_pyscripts.list_of,
+            validity.Wanted(
+                deleted=deleted,
+                is_active=is_active,
+                start=start,
+                end=end,
+                created_by=created_by,
+                updated_by=updated_by,
+                deleted_by=deleted_by,
+                description=description,
+            ),
+            now=crud.now(),
+            has_data=has_data,
+        )
         return ScriptCollection(scripts=[_model(script, has_data=has_data) for script in found])
 
     @rest.expose(Script, types.key)
     def get_one(self, script_id):
-        return _model(stored.read(db_pyscripts.get, script_id))
+        return _model(crud.read(db_pyscripts.get, script_id))
 
     @rest.expose(Script, types.boolean, body=Script, status_code=201)
     def post(self, force=False, script_data=None):
         if script_data is None:
             raise errors.InvalidInput(reason='Missing argument: "script_data"')
-        given = stored.given(script_data)
-        new = db_pyscripts.NewScript(**{name: given[name] for name in _NEW if name in given})
-        script = stored.create(kinds.SCRIPT, db_pyscripts.create, new, now=stored.now(),
-                               author=stored.author(), force=bool(force))
+        script = crud.create(
+            kinds.SCRIPT,
+            db_pyscripts.create,
+            crud.new(db_pyscripts.NewScript, script_data),
+            now=crud.now(),
+            author=crud.author(),
+            force=bool(force),
+        )
         pecan.response.location = rest.location_of(script.script_id)
         return _model(script)
 
     @rest.expose(Script, types.key, body=Script, status_code=201)
     def put(self, script_id, script_data):
-        changes = stored.given(script_data)
+        changes = crud.given(script_data)
         changes.pop('script_id', None)
-        script = stored.write(kinds.SCRIPT, db_pyscripts.update, script_id, changes,
-                              now=stored.now(), author=stored.author())
+        script = crud.write(
+            kinds.SCRIPT,
+            db_pyscripts.update,
+            script_id,
+            changes,
+            now=crud.now(),
+            author=crud.author(),
+        )
         pecan.response.location = rest.location_of(
-            None if _is_in_path(script_id) else script.script_id)
+            None if _is_in_path(script_id) else script.script_id
+        )
         return _model(script)
 
     @rest.expose(None, types.key, status_code=204)
     def delete(self, script_id):
-        stored.write(kinds.SCRIPT, db_pyscripts.delete, script_id, now=stored.now(),
-                     author=stored.author())
+        crud.write(
+            kinds.SCRIPT, db_pyscripts.delete, script_id, now=crud.now(), author=crud.author()
+        )
 
 
 class PyScriptsController(rest.Controller):
-    """The door of this module."""
+    """Root controller of pyscripts."""
 
     scripts = ScriptsController()

@@ -6,15 +6,15 @@ import pecan
 from wsme import types as wtypes
 
 from cloudkitty import errors
-from cloudkitty.api import reading, rest, types
+from cloudkitty.api import rest, types, visibility
+from cloudkitty.core.timeframe import Period
 from cloudkitty.rating import quote
-from cloudkitty.timeframe import Period
 
 RULE = 'rating:quote'
 
 
 class Resource(wtypes.Base):
-    """What the price is asked of."""
+    """An item to be priced."""
 
     service = wtypes.wsattr(types.Text(255, 1), mandatory=True)
     desc = wtypes.wsattr(types.json_object)
@@ -30,23 +30,27 @@ class Resources(wtypes.Base):
 class QuoteController(rest.Controller):
     """`/v1/rating/quote`."""
 
-    @rest.expose(types.number, body=Resources, rule=RULE)
+    @rest.expose(types.number, body=Resources, rule=RULE, is_slow=True)
     def post(self, res_data):
         services = pecan.request.services
         collect = services.conf.collect
         now = datetime.now(UTC)
         frames = quote.build_frames(
-            [quote.Item(item.service, item.desc or {}, item.volume)
-             for item in res_data.resources],
+            [quote.Item(item.service, item.desc or {}, item.volume) for item in res_data.resources],
             scope_key=collect.scope_key,
-            period=Period(now, now + timedelta(seconds=collect.period)))
+            period=Period(now, now + timedelta(seconds=collect.period)),
+        )
         for scope_id in frames:
             _check_scope(scope_id)
-        return quote.total_price(services.modules, frames)
+        try:
+            return quote.total_price(services.modules, frames)
+        except errors.PriceScriptFailed as exc:
+            # The other parts of the error are for operators.
+            raise errors.QuoteFailed(**exc.facts) from exc
 
 
 def _check_scope(scope_id):
-    """Keep the rules of a scope from those who may not see it."""
-    viewer = reading.viewer_of(pecan.request)
+    """Raise Forbidden for callers who may not see the scope, and so not its rules."""
+    viewer = visibility.viewer_of(pecan.request)
     if scope_id is not None and not viewer.is_admin and scope_id != viewer.project_id:
         raise errors.Forbidden(rule=RULE)

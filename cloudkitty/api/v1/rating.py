@@ -35,8 +35,11 @@ class ModulesController(rest.Controller):
 
     @rest.expose(ModuleCollection, rule='rating:list_modules')
     def get_all(self):
-        return ModuleCollection(modules=[
-            Module(**module._asdict()) for module in pecan.request.services.modules.describe()])
+        return ModuleCollection(
+            modules=[
+                Module(**module._asdict()) for module in pecan.request.services.modules.describe()
+            ]
+        )
 
     @rest.expose(Module, str, rule='rating:get_module')
     def get_one(self, module_id):
@@ -48,9 +51,14 @@ class ModulesController(rest.Controller):
             if getattr(module, name) is None:
                 raise errors.InvalidInput(
                     reason=f"Invalid input for field/attribute {name}. Value: 'None'. "
-                           'A value is expected.')
-        modules.update_module(pecan.request.services, module_id,
-                              enabled=_given(module.enabled), priority=_given(module.priority))
+                    'A value is expected.'
+                )
+        modules.update_module(
+            pecan.request.services,
+            module_id,
+            enabled=_given(module.enabled),
+            priority=_given(module.priority),
+        )
         # Clients follow it and send the same PUT again, up to 30 times.
         pecan.response.location = rest.location_of()
 
@@ -73,15 +81,17 @@ class ModuleConfigController(rest.Node):
     rule = 'rating:module_config'
 
     def __init__(self):
-        self._controllers = {name: _controller_of(name, module)
-                             for name, module in plugins.load_all(rating.NAMESPACE).items()}
+        self._controllers = {
+            name: _controller_of(name, module)
+            for name, module in plugins.load_all(rating.NAMESPACE).items()
+        }
 
     def mounts(self):
         return {name: controller for name, controller in self._controllers.items() if controller}
 
     @pecan.expose()
     def _route(self, segments, request):
-        """Authorise all that lies below, then go on to the module's controller."""
+        """Check the policy for everything below, then route to the module's controller."""
         rest.authorize(self.rule)
         name, *rest_of_path = segments or ['']
         if not name:
@@ -105,7 +115,7 @@ def _controller_of(name, module):
         if isinstance(controller, str):
             controller = pkgutil.resolve_name(controller)
         return controller() if controller else None
-    except Exception as exc:  # One broken module must not take the others with it.
+    except Exception as exc:  # One broken module must not affect the others.
         LOG.error('The configuration of rating module %s cannot be served: %s', name, exc)
         return None
 

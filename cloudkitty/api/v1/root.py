@@ -13,9 +13,13 @@ class V1Controller(rest.Node):
     def __init__(self):
         rating_controller = rating.RatingController()
         self._children = {
-            'billing': rating_controller, 'rating': rating_controller,
-            'collector': collector.CollectorController(), 'info': info.InfoController(),
-            'report': report.ReportController(), 'storage': storage.StorageController()}
+            'billing': rating_controller,
+            'rating': rating_controller,
+            'collector': collector.CollectorController(),
+            'info': info.InfoController(),
+            'report': report.ReportController(),
+            'storage': storage.StorageController(),
+        }
 
     def mounts(self):
         return self._children

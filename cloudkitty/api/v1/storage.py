@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import pecan
 from wsme import types as wtypes
 
-from cloudkitty.api import reading, rest, types
-from cloudkitty.report import TYPE, Selection
+from cloudkitty import errors
+from cloudkitty.api import rest, types, visibility
+from cloudkitty.report import Selection
+from cloudkitty.storage.query import TYPE
 
 RULE = 'storage:list_data_frames'
 UNDEFINED_SCOPE = '__UNDEF__'
@@ -36,26 +38,42 @@ class DataFrameCollection(wtypes.Base):
 
 def _model(frame):
     return DataFrame(
-        begin=frame.begin, end=frame.end,
+        begin=frame.begin,
+        end=frame.end,
         tenant_id=UNDEFINED_SCOPE if frame.scope_id is None else frame.scope_id,
-        resources=[RatedResource(service=frame.metric, desc=dict(point.desc), volume=point.qty,
-                                 rating=point.price) for point in frame.points])
+        resources=[
+            RatedResource(
+                service=frame.metric, desc=dict(point.desc), volume=point.qty, rating=point.price
+            )
+            for point in frame.points
+        ],
+    )
 
 
 class DataFramesController(rest.Controller):
     """`/v1/storage/dataframes`."""
 
-    @rest.expose(DataFrameCollection, types.moment, types.moment, str, str,
-                 rule=RULE)
+    @rest.expose(DataFrameCollection, types.moment, types.moment, str, str, rule=RULE, is_slow=True)
     def get_all(self, begin=None, end=None, tenant_id=None, resource_type=None):
-        viewer = (reading.viewer_of_project(pecan.request, RULE, tenant_id) if tenant_id
-                  else reading.viewer_of(pecan.request))
+        viewer = (
+            visibility.viewer_of_project(pecan.request, RULE, tenant_id)
+            if tenant_id
+            else visibility.viewer_of(pecan.request)
+        )
         if viewer.sees_nothing:
             return DataFrameCollection(dataframes=[])
-        selection = Selection(begin, end, {TYPE: [resource_type]} if resource_type else None,
-                              limit=None)
-        frames = reading.report_of(pecan.request).scope_frames(viewer, selection,
-                                                               datetime.now(UTC))
+        limit = pecan.request.services.conf.api.limit_max
+        selection = Selection(
+            begin, end, {TYPE: [resource_type]} if resource_type else None, limit=limit
+        )
+        total, frames = visibility.report_of(pecan.request).scope_frames(
+            viewer, selection, datetime.now(UTC)
+        )
+        if total > limit:
+            raise errors.InvalidInput(
+                reason=f'{total} points match, more than {limit}: ask for a shorter time, or read '
+                'them by pages from /v2/dataframes'
+            )
         return DataFrameCollection(dataframes=[_model(frame) for frame in frames])
 
 

@@ -1,28 +1,56 @@
 """Frames that callers push: what is taken, and what is refused before anything is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cloudkitty import errors, timeframe
-from cloudkitty.api import query, schemas
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import scopes
+from cloudkitty import errors
+from cloudkitty.api import parameters, schemas
+from cloudkitty.core import bounds, timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.scopes import state as scope_state
 
-# Bytes of all attributes of a point, as JSON.
-ATTRIBUTES_SIZE_MAX = 65535
-
+# Of a point as a row of a table, before its attributes.
+COLUMNS = ('begin', 'end', 'type', 'unit', 'qty', 'price')
 _NUMBER = {'type': ['number', 'string']}
 _POINT = {
-    'type': 'object', 'additionalProperties': False, 'required': ['vol', 'groupby', 'metadata'],
+    'type': 'object',
+    'additionalProperties': False,
+    'required': ['vol', 'groupby', 'metadata'],
     'properties': {
         'vol': schemas.form(unit=schemas.TEXT, qty=_NUMBER),
-        'rating': {'type': 'object', 'additionalProperties': False,
-                   'properties': {'price': _NUMBER}},
-        'groupby': {'type': 'object'}, 'metadata': {'type': 'object'}}}
+        'rating': {
+            'type': 'object',
+            'additionalProperties': False,
+            'properties': {'price': _NUMBER},
+        },
+        'groupby': {'type': 'object'},
+        'metadata': {'type': 'object'},
+    },
+}
 # What a request gives.
 GIVEN = schemas.form(
-    period=schemas.form(begin=query.INSTANT, end=query.INSTANT),
-    usage=schemas.mapping(schemas.listing(_POINT)))
+    period=schemas.form(begin=parameters.INSTANT, end=parameters.INSTANT),
+    usage=schemas.mapping(schemas.listing(_POINT)),
+)
+
+
+def flatten(forms: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield each point of rendered frames as one row: COLUMNS and its attributes.
+
+    An attribute with the name of a column is left out; one of metadata yields to one of groupby.
+    """
+    for form in forms:
+        for metric, found in form['usage'].items():
+            for point in found:
+                yield {
+                    **point['metadata'],
+                    **point['groupby'],
+                    **form['period'],
+                    'type': metric,
+                    'unit': point['vol']['unit'],
+                    'qty': point['vol']['qty'],
+                    'price': point['rating']['price'],
+                }
 
 
 def parse(forms: Any, scope_key: str) -> list[DataFrame]:
@@ -39,42 +67,39 @@ def parse(forms: Any, scope_key: str) -> list[DataFrame]:
             found.append(_frame(form, scope_key))
         except (ValueError, errors.InvalidInput) as exc:
             raise errors.InvalidInput(
-                reason=f'Frame {number}: {str(exc):.{query.REASON_MAX}}') from exc
+                reason=f'Frame {number}: {str(exc):.{parameters.REASON_MAX}}'
+            ) from exc
     return found
 
 
 def _frame(form, scope_key):
     frame = DataFrame.from_dict(form)
     for bound in (frame.start, frame.end):
-        query.instant(timeframe.render(bound))
+        parameters.instant(timeframe.render(bound))
     if frame.end <= frame.start:
         raise errors.InvalidInput(
             reason=f'The period ends at {timeframe.render(frame.end)}, which is not after its '
-                   f'begin at {timeframe.render(frame.start)}')
+            f'begin at {timeframe.render(frame.start)}'
+        )
     for name, point in frame:
-        query.nonempty(query.NAME_LENGTH_MAX)(name)
+        parameters.nonempty(parameters.NAME_LENGTH_MAX)(name)
         _check_point(point, scope_key)
     return frame
 
 
 def _check_point(point: DataPoint, scope_key: str) -> None:
-    query.nonempty(query.NAME_LENGTH_MAX)(point.unit)
+    parameters.nonempty(parameters.NAME_LENGTH_MAX)(point.unit)
     for attributes in (point.groupby, point.metadata):
         _check_names(attributes)
-    try:
-        size = len(point.series.identity)
-    # A whole number of more than 64 bits, or too many levels.
-    except TypeError as exc:
-        raise errors.InvalidInput(reason=f'Attributes cannot be stored: {exc}') from exc
-    if size > ATTRIBUTES_SIZE_MAX:
-        raise errors.InvalidInput(
-            reason=f'Attributes of a point have {size} bytes, more than {ATTRIBUTES_SIZE_MAX}')
+    bounds.check_attributes(point.series)
     scope_id = str(point.groupby.get(scope_key, ''))
-    if scope_id and not scopes.is_storable(scope_id):
+    if scope_id and not scope_state.is_storable(scope_id):
         raise errors.InvalidInput(
-            reason=f'{scope_key} is longer than {scopes.ID_LENGTH_MAX} characters')
+            reason=f'{scope_key} is longer than {scope_state.ID_LENGTH_MAX} characters, or '
+            'holds a control character'
+        )
 
 
 def _check_names(attributes: Mapping) -> None:
     for name in attributes:
-        query.nonempty(query.NAME_LENGTH_MAX)(name)
+        parameters.nonempty(parameters.NAME_LENGTH_MAX)(name)

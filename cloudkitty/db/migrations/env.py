@@ -1,4 +1,4 @@
-"""Alembic runs this file; cloudkitty.db.migration hands it the connection."""
+"""Alembic environment; cloudkitty.db.migration passes the connection."""
 
 from alembic import context
 

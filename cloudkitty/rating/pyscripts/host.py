@@ -1,4 +1,4 @@
-"""Runs scripts in a process of its own, which may be killed at any time and is started anew."""
+"""Runs scripts in a child process, which may be killed at any time and is restarted."""
 
 import json
 import os
@@ -12,35 +12,41 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import IO, Any, NamedTuple
 
 from cloudkitty import errors
-from cloudkitty.db.pyscripts import MODULE, Script
 from cloudkitty.rating.pyscripts import child, exchange
+from cloudkitty.rating.pyscripts.store import MODULE, Script
 
 LENGTH = struct.Struct('>I')
 TOKEN_LENGTH = 16
 START_TIMEOUT_S = 60
 END_TIMEOUT_S = 5
+STATUS_TIMEOUT_S = 0.5
 CHUNK_BYTES = 1 << 20
-# What a script leaves in the modules it imports goes with the process.
+# Restarting the process discards changes that scripts made to imported modules.
 RUNS_MAX = 10_000
-# Failures that may come from what earlier runs left behind: tried again in a new process.
+# Failures that an earlier run may have caused: retried in a new process.
 LEFT_BEHIND = ('MemoryError', 'end', 'answer')
-# Failures that cost the process, or the whole time.
-FATAL = ('time', 'end', 'output', 'answer')
-# Numeric libraries start threads, which scripts may not.
-ENVIRONMENT = {'PATH': '/usr/bin:/bin', 'LANG': 'C.UTF-8', 'TZ': 'UTC',
-               'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+# Numeric libraries start threads, which scripts must not.
+ENVIRONMENT = {
+    'PATH': '/usr/bin:/bin',
+    'LANG': 'C.UTF-8',
+    'TZ': 'UTC',
+    'OMP_NUM_THREADS': '1',
+    'OPENBLAS_NUM_THREADS': '1',
+    'MKL_NUM_THREADS': '1',
+}
 
 
 class Limits(NamedTuple):
-    """What a run of a script may use.
+    """Resource limits of one run of a script.
 
     :ivar time_s: seconds for one script on one frame.
     :ivar memory_bytes: address space of the process.
-    :ivar output_bytes: of the answer, and of a file the script writes.
-    :ivar user: who runs the process if we are root; '' for root.
+    :ivar output_bytes: size of the answer, and of a file that the script writes.
+    :ivar user: user of the process if the worker runs as root; '' for root.
     :ivar preload: modules to import once.
     """
 
@@ -52,22 +58,21 @@ class Limits(NamedTuple):
 
 
 class Host:
-    """The process of this worker; started when it is needed, so not before a fork.
+    """The child process of this worker; started on first use, so never before a fork.
 
-    Threads may share a host: one run goes on at a time.
+    Thread-safe: one script runs at a time.
     """
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self.tag = secrets.token_hex(8)
-        self.starts = 0
 
     def run(self, script: Script, sent: exchange.Sent) -> Any:
-        """Return the usage that *script* makes of a frame, as exchange.apply takes it.
+        """Run *script* on a frame; return the resulting usage as exchange.apply() takes it.
 
-        :raises ScriptFailed: the script makes none; its fact `kind` tells why.
+        :raises ScriptFailed: the script failed; the fact `kind` of the error is the reason.
         :raises ModuleLoadError: the process cannot be started.
         """
         with self._lock:
@@ -85,20 +90,19 @@ class Host:
         with self._lock:
             self._stop()
 
-    def _ready(self):
+    def _ready(self) -> '_Process':
         if self._process is not None and not self._process.is_usable():
             self._stop()
         if self._process is None:
             self._process = _Process(self._limits)
-            self.starts += 1
         return self._process
 
-    def _stop(self):
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.end()
             self._process = None
 
-    def _run(self, process, script, sent):
+    def _run(self, process: '_Process', script: Script, sent: exchange.Sent) -> Any:
         try:
             answer = exchange.decode(process.ask(script, sent, self.tag), self.tag)
         except errors.InvalidInput as exc:
@@ -111,7 +115,7 @@ class Host:
         if failure is None:
             return answer.get('usage')
         kind, detail = failure
-        # The line of the script may follow the name of the error.
+        # The name of the error may be followed by the line of the script.
         if kind.partition(' ')[0] == 'MemoryError':
             kind = 'MemoryError'
         if kind in LEFT_BEHIND:
@@ -125,17 +129,18 @@ class _Process:
     :raises ModuleLoadError: it cannot be started.
     """
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: Limits) -> None:
         self.runs = 0
         self._limits = limits
         self._known: set[str] = set()
         self._popen = _start(limits)
-        self._requests = self._popen.stdin.fileno()
-        self._responses = self._popen.stdout.fileno()
+        requests, responses, self._errors = _pipes(self._popen)
+        self._requests = requests.fileno()
+        self._responses = responses.fileno()
         os.set_blocking(self._requests, False)
         os.set_blocking(self._responses, False)
-        self._runner = None
-        self.end = weakref.finalize(self, _end, self._popen, [])
+        self._runner: int | None = None
+        self.end: weakref.finalize[Any, Any] = weakref.finalize(self, _end, self._popen, [])
         try:
             hello = json.loads(self._receive(b'', time.monotonic() + START_TIMEOUT_S))
             self._runner = os.pidfd_open(hello['pid'])
@@ -143,24 +148,24 @@ class _Process:
             told = self._last_words()
             self.end()
             raise errors.ModuleLoadError(
-                module=MODULE, reason=f'the process for scripts does not start: {told or exc}') \
-                from exc
+                module=MODULE, reason=f'the process for scripts does not start: {told or exc}'
+            ) from exc
         self.end.detach()
         self.end = weakref.finalize(self, _end, self._popen, [self._runner])
-        self._popen.stderr.close()
+        self._errors.close()
 
     def is_usable(self) -> bool:
-        """Say whether it may run another script: it is not too old, and its guard is there."""
+        """Return whether it may run another script: it is not too old, and its guard is alive."""
         return self.runs < RUNS_MAX and self._popen.poll() is None
 
-    def _last_words(self):
-        os.set_blocking(self._popen.stderr.fileno(), False)
-        return (self._popen.stderr.read() or b'').decode(errors='replace').strip()[-300:]
+    def _last_words(self) -> str:
+        os.set_blocking(self._errors.fileno(), False)
+        return (self._errors.read() or b'').decode(errors='replace').strip()[-300:]
 
     def ask(self, script: Script, sent: exchange.Sent, tag: str) -> bytes:
         """Return the answer to one request.
 
-        :raises ScriptFailed: there is none; the process must be ended.
+        :raises ScriptFailed: there is none; the process must be killed.
         """
         self.runs += 1
         token = secrets.token_hex(TOKEN_LENGTH // 2)
@@ -174,17 +179,17 @@ class _Process:
         self._send(LENGTH.pack(len(message)) + message, deadline)
         return self._receive(token.encode(), deadline)
 
-    def _send(self, message, deadline):
+    def _send(self, message: bytes, deadline: float) -> None:
         waiting = memoryview(message)
         while waiting:
             try:
-                waiting = waiting[os.write(self._requests, waiting[:CHUNK_BYTES]):]
+                waiting = waiting[os.write(self._requests, waiting[:CHUNK_BYTES]) :]
             except BlockingIOError:
                 self._wait(self._requests, select.POLLOUT, deadline)
             except BrokenPipeError as exc:
                 raise self._ended() from exc
 
-    def _receive(self, token, deadline):
+    def _receive(self, token: bytes, deadline: float) -> bytes:
         content = bytearray()
         expected = LENGTH.size
         has_length = False
@@ -196,70 +201,88 @@ class _Process:
             content += piece
             if not has_length and len(content) >= LENGTH.size:
                 has_length = True
-                expected += LENGTH.unpack(content[:LENGTH.size])[0]
+                expected += LENGTH.unpack(content[: LENGTH.size])[0]
                 if expected > self._limits.output_bytes:
                     raise errors.ScriptFailed(
-                        kind='output', detail=f'{expected} bytes are more than allowed')
-        body = bytes(content[LENGTH.size:])
+                        kind='output',
+                        detail=f'{expected} bytes exceed [rating_pyscripts]output_limit',
+                    )
+        body = bytes(content[LENGTH.size :])
         if len(content) != expected or not body.startswith(token):
-            raise errors.ScriptFailed(kind='answer', detail='it is not understood')
-        return body[len(token):]
+            raise errors.ScriptFailed(kind='answer', detail='the answer is not a valid message')
+        return body[len(token) :]
 
-    def _wait(self, number, event, deadline):
+    def _wait(self, number: int, event: int, deadline: float) -> None:
         poll = select.poll()
         poll.register(number, event)
         if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
             raise errors.ScriptFailed(
-                kind='time', detail=f'it was not done after {self._limits.time_s:g} s')
+                kind='time', detail=f'it did not finish within {self._limits.time_s:g} s'
+            )
 
-    def _ended(self):
+    def _ended(self) -> errors.ScriptFailed:
         try:
-            status = self._popen.wait(END_TIMEOUT_S)
+            # A script may have replaced itself with another program: it is killed without waiting.
+            status: int | str = self._popen.wait(STATUS_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             status = 'unknown'
         return errors.ScriptFailed(kind='end', detail=f'its process ended, status {status}')
 
 
-def _start(limits):
+def _start(limits: Limits) -> subprocess.Popen[bytes]:
     arguments = limits._asdict() | {'account': _account(limits.user)}
     try:
         return subprocess.Popen(
             [_interpreter(), '-I', '-B', '-X', 'utf8', child.__file__, json.dumps(arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            env=ENVIRONMENT, cwd='/', start_new_session=True)
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=ENVIRONMENT,
+            cwd='/',
+            start_new_session=True,
+        )
     except OSError as exc:
         raise errors.ModuleLoadError(
-            module=MODULE, reason=f'the process for scripts does not start: {exc}') from exc
+            module=MODULE, reason=f'the process for scripts does not start: {exc}'
+        ) from exc
 
 
-def _account(user):
-    """Return the numbers of user and group to change to, None to stay what we are."""
+def _pipes(popen: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    """Return standard input, output and error of the started process."""
+    assert popen.stdin and popen.stdout and popen.stderr
+    return popen.stdin, popen.stdout, popen.stderr
+
+
+def _account(user: str) -> tuple[int, int] | None:
+    """Return the uid and gid to change to, None to keep the current ones."""
     if not user or os.geteuid():
         return None
     try:
         account = pwd.getpwnam(user)
     except KeyError as exc:
         raise errors.ModuleLoadError(
-            module=MODULE, reason=f'[rating_pyscripts]user: there is no user {user!r}') from exc
+            module=MODULE, reason=f'[rating_pyscripts]user: there is no user {user!r}'
+        ) from exc
     return account.pw_uid, account.pw_gid
 
 
-def _interpreter():
-    """Return the path of Python, also inside a server that embeds it."""
+def _interpreter() -> str:
+    """Return the path of the Python interpreter, even inside a server that embeds it."""
     if os.path.basename(sys.executable or '').startswith('python'):
         return sys.executable
     return os.path.join(sys.prefix, 'bin', 'python3')
 
 
-def _end(popen, runners):
-    """End guard and runner for sure, and forget them."""
+def _end(popen: subprocess.Popen[bytes], runners: Sequence[int]) -> None:
+    """Kill guard and runner and wait for them."""
     for runner in runners:
         try:
             signal.pidfd_send_signal(runner, signal.SIGKILL)
         except ProcessLookupError:
             pass
         os.close(runner)
-    for stream in (popen.stdin, popen.stdout, popen.stderr):
+    for stream in _pipes(popen):
         stream.close()
     try:
         popen.wait(END_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Storage drivers of interface 1, for packages that have one. Contract of the family.
+"""Storage drivers of interface 1, for third-party packages. Contract of the family.
 
 Instants are naive UTC. A driver is used behind an adapter that has the methods of interface 2.
 """
@@ -6,11 +6,12 @@ Instants are naive UTC. A driver is used behind an adapter that has the methods 
 import abc
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty.dataframe import DataFrame
+from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.storage import v2
 from cloudkitty.storage.v1.adapter import Adapter
 
@@ -27,35 +28,40 @@ class BaseStorage(abc.ABC):
     GROUP: str = ''
     OPTS: list[cfg.Opt] = []
 
-    def __init__(self, conf: cfg.ConfigOpts):
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.conf = conf
         if self.GROUP:
             self.options = configuration.register_driver(conf, self.GROUP, self.OPTS)
 
     def as_v2(self) -> v2.BaseStorage:
-        """Return what the service uses in place of the driver."""
+        """Return the driver as a storage of interface 2, which the service uses."""
         return Adapter(self.conf, self)
 
     @abc.abstractmethod
     def init(self) -> None:
-        """Prepare the store; harmless when it is ready."""
+        """Prepare the store; does nothing if it is ready."""
 
     @abc.abstractmethod
     def append(self, frames: Sequence[DataFrame], tenant_id: str) -> None:
-        """Take frames of a scope; they are to be stored by the next commit()."""
+        """Buffer frames of a scope until the next commit() stores them."""
 
     @abc.abstractmethod
     def commit(self, tenant_id: str) -> None:
-        """Store what was appended for a scope since the last commit()."""
+        """Store the frames that were appended for a scope since the last commit()."""
 
     @abc.abstractmethod
     def get_state(self, tenant_id: str | None = None) -> datetime | None:
         """Return the begin of the last period that is stored, of one scope or of all."""
 
     @abc.abstractmethod
-    def get_total(self, begin: datetime | None = None, end: datetime | None = None,
-                  tenant_id: str | None = None, service: str | None = None,
-                  groupby: str | None = None) -> list[dict]:
+    def get_total(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        tenant_id: str | None = None,
+        service: str | None = None,
+        groupby: str | None = None,
+    ) -> list[dict[str, Any]]:
         """Return sums of prices: mappings with begin, end, rate, tenant_id, res_type.
 
         :param groupby: `tenant_id`, `res_type` or both joined by a comma; what is not grouped by
@@ -67,8 +73,13 @@ class BaseStorage(abc.ABC):
         """Return the scopes that have points in the window."""
 
     @abc.abstractmethod
-    def get_time_frame(self, begin: datetime, end: datetime, res_type: str | None = None,
-                       tenant_id: str | None = None) -> list[dict]:
+    def get_time_frame(
+        self,
+        begin: datetime,
+        end: datetime,
+        res_type: str | None = None,
+        tenant_id: str | None = None,
+    ) -> list[dict[str, Any]]:
         """Return stored points as frames in their legacy form, see DataFrame.as_dict().
 
         Frames lie in the window as a whole, bounds included; there may be one for each point.

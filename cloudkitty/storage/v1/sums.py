@@ -1,23 +1,23 @@
-"""Sums of rows that a store of interface 1 gives, grouped and filtered here. Pure."""
+"""Grouping, filtering and summing, in Python, of the rows of a store of interface 1. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from cloudkitty import errors, timeframe
-from cloudkitty.dataframe import SUM_CONTEXT, ZERO, to_decimal
-from cloudkitty.storage.v2.sql import query
+from cloudkitty.core import timeframe
+from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
+from cloudkitty.storage import query
 
 
 class Row(NamedTuple):
-    """A point, or the sum of points that have all but the numbers in common.
+    """A point, or the sum of points that differ only in their numbers.
 
-    :ivar begin, end: the period, aware UTC; of a sum at least the day, as far as it is asked for.
+    :ivar begin, end: the period, aware UTC; of a sum at least the day, if the query needs it.
     :ivar scope_id: the scope; '' for none.
     :ivar attributes: groupby and metadata as one.
     :ivar points: how many points the row sums up.
-    :ivar unit: of a point; nobody asks for that of a sum.
+    :ivar unit: of the points; '' for a sum that no query by unit asked for.
     """
 
     begin: datetime
@@ -31,8 +31,8 @@ class Row(NamedTuple):
     unit: str = ''
 
 
-class Question(NamedTuple):
-    """What is asked.
+class QuerySpec(NamedTuple):
+    """A query over rows.
 
     :ivar groups: see query.parse_groupby.
     :ivar scope_key: the attribute that stands for the scope.
@@ -45,41 +45,41 @@ class Question(NamedTuple):
 
     @property
     def is_of_sums(self) -> bool:
-        """Whether sums of points answer it as well as the points."""
+        """Whether sums of points are enough to answer it."""
         return all((one.function, one.field) in query.ROLLED_UP for one in self.fields)
 
 
 def fits(row: Row, filters: Mapping[str, tuple[str, ...]], scope_key: str) -> bool:
-    """Say whether *row* fulfils every filter; a missing attribute is ''."""
+    """Return whether *row* matches every filter; a missing attribute counts as ''."""
     return all(_value(row, name, scope_key) in values for name, values in filters.items())
 
 
-def answer(rows: Iterable[Row], question: Question, offset: int, limit: int | None) -> dict:
-    """Return what v2.BaseStorage.total() promises.
+def answer(rows: Iterable[Row], spec: QuerySpec, offset: int, limit: int | None) -> query.Totals:
+    """Implement v2.BaseStorage.total().
 
-    :param rows: in the order of time, all of the window's span and metrics.
+    :param rows: all rows of the window's span and metrics, in the order of time.
     """
-    gather = _Sums if question.is_of_sums else _Values
-    gathered = {}
+    gather: type[_Sums | _Values] = _Sums if spec.is_of_sums else _Values
+    gathered: dict[tuple[Any, ...], _Sums | _Values] = {}
     for row in rows:
-        if not fits(row, question.window.filters, question.scope_key):
+        if not fits(row, spec.window.filters, spec.scope_key):
             continue
-        key = tuple(_value(row, name, question.scope_key) for name in question.groups)
+        key = tuple(_value(row, name, spec.scope_key) for name in spec.groups)
         if key not in gathered:
-            gathered[key] = gather(question.fields)
+            gathered[key] = gather(spec.fields)
         gathered[key].add(row)
-    results = [_result(question, key, gathered[key]) for key in sorted(gathered)]
+    results = [_result(spec, key, gathered[key]) for key in sorted(gathered)]
     end = None if limit is None else offset + limit
     return {'total': len(results), 'results': results[offset:end]}
 
 
-def _result(question, key, gathered):
-    values = dict(zip(question.groups, key, strict=True))
-    begin, end = values.pop(query.TIME, (question.window.begin, question.window.end))
+def _result(spec: QuerySpec, key: tuple[Any, ...], gathered: '_Sums | _Values') -> dict[str, Any]:
+    values = dict(zip(spec.groups, key, strict=True))
+    begin, end = values.pop(query.TIME, (spec.window.begin, spec.window.end))
     return {'begin': begin, 'end': end, **gathered.outputs(), **values}
 
 
-def _value(row, name, scope_key):
+def _value(row: Row, name: str, scope_key: str) -> Any:
     if name == query.TIME:
         return row.begin, row.end
     if name == query.TYPE:
@@ -88,26 +88,26 @@ def _value(row, name, scope_key):
         return row.scope_id
     if name in timeframe.CALENDAR_KEYS and name not in row.attributes:
         return timeframe.calendar_of(row.begin)[name]
-    return str(row.attributes.get(name, ''))
+    return str(row.attributes.get(name, row.unit if name == query.UNIT else ''))
 
 
 class _Sums:
-    """Outputs that follow from sums and numbers of points."""
+    """Output columns that follow from sums and numbers of points."""
 
-    def __init__(self, fields):
+    def __init__(self, fields: Sequence[query.Field]) -> None:
         self._fields = fields
         self._sums = {'qty': ZERO, 'price': ZERO}
         self._points = 0
 
-    def add(self, row):
+    def add(self, row: Row) -> None:
         self._sums['qty'] = SUM_CONTEXT.add(self._sums['qty'], row.qty)
         self._sums['price'] = SUM_CONTEXT.add(self._sums['price'], row.price)
         self._points += row.points
 
-    def outputs(self):
+    def outputs(self) -> dict[str, Any]:
         return {field.alias: self._output(field) for field in self._fields}
 
-    def _output(self, field):
+    def _output(self, field: query.Field) -> Decimal | int:
         if field.function == 'count':
             return self._points
         total = self._sums[field.field]
@@ -115,26 +115,22 @@ class _Sums:
 
 
 class _Values:
-    """Outputs that need each point."""
+    """Output columns that need every point."""
 
-    def __init__(self, fields):
+    def __init__(self, fields: Sequence[query.Field]) -> None:
         self._columns = [(field, query.Aggregate(field.function)) for field in fields]
 
-    def add(self, row):
+    def add(self, row: Row) -> None:
         for field, aggregate in self._columns:
-            number = _number(row, field.field)
-            if number is not None:
-                aggregate.add(number)
+            value = _field_of(row, field.field)
+            if value is not None:
+                aggregate.add(value)
 
-    def outputs(self):
+    def outputs(self) -> dict[str, Any]:
         return {field.alias: aggregate.value() for field, aggregate in self._columns}
 
 
-def _number(row, name):
+def _field_of(row: Row, name: str) -> Decimal | str | None:
     if name in ('qty', 'price'):
         return row.qty if name == 'qty' else row.price
-    value = row.attributes.get(name)
-    try:
-        return None if value is None or isinstance(value, bool) else to_decimal(value)
-    except errors.InvalidInput:
-        return None
+    return row.unit if name == query.UNIT else query.read_value(row.attributes.get(name))

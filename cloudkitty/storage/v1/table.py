@@ -1,29 +1,32 @@
-"""Table rated_data_frames: one row a point. As wide as it was made, by whomever.
+"""Table rated_data_frames: one row per point, with the column widths that the table has.
 
-A table that this release makes keeps every digit. The one of an earlier release rounds quantities
-to five digits and keeps prices as floating point numbers; it is used as it is.
+A table that this release creates stores every digit. One of an earlier release rounds quantities
+to five digits and stores prices as floating point numbers; it is used as it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from cloudkitty import errors, timeframe
-from cloudkitty.dataframe import NO_ATTRIBUTES, WIDE_CONTEXT, ZERO, DataFrame
-from cloudkitty.db import models, types
+from cloudkitty import errors
+from cloudkitty.core import decimals, timeframe
+from cloudkitty.core.dataframe import NO_ATTRIBUTES, DataFrame
+from cloudkitty.core.decimals import ZERO
+from cloudkitty.db import tables, types
 from cloudkitty.storage.v1 import sums
-from cloudkitty.storage.v2.sql.writer import RATED
+from cloudkitty.storage.v2.sql.folding import RATED
 
 NAME = 'rated_data_frames'
-NO_DATA = '_NO_DATA_'                # type of the row of a period without usage
+NO_DATA = '_NO_DATA_'  # type of the row of a period without usage
 MYSQL = ('mysql', 'mariadb')
 
 ROWS = sa.Table(
-    NAME, sa.MetaData(),
+    NAME,
+    sa.MetaData(),
     sa.Column('id', types.big_id(), primary_key=True),
     sa.Column('begin', types.instant(), nullable=False),
     sa.Column('end', types.instant(), nullable=False),
@@ -36,15 +39,17 @@ ROWS = sa.Table(
     # As in rated_frames; tables of earlier releases lack it.
     sa.Column('origin', sa.SmallInteger, nullable=False),
     sa.Index('idx_rated_data_frames_date', 'begin', 'end'),
-    sa.Index('idx_tenantid_begin_end', 'tenant_id', 'begin', 'end'), **models.OPTIONS)
+    sa.Index('idx_tenantid_begin_end', 'tenant_id', 'begin', 'end'),
+    **tables.OPTIONS,
+)
 
 
 class Numbers(NamedTuple):
-    """What a column of numbers can hold.
+    """Range and precision of a numeric column.
 
-    :ivar is_exact: all that can be stored anywhere.
+    :ivar is_exact: it stores every number that is allowed, to the last digit.
     :ivar integer_digits, scale: digits before and after the point; None: a floating point number.
-    :ivar is_single: one of MariaDB's of 32 bits, which it shows with six digits.
+    :ivar is_single: a 32-bit FLOAT of MariaDB, which it displays with six digits.
     """
 
     is_exact: bool
@@ -53,30 +58,34 @@ class Numbers(NamedTuple):
     is_single: bool = False
 
     def fit(self, number: Decimal) -> Decimal:
-        """Return *number* as the column will hold it, a floating point one excepted.
+        """Return *number* rounded to the column's scale; unchanged for a floating point column.
 
         :raises InvalidInput: it is too large.
         """
-        if self.is_exact or self.scale is None:
-            return types.on_grid(number)
-        fitted = number.quantize(Decimal(1).scaleb(-self.scale), context=WIDE_CONTEXT)
+        if self.is_exact or self.scale is None or self.integer_digits is None:
+            return decimals.on_grid(number)
+        fitted = decimals.round_to(number, self.scale)
         if fitted and fitted.adjusted() >= self.integer_digits:
             raise errors.InvalidInput(
                 reason=f'{number} has more than {self.integer_digits} digits before the point, '
-                       f'which is all that table {NAME} has place for')
+                f'which is all that table {NAME} has place for'
+            )
         return fitted
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.is_exact:
             return 'all digits'
-        return ('a floating point number' if self.scale is None else
-                f'{self.integer_digits} digits before the point and {self.scale} after it')
+        return (
+            'a floating point number'
+            if self.scale is None
+            else f'{self.integer_digits} digits before the point and {self.scale} after it'
+        )
 
 
 class Layout(NamedTuple):
-    """How the table that is there was made.
+    """The layout of the existing table.
 
-    :ivar has_origin: whether pushed points can be told from rated ones.
+    :ivar has_origin: whether pushed points can be distinguished from rated ones.
     :ivar scope_length: longest scope id; None: any.
     """
 
@@ -88,46 +97,52 @@ class Layout(NamedTuple):
 
     @property
     def losses(self) -> list[str]:
-        """What this table cannot keep, one sentence each."""
-        found = [f'column {name} holds {numbers}' for name, numbers
-                 in (('qty', self.qty), ('rate', self.rate)) if not numbers.is_exact]
+        """What this table cannot store, one sentence each."""
+        found = [
+            f'column {name} holds {numbers}'
+            for name, numbers in (('qty', self.qty), ('rate', self.rate))
+            if not numbers.is_exact
+        ]
         if self.scope_length and self.scope_length < 256:
             found.append(f'scope ids have at most {self.scope_length} characters')
         if not self.has_origin:
             found.append('points cannot be pushed, because nothing would tell them from rated ones')
         return found
 
-    def number(self, name: str) -> sa.ColumnElement:
-        """Return what column *name* holds as an exact number."""
-        column = ROWS.c[name]
+    def number(self, name: str) -> sa.ColumnElement[Any]:
+        """Return column *name* as an exact number."""
+        column: sa.ColumnElement[Any] = ROWS.c[name]
         if getattr(self, name).is_exact:
             return column
         if self.dialect == 'sqlite':
-            # Text of 15 digits, which is what the column keeps of the text it was given.
+            # Text of 15 digits, which the column preserves.
             column = sa.cast(column, sa.Text)
         elif getattr(self, name).is_single:
             column = _shortest(column)
         elif getattr(self, name).scale is None:
-            column = (sa.cast(sa.cast(column, sa.Text), sa.Numeric)
-                      if self.dialect == 'postgresql' else sa.cast(column, types.Exact().impl))
+            column = (
+                sa.cast(sa.cast(column, sa.Text), sa.Numeric)
+                if self.dialect == 'postgresql'
+                else sa.cast(column, types.Exact().impl)
+            )
         return sa.type_coerce(column, types.Exact())
 
-    def text(self, name: str) -> sa.ColumnElement:
-        """Return column *name* compared exactly, whatever collation it has."""
+    def text(self, name: str) -> sa.ColumnElement[Any]:
+        """Return column *name* for exact comparison, whatever its collation is."""
         column = ROWS.c[name]
         if self.dialect not in MYSQL:
             return column
         return sa.collate(sa.cast(column, mysql.CHAR(charset='utf8mb4')), 'utf8mb4_nopad_bin')
 
-    def among(self, name: str, values: Iterable[str]) -> sa.ColumnElement:
+    def among(self, name: str, values: Iterable[str]) -> sa.ColumnElement[bool]:
         """Return the condition that a text column has one of *values*; no scope id is ''."""
         wanted = sorted(set(values))
         column = ROWS.c[name]
-        # The plain comparison finds the index, the exact one decides.
+        # The plain comparison can use the index; the exact one decides.
         condition = sa.and_(column.in_(wanted), self.text(name).in_(wanted))
         return sa.or_(condition, column.is_(None)) if '' in wanted else condition
 
-    def of_origin(self, origin: int | None) -> sa.ColumnElement:
+    def of_origin(self, origin: int | None) -> sa.ColumnElement[bool]:
         """Return the condition that rows have *origin*; None: any."""
         if origin is None:
             return sa.true()
@@ -135,59 +150,81 @@ class Layout(NamedTuple):
             return sa.true() if origin == RATED else sa.false()
         return ROWS.c.origin == origin
 
-    def encode(self, owner: str, origin: int, frame: DataFrame) -> list[dict]:
-        """Return the rows of *frame*; one that says so if it holds nothing.
+    def encode(self, owner: str, origin: int, frame: DataFrame) -> list[dict[str, Any]]:
+        """Return the rows of *frame*; a single marker row if it is empty.
 
         :raises InvalidInput: something does not fit into the columns.
         """
         if self.scope_length and len(owner) > self.scope_length:
             raise errors.InvalidInput(
                 reason=f'scope id {owner!r} is longer than the {self.scope_length} characters '
-                       f'that table {NAME} has place for')
-        common = {'tenant_id': owner, 'begin': timeframe.to_naive(frame.start),
-                  'end': timeframe.to_naive(frame.end)}
+                f'that table {NAME} has place for'
+            )
+        common: dict[str, Any] = {
+            'tenant_id': owner,
+            'begin': timeframe.to_naive(frame.start),
+            'end': timeframe.to_naive(frame.end),
+        }
         if self.has_origin:
             common['origin'] = origin
-        rows = [{**common, 'res_type': name, 'unit': point.unit, 'qty': self.qty.fit(point.qty),
-                 'rate': self.rate.fit(point.price), 'desc': text_of(point.desc)}
-                for name, point in frame]
-        return rows or [{**common, 'res_type': NO_DATA, 'unit': 'None', 'qty': ZERO, 'rate': ZERO,
-                         'desc': '""'}]
+        rows = [
+            {
+                **common,
+                'res_type': name,
+                'unit': point.unit,
+                'qty': self.qty.fit(point.qty),
+                'rate': self.rate.fit(point.price),
+                'desc': text_of(point.desc),
+            }
+            for name, point in frame
+        ]
+        return rows or [
+            {**common, 'res_type': NO_DATA, 'unit': 'None', 'qty': ZERO, 'rate': ZERO, 'desc': '""'}
+        ]
 
 
 def describe(connection: sa.Connection) -> Layout:
     """Return the layout of the table in a database.
 
-    :raises SchemaMismatch: there is none.
+    :raises SchemaMismatch: there is no such table.
     """
     inspector = sa.inspect(connection)
     if not inspector.has_table(NAME):
-        raise errors.SchemaMismatch(
-            reason=f'holds no table {NAME}; run `cloudkitty-storage-init`')
+        raise errors.SchemaMismatch(reason=f'holds no table {NAME}; run `cloudkitty-storage-init`')
     columns = {column['name']: column['type'] for column in inspector.get_columns(NAME)}
     missing = ROWS.c.keys() - columns.keys() - {'origin'}
     if missing:
         raise errors.SchemaMismatch(
-            reason=f'table {NAME} lacks the columns {", ".join(sorted(missing))}')
-    return Layout(connection.dialect.name, _numbers(columns['qty']), _numbers(columns['rate']),
-                  'origin' in columns, getattr(columns['tenant_id'], 'length', None))
+            reason=f'table {NAME} lacks the columns {", ".join(sorted(missing))}'
+        )
+    return Layout(
+        connection.dialect.name,
+        _numbers(columns['qty']),
+        _numbers(columns['rate']),
+        'origin' in columns,
+        getattr(columns['tenant_id'], 'length', None),
+    )
 
 
-def _shortest(column):
-    """Return a number of 32 bits as the shortest decimal that stands for it: what was stored.
+def _shortest(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a 32-bit number as the shortest decimal that rounds to it: the one that was stored.
 
-    Seven digits mostly do, nine always.
+    Seven digits are mostly enough, nine always.
     """
     number = sa.cast(column, mysql.DOUBLE)
     places = 6 - sa.func.floor(sa.func.log10(sa.func.abs(column)))
     rounded = [sa.func.round(number, places + more) for more in range(3)]
-    return sa.cast(sa.case(
-        (column == 0, 0),
-        *((sa.cast(one, mysql.FLOAT) == column, one) for one in rounded),
-        else_=number), types.Exact().impl)
+    return sa.cast(
+        sa.case(
+            (column == 0, 0),
+            *((sa.cast(one, mysql.FLOAT) == column, one) for one in rounded),
+            else_=number,
+        ),
+        types.Exact().impl,
+    )
 
 
-def _numbers(column_type):
+def _numbers(column_type: Any) -> Numbers:
     if isinstance(column_type, sa.String):
         return Numbers(True)
     if isinstance(column_type, mysql.FLOAT):
@@ -197,17 +234,17 @@ def _numbers(column_type):
     precision, scale = column_type.precision, column_type.scale
     if precision is None:
         return Numbers(True)
-    return Numbers(precision == types.PRECISION and scale == types.SCALE,
-                   precision - scale, scale)
+    return Numbers(precision == types.PRECISION and scale == types.SCALE, precision - scale, scale)
 
 
-def text_of(attributes) -> str:
+def text_of(attributes: Mapping[str, Any]) -> str:
     """Return the JSON text of attributes as the table holds it."""
-    return orjson.dumps(attributes, default=str,
-                        option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(
+        attributes, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    ).decode()
 
 
-def attributes_of(text: str) -> dict:
+def attributes_of(text: str) -> dict[str, Any]:
     """Return the attributes that a row's JSON text holds.
 
     :raises InvalidInput: it is no JSON.
@@ -216,12 +253,20 @@ def attributes_of(text: str) -> dict:
         found = orjson.loads(text) if text else {}
     except orjson.JSONDecodeError as exc:
         raise errors.InvalidInput(
-            reason=f'table {NAME} has a row whose desc is no JSON: {text[:80]!r}') from exc
+            reason=f'table {NAME} has a row whose desc is no JSON: {text[:80]!r}'
+        ) from exc
     return found if isinstance(found, dict) else NO_ATTRIBUTES
 
 
-def decode(row) -> sums.Row:
+def decode(row: tables.Row) -> sums.Row:
     """Return a row of the table as a point."""
-    return sums.Row(timeframe.from_naive(row.begin), timeframe.from_naive(row.end),
-                    row.tenant_id or '', row.res_type, attributes_of(row.desc), row.qty, row.rate,
-                    unit=row.unit)
+    return sums.Row(
+        timeframe.from_naive(row.begin),
+        timeframe.from_naive(row.end),
+        row.tenant_id or '',
+        row.res_type,
+        attributes_of(row.desc),
+        row.qty,
+        row.rate,
+        unit=row.unit,
+    )

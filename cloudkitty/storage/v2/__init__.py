@@ -1,76 +1,49 @@
-"""Storage drivers keep rated frames and answer questions about them. Contract of the family."""
+"""Storage drivers store rated frames and answer queries about them. Contract of the family."""
 
 import abc
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any
 
+import sqlalchemy as sa
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import dataframe, db
-from cloudkitty.db import resets
-from cloudkitty.storage import orders
+from cloudkitty import db, errors
+from cloudkitty.core import dataframe, decimals
+from cloudkitty.core.timeframe import Period
+from cloudkitty.scopes import resets
+from cloudkitty.scopes.progress import Replacement, ScopeBatch
+from cloudkitty.storage import query, two_phase
+
+__all__ = ('NAMESPACE', 'BaseStorage', 'Replacement', 'ScopeBatch')
 
 NAMESPACE = 'cloudkitty.storage.v2.backends'
 
 
-class ScopeBatch(NamedTuple):
-    """Consecutive periods of one scope, to be stored together with its progress.
-
-    :ivar state_id: primary key of the scope's row, see db.scopes.
-    :ivar scope_id: the scope.
-    :ivar mark: where the scope's mark must be for the commit to be valid, aware UTC.
-    :ivar new_mark: where it is afterwards: begin of the last period, aware UTC.
-    :ivar frames: rated frames, oldest first; a period without usage has none.
-    :ivar note: what is missing in the source, to be noted of these periods; '': nothing. A store
-        leaves that to orders.advance().
-    """
-
-    state_id: int
-    scope_id: str
-    mark: datetime
-    new_mark: datetime
-    frames: Sequence[dataframe.DataFrame]
-    note: str = ''
-
-
-class Replacement(NamedTuple):
-    """Periods of one scope that were rated again, to be stored together with the task's progress.
-
-    :ivar task_id: primary key of the task's row, see db.reprocess.
-    :ivar current: how far the task must be for the replacement to be valid, aware UTC or None.
-    :ivar new_current: how far it is afterwards.
-    :ivar batch: the periods that begin after its mark, up to its new mark; a period without a frame
-        keeps what is stored, one with an empty frame loses it.
-    """
-
-    task_id: int
-    current: datetime | None
-    new_current: datetime
-    batch: ScopeBatch
-
-
 class BaseStorage(abc.ABC):
-    """A store of rated frames. Bounds are half open and choose frames by their begin.
+    """A store of rated frames. Time spans are half open and select frames by their begin.
 
     :cvar GROUP: section of the driver's options.
     :cvar OPTS: the driver's options; self.options reads them.
+    :cvar notes_changes: whether it notes which scopes changed in months that are over, for billing;
+        of other stores the last closed months are computed again.
     """
 
     GROUP: str = ''
     OPTS: list[cfg.Opt] = []
+    notes_changes: bool = False
 
-    def __init__(self, conf: cfg.ConfigOpts):
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.conf = conf
         if self.GROUP:
             self.options = configuration.register_driver(conf, self.GROUP, self.OPTS)
 
     @abc.abstractmethod
     def init(self) -> None:
-        """Prepare the store; harmless when it is ready."""
+        """Prepare the store; does nothing if it is ready."""
 
     @abc.abstractmethod
     def push(self, dataframes: Iterable[dataframe.DataFrame], scope_id: str | None = None) -> None:
@@ -80,14 +53,14 @@ class BaseStorage(abc.ABC):
         """
 
     def commit(self, batch: Sequence[ScopeBatch]) -> list[ScopeBatch]:
-        """Store points, roll-ups and marks, all or nothing for each scope.
+        """Store points, roll-ups and marks, atomically for each scope.
 
-        Here it is done in two transactions, and doing the first one again changes nothing.
+        By default this takes two transactions, of which the first is idempotent.
 
-        :returns: the members of *batch* whose mark was not where it must be; nothing of them is
+        :returns: the members of *batch* whose mark was not where it was read; nothing of them is
             stored.
         """
-        return orders.commit(self, batch)
+        return two_phase.commit(self, batch)
 
     @functools.cached_property
     def database(self) -> db.Database:
@@ -95,52 +68,96 @@ class BaseStorage(abc.ABC):
         return db.Database(self.conf)
 
     def reset(self, reset: resets.Reset) -> bool:
-        """Carry out an order; say whether it still stood.
+        """Carry out an order; return False if it no longer existed.
 
-        What was rated of periods after the new mark goes, the mark is set, the order is taken away.
-        Here it is done in two transactions, and doing the first one again changes nothing.
+        Rated data of periods after the new mark is removed, the mark is set, the order is deleted.
+        By default this takes two transactions, of which the first is idempotent.
         """
-        return orders.reset(self, reset)
+        return two_phase.reset(self, reset)
 
     def replace(self, replacements: Sequence[Replacement]) -> list[Replacement]:
-        """Store periods anew, and how far their tasks are, all or nothing for each task.
+        """Replace stored periods and move their tasks on, atomically for each task.
 
-        Here it is done in two transactions, and doing the first one again changes nothing.
+        By default this takes two transactions, of which the first is idempotent.
 
-        :returns: the members whose task was not where it must be, or whose scope is not rated so
+        :returns: the members whose task was not where it was read, or whose scope is not rated that
             far; nothing of them is stored.
         """
-        return orders.replace(self, replacements)
+        return two_phase.replace(self, replacements)
 
-    def expire(self, now: datetime) -> bool:
-        """Remove a bounded part of what is older than [storage] allows; say whether more is.
+    def count_pushed(self, scope_ids: Collection[str], begin: datetime) -> int:
+        """Return how many pushed points scopes have in periods that begin after *begin*.
 
-        Here nothing is: a store outside the SQL database may have a retention of its own.
+        By default 0, because a store may be unable to distinguish them from rated ones.
+        """
+        return 0
+
+    def remove_pushed(
+        self,
+        scope_ids: Collection[str],
+        begin: datetime,
+        end: datetime,
+        note: Callable[[sa.Connection, Mapping[str, int]], None],
+    ) -> dict[str, int]:
+        """Remove the pushed points of scopes; return the number removed by scope.
+
+        Rated points are kept. By default nothing can be removed, because a store may be unable to
+        distinguish the two.
+
+        :param begin, end: the periods that begin in this span, aware UTC.
+        :param note: called with these numbers in the transaction, if there are any.
+        :raises Conflict: the store cannot distinguish pushed points from rated ones.
+        """
+        raise errors.Conflict(reason='This storage cannot tell pushed points from rated ones.')
+
+    def fold(self, now: datetime) -> bool:
+        """Add to sums what waits for it though nothing more is rated; return whether more does.
+
+        Called now and then for a bounded part. By default nothing waits.
 
         :param now: aware UTC.
         """
         return False
 
-    def rated_prices(self, scope_id: str, begin: datetime,
-                     end: datetime) -> dict[tuple[datetime, str], Decimal]:
-        """Return the price of each period of a scope by its begin and metric, as it was rated.
+    def expire(self, now: datetime) -> bool:
+        """Remove a bounded part of what is older than [storage] allows; return whether more is.
 
-        Here with the points that were pushed, which a store may be able to tell apart.
+        By default nothing is removed: a store outside the SQL database may have its own retention.
+
+        :param now: aware UTC.
+        """
+        return False
+
+    def rated_prices(
+        self, scope_id: str, begin: datetime, end: datetime
+    ) -> dict[tuple[datetime, str], Decimal]:
+        """Return the rated price of each period of a scope by begin and metric.
+
+        By default pushed points are included; a store that can distinguish them leaves them out.
 
         :param begin, end: the periods that begin in this span, aware UTC.
         """
-        found = self.retrieve(begin, end, {self.conf.collect.scope_key: scope_id},
-                              paginate=False)['dataframes']
+        found = self.retrieve(begin, end, {self.conf.collect.scope_key: scope_id}, paginate=False)[
+            'dataframes'
+        ]
         prices: dict[tuple[datetime, str], Decimal] = {}
         for frame in found:
             for metric, point in frame:
-                before = prices.get((frame.start, metric), dataframe.ZERO)
-                prices[frame.start, metric] = dataframe.SUM_CONTEXT.add(before, point.price)
+                before = prices.get((frame.start, metric), decimals.ZERO)
+                prices[frame.start, metric] = decimals.SUM_CONTEXT.add(before, point.price)
         return prices
 
     @abc.abstractmethod
-    def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
-                 limit=1000, paginate=True) -> dict:
+    def retrieve(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        filters: query.Filters | None = None,
+        metric_types: query.Names | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+        paginate: bool = True,
+    ) -> query.Page:
         """Return `{'total': number of points, 'dataframes': [DataFrame]}`, ordered by begin.
 
         :param begin, end: aware datetimes, or None for the current month (UTC).
@@ -150,17 +167,47 @@ class BaseStorage(abc.ABC):
         """
 
     @abc.abstractmethod
-    def total(self, groupby=None, begin=None, end=None, metric_types=None, filters=None,
-              custom_fields=None, offset=0, limit=1000, paginate=True) -> dict:
+    def total(
+        self,
+        groupby: query.Names | None = None,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        metric_types: query.Names | None = None,
+        filters: query.Filters | None = None,
+        custom_fields: str | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+        paginate: bool = True,
+    ) -> query.Totals:
         """Return `{'total': number of rows, 'results': [row]}`, ordered by the group values.
 
         A row is a mapping: begin, end, qty, rate (or the aliases of *custom_fields*), groups.
 
         :param groupby: attributes, `type`, `time` (one row a period), `time-d|w|m|y`.
-        :param custom_fields: text of the grammar in contract rest-v2, 6.4; None or '': default.
+        :param custom_fields: output columns as text; None or '': sums of quantity and price.
         :raises InvalidInput: an unknown `time-x`, or *custom_fields* outside the grammar.
+
+        Source: doc/source/contributor/compatibility/rest-v2.rst, "Groups" and "Custom fields".
         """
 
+    def sums(
+        self,
+        connection: sa.Connection,
+        groupby: Sequence[str],
+        span: Period,
+        filters: query.Filters,
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of total() as a transaction of the SQL database sees them.
+
+        By default they are those of total(): another store has transactions of its own.
+        """
+        return self.total(groupby, *span, filters=filters, paginate=False)['results']
+
     @abc.abstractmethod
-    def delete(self, begin=None, end=None, filters=None) -> None:
+    def delete(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        filters: query.Filters | None = None,
+    ) -> None:
         """Remove the frames that begin in [begin, end); None: no bound."""

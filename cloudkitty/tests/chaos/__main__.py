@@ -15,14 +15,20 @@ from cloudkitty.tests.chaos import run, world
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog='tools/chaos', description='Kill, freeze and restart everything around 4 workers, and '
-        'compare what they store with an undisturbed run.')
+        prog='tools/chaos',
+        description='Kill, freeze and restart everything around 4 workers, and '
+        'compare what they store with an undisturbed run.',
+    )
     parser.add_argument('--minutes', type=float, default=10)
     parser.add_argument('--database', choices=sorted(world.SERVERS), default='postgresql')
     parser.add_argument('--locks', choices=sorted(world.LOCKS), default='redis')
     parser.add_argument('--scopes', type=int, default=200)
-    parser.add_argument('--seed', type=int, default=random.randrange(10**6),
-                        help='What is done; when exactly it hits is up to the machine.')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=random.randrange(10**6),
+        help='What is done; when exactly it hits is up to the machine.',
+    )
     arguments = parser.parse_args()
     # Whatever ends this, all that was started ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -37,9 +43,15 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix='ck-chaos-'))
     folder.chmod(0o755)
     try:
-        report = run.run(folder, database=arguments.database, locks=arguments.locks,
-                         seed=arguments.seed, seconds=60 * arguments.minutes, say=say,
-                         size=world.Size(scopes=arguments.scopes))
+        report = run.run(
+            folder,
+            database=arguments.database,
+            locks=arguments.locks,
+            seed=arguments.seed,
+            seconds=60 * arguments.minutes,
+            say=say,
+            size=world.Size(scopes=arguments.scopes),
+        )
     except (run.Differs, services.ServiceFailed) as exc:
         say(f'FAILED: {exc}')
         return 1

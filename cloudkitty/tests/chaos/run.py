@@ -31,8 +31,16 @@ class Differs(Exception):
     """A round did not end with what the quiet run stored."""
 
 
-def run(folder: Path, *, database: str, locks: str, seed: int, seconds: float,
-        size: Size, say: Callable[[str], None] = lambda text: None) -> Report:
+def run(
+    folder: Path,
+    *,
+    database: str,
+    locks: str,
+    seed: int,
+    seconds: float,
+    size: Size,
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
     """Make rounds until *seconds* have passed, at least one.
 
     :param folder: must be reachable by the servers' users.
@@ -52,8 +60,10 @@ def run(folder: Path, *, database: str, locks: str, seed: int, seconds: float,
             _round(world, chaos, until, say)
             found = world.dump()
             if found != expected:
-                raise Differs(f'round {rounds} of seed {seed}, see {world.log_path}:\n'
-                              f'{stored.difference(expected, found)}')
+                raise Differs(
+                    f'round {rounds} of seed {seed}, see {world.log_path}:\n'
+                    f'{stored.difference(expected, found)}'
+                )
             say(f'round {rounds}: equal')
             for kind, count in chaos.counts.items():
                 counts[kind] = counts.get(kind, 0) + count
@@ -95,7 +105,9 @@ def _round(world, chaos, until, say):
     deadline = time.monotonic() + CALM_S
     while not world.is_finished:
         if time.monotonic() > deadline:
-            raise Differs(f'not done {CALM_S} s after the last trouble, {world.done()} of {whole} '
-                          f'periods, see {world.log_path}')
+            raise Differs(
+                f'not done {CALM_S} s after the last trouble, {world.done()} of {whole} '
+                f'periods, see {world.log_path}'
+            )
         world.start_processors()
         time.sleep(0.3)

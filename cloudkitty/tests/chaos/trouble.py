@@ -10,9 +10,11 @@ from concurrent import futures
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from cloudkitty.db import reprocess, resets, scopes
-from cloudkitty.tests.chaos.world import BEGIN, LENGTH, LOCK_LIFE_S, REFUSALS, World
-from cloudkitty.timeframe import Period
+from cloudkitty.core.timeframe import Period
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes import resets
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.tests.chaos.world import BEGIN, IDENTITY, LENGTH, LOCK_LIFE_S, REFUSALS, World
 
 FOREVER_S = 3600
 
@@ -43,19 +45,22 @@ class Chaos:
         self._under_way: list[tuple[float, Trouble]] = []
         self._clerk = futures.ThreadPoolExecutor(1)
         self._kinds = [
-            (8, 'worker killed', self._kill_worker), (8, 'worker frozen', self._freeze_worker),
-            (1, 'node killed', self._kill_node), (1, 'node frozen', self._freeze_node),
+            (8, 'worker killed', self._kill_worker),
+            (8, 'worker frozen', self._freeze_worker),
+            (1, 'node killed', self._kill_node),
+            (1, 'node frozen', self._freeze_node),
             (1, 'locks restarted', lambda: self._restart('locks', self.world.locks)),
             (1, 'locks frozen', lambda: self._hold('locks', self.world.locks)),
             (1, 'database restarted', lambda: self._restart('database', self.world.database)),
             (1, 'source restarted', lambda: self._restart('source', self.world.prometheus)),
             (1, 'source frozen', lambda: self._hold('source', self.world.prometheus)),
-            (3, 'reset ordered', self._reset), (3, 'reprocessing ordered', self._reprocess),
+            (3, 'reset ordered', self._reset),
+            (3, 'reprocessing ordered', self._reprocess),
         ]
 
     def step(self) -> None:
         """Begin one more trouble, unless it would hit what is in trouble already."""
-        kind, = self.choose.choices(self._kinds, [weight for weight, _, _ in self._kinds])
+        (kind,) = self.choose.choices(self._kinds, [weight for weight, _, _ in self._kinds])
         trouble = kind[2]()
         if trouble is None:
             return
@@ -71,13 +76,18 @@ class Chaos:
     def mend(self, now: float) -> None:
         """End the troubles whose time is over at *now*."""
         over = [trouble for until, trouble in self._under_way if until <= now]
-        self._under_way = [(until, trouble) for until, trouble in self._under_way
-                           if trouble not in over]
+        self._under_way = [
+            (until, trouble) for until, trouble in self._under_way if trouble not in over
+        ]
         for trouble in over:
             trouble.end()
-        self.world.start_processors(absent=[
-            number for number in range(len(self.world.processors))
-            if not self._is_free(f'node-{number}')])
+        self.world.start_processors(
+            absent=[
+                number
+                for number in range(len(self.world.processors))
+                if not self._is_free(f'node-{number}')
+            ]
+        )
 
     def _is_free(self, target):
         return all(trouble.target != target for _, trouble in self._under_way)
@@ -106,8 +116,11 @@ class Chaos:
         if pid is None or not self._is_free(f'{pid}'):
             return None
         self._signal(pid, signal.SIGSTOP)
-        return Trouble(f'{pid}', self.choose.uniform(1, 3) * LOCK_LIFE_S,
-                       lambda: self._signal(pid, signal.SIGCONT))
+        return Trouble(
+            f'{pid}',
+            self.choose.uniform(1, 3) * LOCK_LIFE_S,
+            lambda: self._signal(pid, signal.SIGCONT),
+        )
 
     @staticmethod
     def _signal(pid, number):
@@ -127,8 +140,9 @@ class Chaos:
         if one is None:
             return None
         one.signal_all(signal.SIGSTOP)
-        return Trouble(name, self.choose.uniform(1, 3) * LOCK_LIFE_S,
-                       lambda: one.signal_all(signal.SIGCONT))
+        return Trouble(
+            name, self.choose.uniform(1, 3) * LOCK_LIFE_S, lambda: one.signal_all(signal.SIGCONT)
+        )
 
     def _restart(self, name, server):
         if not self._is_free(name):
@@ -147,9 +161,10 @@ class Chaos:
         mark = BEGIN + LENGTH * self.choose.randrange(-1, self.world.size.periods)
 
         def change(connection):
-            _, found = scopes.list_scopes(connection, scope_id=names)
+            _, found = scope_state.list_scopes(connection, scope_id=names)
             behind = [scope.id for scope in found if scope.mark > mark]
             resets.order(connection, behind, mark, now=datetime.now(UTC))
+
         return self._order(change, f'{len(names)} scopes to {mark:%H:%M}')
 
     def _reprocess(self):
@@ -157,10 +172,13 @@ class Chaos:
         first, last = sorted([self.choose.random(), self.choose.random()])
 
         def change(connection):
-            _, found = scopes.list_scopes(connection, scope_id=names)
+            _, found = scope_state.list_scopes(connection, scope_id=names)
             rated = (min(scope.mark for scope in found) - BEGIN) // LENGTH + 1
             window = Period(BEGIN + LENGTH * int(first * rated), BEGIN + LENGTH * int(last * rated))
-            reprocess.create(connection, names, window=window, reason='chaos')
+            scope_reprocessing.create(
+                connection, names, identity=IDENTITY, window=window, reason='chaos'
+            )
+
         return self._order(change, f'{len(names)} scopes')
 
     def _some_scopes(self):

@@ -12,9 +12,12 @@ import sqlalchemy as sa
 import yaml
 from oslo_db import exception as db_exception
 
-from cloudkitty import db, errors, timeframe
-from cloudkitty.db import migration, models, modules, scopes
-from cloudkitty.db.hashmap import fields, mappings, services
+from cloudkitty import db, errors
+from cloudkitty.core import timeframe
+from cloudkitty.db import migration, tables
+from cloudkitty.rating import module_state
+from cloudkitty.rating.hashmap.store import fields, mappings, services
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import databases, lock_servers, stored
 from cloudkitty.tests import services as daemons
 from cloudkitty.tests.functional import worker_run
@@ -22,7 +25,7 @@ from cloudkitty.tests.processors import Processor
 
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
 LENGTH = timedelta(minutes=1)
-IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
+IDENTITY = scope_state.Identity('project_id', 'source', 'prometheus')
 FLAVORS = ('small', 'medium', 'large')
 # How long a lock lives after the last sign of life of its worker.
 LOCK_LIFE_S = 3
@@ -30,7 +33,7 @@ METRICS = {
     'test_vcpus': {'unit': 'vcpu', 'groupby': ['resource'], 'metadata': ['flavor']},
     'test_volume_gib': {'unit': 'GiB', 'groupby': ['resource']},
 }
-# What one who orders something meets when the database is away, or the scope is elsewhere.
+# What one who orders something meets when the database does not answer, or the scope is elsewhere.
 REFUSALS = (db_exception.DBError, sa.exc.SQLAlchemyError, errors.ServiceError)
 
 
@@ -89,8 +92,9 @@ class World:
             yield self
 
     def _write_conf(self):
-        admin = sa.create_engine(f'{self.database.url}/{self._maintenance}',
-                                 isolation_level='AUTOCOMMIT')
+        admin = sa.create_engine(
+            f'{self.database.url}/{self._maintenance}', isolation_level='AUTOCOMMIT'
+        )
         with admin.connect() as connection:
             connection.execute(sa.text('CREATE DATABASE chaos'))
         admin.dispose()
@@ -98,19 +102,35 @@ class World:
         options = {
             'DEFAULT': {'debug': False},
             'database': {'connection': f'{self.database.url}/chaos'},
-            'collect': {'collector': 'prometheus', 'period': int(LENGTH.total_seconds()),
-                        'wait_periods': 1, 'metrics_conf': self.folder / 'metrics.yml'},
+            'collect': {
+                'collector': 'prometheus',
+                'period': int(LENGTH.total_seconds()),
+                'wait_periods': 1,
+                'metrics_conf': self.folder / 'metrics.yml',
+            },
             'collector_prometheus': {'prometheus_url': self.prometheus.url, 'timeout': 3},
             'fetcher': {'backend': 'source'},
             'fetcher_source': {'sources': ','.join(self.size.names)},
-            'orchestrator': {'coordination_url': self.locks.lock_url(LOCK_LIFE_S),
-                             'max_workers': 2, 'max_workers_reprocessing': 2, 'max_threads': 2,
-                             'batch_scopes': 20, 'batch_periods': 2},
+            'orchestrator': {
+                'coordination_url': self.locks.lock_url(LOCK_LIFE_S),
+                'max_workers': 2,
+                'max_workers_reprocessing': 2,
+                'max_threads': 2,
+                'batch_scopes': 20,
+                'batch_periods': 2,
+            },
         }
         self.conf_path = self.folder / 'cloudkitty.conf'
-        self.conf_path.write_text('\n'.join(
-            line for section, values in options.items() for line in
-            (f'[{section}]', *(f'{name} = {value}' for name, value in values.items()))))
+        self.conf_path.write_text(
+            '\n'.join(
+                line
+                for section, values in options.items()
+                for line in (
+                    f'[{section}]',
+                    *(f'{name} = {value}' for name, value in values.items()),
+                )
+            )
+        )
         return self.conf_path
 
     @property
@@ -130,33 +150,46 @@ class World:
 
     def clear(self) -> None:
         """Empty the database; then make rules, and scopes whose life ends with the history."""
+
         def change(connection):
-            for table in reversed(models.metadata.sorted_tables):
+            for table in reversed(tables.metadata.sorted_tables):
                 connection.execute(sa.delete(table))
             now = datetime.now(UTC)
             # Nobody is to ask the fetcher, who would say that the scopes are alive.
-            scopes.claim_fetch(connection, IDENTITY, seen=None, now=now + timedelta(days=3650))
-            scopes.record_seen(connection, IDENTITY, self.size.names, now=now, final_mark=now,
-                               initial_mark=BEGIN - LENGTH)
-            connection.execute(sa.update(models.scopes).values(
-                final_mark=timeframe.to_naive(self.size.last)))
+            scope_state.claim_fetch(connection, IDENTITY, seen=None, now=now + timedelta(days=3650))
+            scope_state.record_seen(
+                connection,
+                IDENTITY,
+                self.size.names,
+                now=now,
+                final_mark=now,
+                initial_mark=BEGIN - LENGTH,
+            )
+            connection.execute(
+                sa.update(tables.scopes).values(final_mark=timeframe.to_naive(self.size.last))
+            )
             _make_rules(connection)
+
         self.store.write(change)
 
     def done(self) -> int:
         """Return how many periods of scopes are rated, -1 when the database does not answer."""
         try:
             with self.store.reader() as connection:
-                marks = connection.execute(
-                    sa.select(models.scopes.c.last_processed_timestamp)).scalars().all()
+                marks = (
+                    connection.execute(sa.select(tables.scopes.c.last_processed_timestamp))
+                    .scalars()
+                    .all()
+                )
         except REFUSALS:
             return -1
         return sum((timeframe.from_naive(mark) - BEGIN) // LENGTH + 1 for mark in marks)
 
     @property
     def is_finished(self) -> bool:
-        return (self.done() == self.size.scopes * self.size.periods
-                and b'unfinished 0' in self.dump())
+        return (
+            self.done() == self.size.scopes * self.size.periods and b'unfinished 0' in self.dump()
+        )
 
     def dump(self) -> bytes:
         with self.store.reader() as connection:
@@ -167,26 +200,57 @@ def _history(size):
     start = int(BEGIN.timestamp())
     instants = [start + half * 30 for half in range(2 * size.periods + 1)]
     for kind, name in enumerate(METRICS):
-        yield daemons.Family(name, 'gauge', [
-            ({'project_id': scope_id, 'resource': f'{scope_id}-{kind}',
-              'flavor': FLAVORS[number % 3]},
-             [(instant, (number * 7 + instant // 600) % 11 + kind / 4) for instant in instants
-              # Some periods of some scopes are empty.
-              if (number + instant // 300) % 4 or not kind])
-            for number, scope_id in enumerate(size.names)])
+        yield daemons.Family(
+            name,
+            'gauge',
+            [
+                (
+                    {
+                        'project_id': scope_id,
+                        'resource': f'{scope_id}-{kind}',
+                        'flavor': FLAVORS[number % 3],
+                    },
+                    [
+                        (instant, (number * 7 + instant // 600) % 11 + kind / 4)
+                        for instant in instants
+                        # Some periods of some scopes are empty.
+                        if (number + instant // 300) % 4 or not kind
+                    ],
+                )
+                for number, scope_id in enumerate(size.names)
+            ],
+        )
 
 
 def _make_rules(connection):
-    modules.update(connection, 'hashmap', enabled=True)
+    module_state.update(connection, 'hashmap', enabled=True)
     for name, cost in (('test_vcpus', '0.0123'), ('test_volume_gib', '0.00004')):
         parent = services.create(connection, name)
-        mappings.create(connection, mappings.NewMapping(
-            cost=Decimal(cost), service_id=parent.service_id, value=None,
-            start=worker_run.LONG_AGO), now=worker_run.NOW, author='chaos', force=True)
+        mappings.create(
+            connection,
+            mappings.NewMapping(
+                cost=Decimal(cost),
+                service_id=parent.service_id,
+                value=None,
+                start=worker_run.LONG_AGO,
+            ),
+            now=worker_run.NOW,
+            author='chaos',
+            force=True,
+        )
         if name == 'test_vcpus':
             field = fields.create(connection, 'flavor', parent.service_id)
             for flavor in FLAVORS[1:]:
-                mappings.create(connection, mappings.NewMapping(
-                    cost=Decimal(len(flavor)) / 4, type='rate', field_id=field.field_id,
-                    value=flavor, start=worker_run.LONG_AGO), now=worker_run.NOW, author='chaos',
-                    force=True)
+                mappings.create(
+                    connection,
+                    mappings.NewMapping(
+                        cost=Decimal(len(flavor)) / 4,
+                        type='rate',
+                        field_id=field.field_id,
+                        value=flavor,
+                        start=worker_run.LONG_AGO,
+                    ),
+                    now=worker_run.NOW,
+                    author='chaos',
+                    force=True,
+                )

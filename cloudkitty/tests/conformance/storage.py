@@ -17,18 +17,26 @@ import pytest
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, errors, timeframe
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import migration, reprocess, resets, scopes
+from cloudkitty import db, errors
+from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.timeframe import Period
+from cloudkitty.db import migration
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes import resets
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
-from cloudkitty.timeframe import Period
 
 HOUR = timedelta(hours=1)
 MAY = datetime(2024, 5, 1, tzinfo=UTC)
 JUNE = datetime(2024, 6, 1, tzinfo=UTC)
-IDENTITY = scopes.Identity('project_id', 'conformance', 'conformance')
-COLUMNS = {'time-d': 'day_of_the_year', 'time-w': 'week_of_the_year', 'time-m': 'month',
-           'time-y': 'year'}
+IDENTITY = scope_state.Identity('project_id', 'conformance', 'conformance')
+COLUMNS = {
+    'time-d': 'day_of_the_year',
+    'time-w': 'week_of_the_year',
+    'time-m': 'month',
+    'time-y': 'year',
+}
 # What bounds may be: whole months, parts of days, whole days.
 WINDOWS = [(MAY, JUNE), (MAY - HOUR, MAY + 3 * HOUR), (MAY, MAY + timedelta(days=2))]
 CENT = Decimal('0.01')
@@ -36,10 +44,13 @@ GROUPINGS = [
     ([], [(51, 1203 * CENT)]),
     (['type'], [('instance', 21, 12), ('volume', 30, 3 * CENT)]),
     (['project_id'], [('a', 39, 603 * CENT), ('b', 12, 6)]),
-    (['type', 'project_id'], [('instance', 'a', 9, 6), ('instance', 'b', 12, 6),
-                              ('volume', 'a', 30, 3 * CENT)]),
+    (
+        ['type', 'project_id'],
+        [('instance', 'a', 9, 6), ('instance', 'b', 12, 6), ('volume', 'a', 30, 3 * CENT)],
+    ),
     (['id'], [('i1', 3, 150 * CENT), ('i2', 6, 450 * CENT), ('i3', 12, 6), ('v', 30, 3 * CENT)]),
     (['nowhere'], [('', 51, 1203 * CENT)]),
+    (['unit'], [('unit', 51, 1203 * CENT)]),
     (['time-d', 'time-m', 'time-y', 'time-w'], [('122', '5', '2024', '17', 51, 1203 * CENT)]),
     (['time'], [(17, 401 * CENT)] * 3),
 ]
@@ -52,6 +63,8 @@ FILTERS = [
     ({'id': 'i1', 'project_id': 'b'}, None, None),
     ({'flavor': 'small'}, None, 1203 * CENT),
     ({'flavor': 'large'}, None, None),
+    ({'unit': 'unit'}, None, 1203 * CENT),
+    ({'unit': 'GiB'}, None, None),
     ({'type': 'volume'}, None, 3 * CENT),
     ({'month': '5', 'day_of_the_year': '122'}, None, 1203 * CENT),
     ({'month': '6'}, None, None),
@@ -107,9 +120,21 @@ class Contract:
         """Three hours of two projects; a volume only in the first."""
         for hour in range(3):
             begin = MAY + hour * HOUR
-            storage.push([frame(begin, {
-                'instance': [point('a', 1, '0.5', id='i1'), point('a', 2, '1.5', id='i2')],
-                'volume': [point('a', 10, '0.01', id='v')]})], 'a')
+            storage.push(
+                [
+                    frame(
+                        begin,
+                        {
+                            'instance': [
+                                point('a', 1, '0.5', id='i1'),
+                                point('a', 2, '1.5', id='i2'),
+                            ],
+                            'volume': [point('a', 10, '0.01', id='v')],
+                        },
+                    )
+                ],
+                'a',
+            )
             storage.push([frame(begin, {'instance': [point('b', 4, '2', id='i3')]})], 'b')
         return storage
 
@@ -124,9 +149,10 @@ class ReadingContract(Contract):
         assert two_projects.retrieve(MAY, JUNE)['total'] == 12
 
     def test_a_point_is_read_back(self, storage):
-        attributes = {'project_id': 'a', 'id': "O'Brien \\ \"%_ é 名"}
-        storage.push([frame(MAY, {'volume': [DataPoint('GiB', '2.5', '0.25', attributes, {})]})],
-                     'a')
+        attributes = {'project_id': 'a', 'id': 'O\'Brien \\ "%_ é 名'}
+        storage.push(
+            [frame(MAY, {'volume': [DataPoint('GiB', '2.5', '0.25', attributes, {})]})], 'a'
+        )
 
         answer = storage.retrieve(MAY, JUNE)
 
@@ -140,9 +166,18 @@ class ReadingContract(Contract):
     def test_pushing_twice_changes_nothing(self, two_projects):
         before = two_projects.total(['type'], MAY, JUNE)
 
-        two_projects.push([frame(MAY, {
-            'instance': [point('a', 1, '0.5', id='i1'), point('a', 2, '1.5', id='i2')],
-            'volume': [point('a', 10, '0.01', id='v')]})], 'a')
+        two_projects.push(
+            [
+                frame(
+                    MAY,
+                    {
+                        'instance': [point('a', 1, '0.5', id='i1'), point('a', 2, '1.5', id='i2')],
+                        'volume': [point('a', 10, '0.01', id='v')],
+                    },
+                )
+            ],
+            'a',
+        )
 
         assert two_projects.total(['type'], MAY, JUNE) == before
         assert two_projects.retrieve(MAY, JUNE)['total'] == 12
@@ -151,6 +186,19 @@ class ReadingContract(Contract):
         """Whole months, whole days and parts of days give the same sums."""
         for (groupby, rows), (begin, end) in itertools.product(GROUPINGS, WINDOWS):
             assert totals(two_projects, groupby, begin, end) == rows, (groupby, begin, end)
+
+    @pytest.mark.parametrize(('begin', 'end'), WINDOWS)
+    def test_quantities_of_two_units_are_not_added(self, storage, begin, end):
+        of_units = {
+            unit: DataPoint(unit, qty, 1, {'project_id': 'a', 'id': 'v'}, {})
+            for unit, qty in (('GiB', 3), ('MiB', 5))
+        }
+        for hour, unit in enumerate(('GiB', 'MiB', 'MiB')):
+            storage.push([frame(MAY + hour * HOUR, {'volume': [of_units[unit]]})], 'a')
+
+        expected = [('volume', 'GiB', 3, 1), ('volume', 'MiB', 10, 2)]
+        assert totals(storage, ['type', 'unit'], begin, end) == expected
+        assert totals(storage, ['unit'], begin, end, filters={'unit': 'MiB'}) == [('MiB', 10, 2)]
 
     def test_periods_are_chosen_by_their_begin(self, two_projects):
         assert totals(two_projects, [], MAY + HOUR, MAY + 2 * HOUR) == [(17, 401 * CENT)]
@@ -165,7 +213,8 @@ class ReadingContract(Contract):
 
             prices = [found.price for part in points['dataframes'] for _, found in part]
             assert [row['rate'] for row in answer['results']] == (
-                [] if price is None else [price]), filters
+                [] if price is None else [price]
+            ), filters
             assert sum(prices) == (price or 0), filters
             assert points['total'] == len(prices), filters
 
@@ -173,11 +222,13 @@ class ReadingContract(Contract):
         """Any page is a part of the whole, and total counts all rows."""
         whole = two_projects.total(['id', 'type'], MAY, JUNE)['results']
         for end, (offset, limit) in itertools.product(
-                (JUNE, MAY + 5 * HOUR), ((0, 2), (2, 2), (3, 9), (4, 1), (9, 1))):
+            (JUNE, MAY + 5 * HOUR), ((0, 2), (2, 2), (3, 9), (4, 1), (9, 1))
+        ):
             page = two_projects.total(['id', 'type'], MAY, end, offset=offset, limit=limit)
             assert page['total'] == 4
-            assert ([row['id'] for row in page['results']]
-                    == [row['id'] for row in whole[offset:offset + limit]])
+            assert [row['id'] for row in page['results']] == [
+                row['id'] for row in whole[offset : offset + limit]
+            ]
 
     def test_pages_of_points(self, two_projects):
         """Pages put together are the whole, in the order of time."""
@@ -195,25 +246,50 @@ class ReadingContract(Contract):
 
     def test_custom_fields(self, two_projects):
         answer = two_projects.total(
-            ['type'], MAY, JUNE, custom_fields='MAX(qty) AS top, count(price) AS n, '
-                                               'mean(qty) AS "mean qty", sum(flavor)')
+            ['type'],
+            MAY,
+            JUNE,
+            custom_fields='MAX(qty) AS top, count(price) AS n, '
+            'mean(qty) AS "mean qty", sum(nothing), count(flavor) AS named, '
+            'min(flavor) AS first_name, last(unit) AS unit',
+        )
 
         assert answer['results'][0] == {
-            'begin': MAY, 'end': JUNE, 'top': 4, 'n': 9, 'sum': None, 'type': 'instance',
-            'mean qty': Decimal('2.333333333333333333333333333')}
+            'begin': MAY,
+            'end': JUNE,
+            'top': 4,
+            'n': 9,
+            'sum': None,
+            'named': 9,
+            'first_name': 'small',
+            'unit': 'unit',
+            'type': 'instance',
+            'mean qty': Decimal('2.333333333333333333333333333'),
+        }
 
     def test_what_is_wrong_is_refused(self, storage):
         for wrong in ({'groupby': ['time-x']}, {'custom_fields': 'drop(qty)'}):
             with pytest.raises(errors.InvalidInput):
                 storage.total(begin=MAY, end=JUNE, **wrong)
 
+    @pytest.mark.parametrize('function', ['sum', 'mean', 'median'])
+    def test_text_is_not_computed_with(self, two_projects, function):
+        with pytest.raises(errors.InvalidInput, match='needs numbers'):
+            two_projects.total(begin=MAY, end=JUNE, custom_fields=f'{function}(flavor)')
+
 
 class AttributesContract(Contract):
     """Every part of a point survives, and what is metadata stays metadata."""
 
     def test_a_point_is_read_back_whole(self, storage):
-        stored = DataPoint('GiB', '2', '1', {'project_id': 'a', 'n': 1, 'flag': True, 'none': None},
-                           {'tags': ['x', 'y']}, 'what it is')
+        stored = DataPoint(
+            'GiB',
+            '2',
+            '1',
+            {'project_id': 'a', 'n': 1, 'flag': True, 'none': None},
+            {'tags': ['x', 'y']},
+            'what it is',
+        )
         storage.push([frame(MAY, {'volume': [stored]})], 'a')
 
         (only,) = storage.retrieve(MAY, JUNE)['dataframes']
@@ -232,13 +308,28 @@ class ExactnessContract(Contract):
 
     def test_numbers_keep_every_digit(self, storage):
         large, small = Decimal('12345678901234567890.123456789'), Decimal('1e-28')
-        storage.push([frame(MAY, {'volume': [point('a', large, small, id='x'),
-                                             point('a', '0.1', '0.2', id='y')]})], 'a')
+        storage.push(
+            [
+                frame(
+                    MAY,
+                    {
+                        'volume': [
+                            point('a', large, small, id='x'),
+                            point('a', '0.1', '0.2', id='y'),
+                        ]
+                    },
+                )
+            ],
+            'a',
+        )
 
-        assert totals(storage, ['id']) == [('x', large, small),
-                                           ('y', Decimal('0.1'), Decimal('0.2'))]
-        assert totals(storage, []) == [(Decimal('12345678901234567890.223456789'),
-                                        Decimal('0.2000000000000000000000000001'))]
+        assert totals(storage, ['id']) == [
+            ('x', large, small),
+            ('y', Decimal('0.1'), Decimal('0.2')),
+        ]
+        assert totals(storage, []) == [
+            (Decimal('12345678901234567890.223456789'), Decimal('0.2000000000000000000000000001'))
+        ]
 
 
 class ReplacementContract(Contract):
@@ -248,10 +339,13 @@ class ReplacementContract(Contract):
         two_projects.push([frame(MAY, {'volume': [point('a', 1, 1, id='new')]})], 'a')
 
         assert two_projects.total(['type'], MAY, MAY + HOUR, filters={'project_id': 'a'}) == {
-            'total': 1, 'results': [{'begin': MAY, 'end': MAY + HOUR, 'qty': 1, 'rate': 1,
-                                     'type': 'volume'}]}
+            'total': 1,
+            'results': [{'begin': MAY, 'end': MAY + HOUR, 'qty': 1, 'rate': 1, 'type': 'volume'}],
+        }
         assert totals(two_projects, ['id'], filters={'type': 'volume'}) == [
-            ('new', 1, 1), ('v', 20, 2 * CENT)]
+            ('new', 1, 1),
+            ('v', 20, 2 * CENT),
+        ]
 
     def test_deletion_is_exact(self, two_projects):
         """Frames of the scope that begin in the span go, all else stays."""
@@ -265,8 +359,9 @@ class ReplacementContract(Contract):
 
     def test_a_reset_removes_what_comes_after_and_nothing_else(self, two_projects):
         key = state(two_projects, 'a', MAY + 2 * HOUR)
-        two_projects.database.write(lambda connection: resets.order(
-            connection, [key], MAY, now=JUNE))
+        two_projects.database.write(
+            lambda connection: resets.order(connection, [key], MAY, now=JUNE)
+        )
         order = resets.Reset(key, 'a', MAY)
 
         assert two_projects.reset(order) is True
@@ -278,21 +373,37 @@ class ReplacementContract(Contract):
     def test_periods_are_replaced_and_the_task_moves(self, two_projects):
         """A period without a frame keeps its data, one with an empty frame loses it."""
         key = state(two_projects, 'a', MAY + 5 * HOUR)
-        two_projects.database.write(lambda connection: reprocess.create(
-            connection, ['a'], window=Period(MAY, MAY + 3 * HOUR), reason='test'))
+        two_projects.database.write(
+            lambda connection: scope_reprocessing.create(
+                connection,
+                ['a'],
+                identity=IDENTITY,
+                window=Period(MAY, MAY + 3 * HOUR),
+                reason='test',
+            )
+        )
         with two_projects.database.reader() as connection:
-            (task,) = reprocess.list_tasks(connection)[1]
-        batch = ScopeBatch(key, 'a', MAY - HOUR, MAY + 2 * HOUR, [
-            frame(MAY, {'volume': [point('a', 1, 5, id='new')]}), frame(MAY + HOUR, {})])
+            (task,) = scope_reprocessing.list_tasks(connection)[1]
+        batch = ScopeBatch(
+            key,
+            'a',
+            MAY - HOUR,
+            MAY + 2 * HOUR,
+            [frame(MAY, {'volume': [point('a', 1, 5, id='new')]}), frame(MAY + HOUR, {})],
+        )
         order = Replacement(task.id, None, MAY + 2 * HOUR, batch)
 
         assert two_projects.replace([order]) == []
         assert two_projects.replace([order]) == [order]
 
         assert totals(two_projects, ['id'], filters={'project_id': 'a'}) == [
-            ('i1', 1, 50 * CENT), ('i2', 2, 150 * CENT), ('new', 1, 5), ('v', 10, CENT)]
+            ('i1', 1, 50 * CENT),
+            ('i2', 2, 150 * CENT),
+            ('new', 1, 5),
+            ('v', 10, CENT),
+        ]
         with two_projects.database.reader() as connection:
-            (task,) = reprocess.list_tasks(connection)[1]
+            (task,) = scope_reprocessing.list_tasks(connection)[1]
         assert (task.current, task.kept_periods) == (MAY + 2 * HOUR, 1)
 
 
@@ -307,7 +418,10 @@ class PushedContract(Contract):
         two_projects.push([frame(MAY, {})], 'a')
 
         assert totals(two_projects, ['project_id', 'id'], filters={'type': 'credit'}) == [
-            ('a', 'c', 1, -1), ('a', 'd', 1, -5), ('b', 'c', 1, -2)]
+            ('a', 'c', 1, -1),
+            ('a', 'd', 1, -5),
+            ('b', 'c', 1, -2),
+        ]
 
 
 class MarksContract(Contract):
@@ -317,8 +431,12 @@ class MarksContract(Contract):
     def batch(self, storage):
         start = MAY - HOUR
         keys = {name: state(storage, name, start) for name in ('a', 'b')}
-        return [ScopeBatch(keys[name], name, start, MAY + HOUR, [
-            frame(MAY, {'cpu': [point(name, 1, 1)]})]) for name in ('a', 'b')]
+        return [
+            ScopeBatch(
+                keys[name], name, start, MAY + HOUR, [frame(MAY, {'cpu': [point(name, 1, 1)]})]
+            )
+            for name in ('a', 'b')
+        ]
 
     def test_marks_advance(self, storage, batch):
         assert storage.commit(batch) == []
@@ -343,22 +461,32 @@ class MarksContract(Contract):
         assert totals(storage, ['project_id']) == [('a', 1, 1), ('b', 1, 1)]
 
 
-class StorageContract(ReadingContract, AttributesContract, ExactnessContract, ReplacementContract,
-                      PushedContract, MarksContract):
+class StorageContract(
+    ReadingContract,
+    AttributesContract,
+    ExactnessContract,
+    ReplacementContract,
+    PushedContract,
+    MarksContract,
+):
     """All of it."""
 
 
 def state(storage, scope_id, mark):
     """Make the row of a scope's progress and return its key."""
     with storage.database.writer() as connection:
-        known = {scope.scope_id for scope in scopes.list_scopes(connection)[1]}
-        scopes.record_seen(connection, IDENTITY, known | {scope_id}, now=JUNE, initial_mark=mark,
-                           final_mark=JUNE)
-        return next(scope.id for scope in scopes.list_scopes(connection)[1]
-                    if scope.scope_id == scope_id)
+        known = {scope.scope_id for scope in scope_state.list_scopes(connection)[1]}
+        scope_state.record_seen(
+            connection, IDENTITY, known | {scope_id}, now=JUNE, initial_mark=mark, final_mark=JUNE
+        )
+        return next(
+            scope.id
+            for scope in scope_state.list_scopes(connection)[1]
+            if scope.scope_id == scope_id
+        )
 
 
 def marks(storage):
     """Return the marks by scope."""
     with storage.database.reader() as connection:
-        return {scope.scope_id: scope.mark for scope in scopes.list_scopes(connection)[1]}
+        return {scope.scope_id: scope.mark for scope in scope_state.list_scopes(connection)[1]}

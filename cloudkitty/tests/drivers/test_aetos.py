@@ -6,9 +6,9 @@ import pytest
 
 from cloudkitty import errors
 from cloudkitty.collector.aetos import AetosCollector
+from cloudkitty.core.timeframe import Period
 from cloudkitty.tests import aetos as peer
 from cloudkitty.tests import faults, history
-from cloudkitty.timeframe import Period
 
 METRICS = {'metrics': {'test_vcpus': {'unit': 'x', 'groupby': ['resource']}}}
 NAMES = ('alpha', 'beta', 'nobody')
@@ -22,8 +22,9 @@ pytestmark = pytest.mark.xdist_group('keystone')
 def server(keystone):
     """A proxy that misbehaves, in a region of its own."""
     with faults.FaultyServer(faults.as_json(EMPTY)) as faulty:
-        keystone.announce(f'http://{faulty.address}', name='aetos', kind='metric-storage',
-                          region=REGION)
+        keystone.announce(
+            f'http://{faulty.address}', name='aetos', kind='metric-storage', region=REGION
+        )
         yield faulty
 
 
@@ -35,8 +36,10 @@ def faulty_driver(conf, keystone, server):
 
 
 def collect(driver, periods=history.PERIODS, names=NAMES):
-    return sorted((scope_id, period, sorted(map(repr, points)))
-                  for scope_id, period, points in driver.collect('test_vcpus', periods, names))
+    return sorted(
+        (scope_id, period, sorted(map(repr, points)))
+        for scope_id, period, points in driver.collect('test_vcpus', periods, names)
+    )
 
 
 def test_a_backlog_is_one_request_with_a_token(faulty_driver, server):
@@ -48,8 +51,9 @@ def test_a_backlog_is_one_request_with_a_token(faulty_driver, server):
     assert request.headers['X-Auth-Token']
     assert request.parameters == {
         'query': '(max(max_over_time(test_vcpus{project_id=~"alpha|beta|nobody"}[3600s])) by '
-                 '(resource, project_id))[18001s:3600s]',
-        'time': '2024-05-01T06:00:00+00:00'}
+        '(resource, project_id))[18001s:3600s]',
+        'time': '2024-05-01T06:00:00+00:00',
+    }
 
 
 def test_many_scopes_are_asked_for_in_few_requests(faulty_driver, server):
@@ -59,14 +63,20 @@ def test_many_scopes_are_asked_for_in_few_requests(faulty_driver, server):
     assert collect(faulty_driver, names=names) == []
 
     assert len(server.requests) == 3
-    assert sum(name in request.parameters['query'] for name in names
-               for request in server.requests) == 200
+    assert (
+        sum(name in request.parameters['query'] for name in names for request in server.requests)
+        == 200
+    )
 
 
 def test_many_metrics_are_looked_for_in_urls_that_servers_take(conf, keystone, server):
     """One of 4 KiB ends the connection, and it would look as if the source were away."""
-    driver = peer.build(conf, keystone, {'metrics': {
-        f'openstack_metric_{number}': {'unit': 'x'} for number in range(60)}}, region=REGION)
+    driver = peer.build(
+        conf,
+        keystone,
+        {'metrics': {f'openstack_metric_{number}': {'unit': 'x'} for number in range(60)}},
+        region=REGION,
+    )
     server.answer = faults.empty
 
     driver.newest(list(driver.conf), since=history.BEGIN, now=history.PERIODS[-1].end)
@@ -83,14 +93,26 @@ def test_periods_on_odd_minutes_are_asked_for_one_by_one(conf, keystone, aetos, 
 
     assert [(scope_id, period.begin.hour, len(points)) for scope_id, period, points in found] == [
         *[('alpha', hour, 2 if hour < 3 else 1) for hour in range(6)],
-        *[('beta', hour, 1) for hour in range(6)]]
+        *[('beta', hour, 1) for hour in range(6)],
+    ]
 
 
-@pytest.mark.parametrize('answer', [
-    faults.text('<html>Internal error</html>', status=500), faults.text('<html>'),
-    faults.text('', status=404), faults.text('', status=403), faults.truncated, faults.reset,
-    faults.as_json({'status': 'success'}), faults.as_json([]), faults.hang, faults.drip,
-])
+@pytest.mark.parametrize(
+    'answer',
+    [
+        faults.text('<html>Internal error</html>', status=500),
+        faults.text('<html>'),
+        faults.text('', status=404),
+        faults.text('', status=403),
+        faults.truncated,
+        faults.reset,
+        faults.as_json({'status': 'success'}),
+        faults.as_json([]),
+        faults.hang,
+        faults.drip,
+        faults.drip_head,
+    ],
+)
 def test_garbage_is_no_word_of_the_source(faulty_driver, server, answer):
     server.answer = answer
 

@@ -1,6 +1,8 @@
 """What every fetcher does; run for each driver and for the fake."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -28,22 +30,43 @@ def live(tmp_path_factory):
 
     It also has the last sample of some that are no more.
     """
-    samples = [services.Family('scopes', 'gauge', [
-        ({'project_id': scope_id, 'kind': 'real"one'}, [(None, 1)]) for scope_id in SCOPE_IDS])]
-    samples.append(services.Family('strays', 'gauge', [
-        ({'kind': 'a'}, [(None, 1)]), ({'kind': 'b', 'project_id': ''}, [(None, 1)]),
-        ({'kind': 'c', 'project_id': 'kept'}, [(None, 1)]),
-        ({'kind': 'e', 'project_id': 'y' * 256}, [(None, 1)])]))
+    samples = [
+        services.Family(
+            'scopes',
+            'gauge',
+            [({'project_id': scope_id, 'kind': 'real"one'}, [(None, 1)]) for scope_id in SCOPE_IDS],
+        )
+    ]
+    samples.append(
+        services.Family(
+            'strays',
+            'gauge',
+            [
+                ({'kind': 'a'}, [(None, 1)]),
+                ({'kind': 'b', 'project_id': ''}, [(None, 1)]),
+                ({'kind': 'c', 'project_id': 'kept'}, [(None, 1)]),
+                ({'kind': 'e', 'project_id': 'y' * 256}, [(None, 1)]),
+            ],
+        )
+    )
     now = int(time.time())
-    visitors = services.Family('visitors', 'gauge', [
-        ({'project_id': f'{minutes} minutes ago'}, [(now - 60 * minutes, 1)])
-        for minutes in (30, 90, 180)])
+    visitors = services.Family(
+        'visitors',
+        'gauge',
+        [
+            ({'project_id': f'{minutes} minutes ago'}, [(now - 60 * minutes, 1)])
+            for minutes in (30, 90, 180)
+        ],
+    )
     folder = tmp_path_factory.mktemp('live')
     services.write_openmetrics(folder / 'page', samples)
     page = faults.text((folder / 'page').read_text(), content_type='application/openmetrics-text')
-    with faults.FaultyServer(page) as exporter, services.Prometheus(
-            folder, history=[visitors],
-            targets=[services.Target(exporter.address, {})]) as server:
+    with (
+        faults.FaultyServer(page) as exporter,
+        services.Prometheus(
+            folder, history=[visitors], targets=[services.Target(exporter.address, {})]
+        ) as server,
+    ):
         services.wait_until(lambda: bool(server.query('strays')), deadline_s=30, what='a scrape')
         yield server
 
@@ -61,8 +84,9 @@ def build_prometheus(conf, request):
 
 
 def build_gnocchi(conf, request):
-    basic_auth(conf, GnocchiFetcher, request.getfixturevalue('gnocchi').url,
-               resource_types=['test'])
+    basic_auth(
+        conf, GnocchiFetcher, request.getfixturevalue('gnocchi').url, resource_types=['test']
+    )
     return GnocchiFetcher(conf)
 
 
@@ -79,8 +103,9 @@ def build_fake(conf, request):
 @pytest.fixture(scope='session')
 def monasca():
     """A small Monasca with a metric of each scope, ten values to a page."""
-    family = services.Family('scopes', 'gauge', [
-        ({'project_id': scope_id}, []) for scope_id in SCOPE_IDS])
+    family = services.Family(
+        'scopes', 'gauge', [({'project_id': scope_id}, []) for scope_id in SCOPE_IDS]
+    )
     with faults.FaultyServer(Monasca([family], page_rows=10)) as server:
         yield server
 
@@ -91,8 +116,13 @@ def answer_as_keystone(handler, request):
     The real Keystone, tests/functional/keystone, has no odd ids and only ever one page.
     """
     if request.path == '/v3/auth/tokens':
-        body = {'token': {'user': {'id': 'me'}, 'methods': ['password'],
-                          'expires_at': '2099-01-01T00:00:00.000000Z'}}
+        body = {
+            'token': {
+                'user': {'id': 'me'},
+                'methods': ['password'],
+                'expires_at': '2099-01-01T00:00:00.000000Z',
+            }
+        }
         handler.send(201, json.dumps(body).encode(), headers={'X-Subject-Token': 'token'})
         return
     links = {'next': None}
@@ -100,8 +130,12 @@ def answer_as_keystone(handler, request):
     if request.path == '/v3/role_assignments':
         assert request.parameters['role.id'] == 'lower'
         first = int(request.parameters.get('marker', 0))
-        answer = {'role_assignments': [{'scope': {'project': {'id': scope_id}}}
-                                       for scope_id in SCOPE_IDS[first:first + 10]]}
+        answer = {
+            'role_assignments': [
+                {'scope': {'project': {'id': scope_id}}}
+                for scope_id in SCOPE_IDS[first : first + 10]
+            ]
+        }
         if first + 10 < len(SCOPE_IDS):
             links['next'] = f'http://elsewhere/v3?{request.query}&marker={first + 10}'
     faults.as_json({**answer, 'links': links})(handler, request)
@@ -116,23 +150,36 @@ def paging_keystone():
 def write_section(conf, request, group, **options):
     """Configure a driver whose options depend on auth_type, which files can set only."""
     path = request.getfixturevalue('tmp_path') / 'cloudkitty.conf'
-    path.write_text(f'[{group}]\n' + ''.join(
-        f'{name} = {value}\n' for name, value in options.items()))
+    path.write_text(
+        f'[{group}]\n' + ''.join(f'{name} = {value}\n' for name, value in options.items())
+    )
     conf([], project='cloudkitty', default_config_files=[str(path)])
     return conf
 
 
 def build_keystone(conf, request):
     address = request.getfixturevalue('paging_keystone').address
-    return KeystoneFetcher(write_section(
-        conf, request, KeystoneFetcher.GROUP, auth_type='v3password', username='me',
-        auth_url=f'http://{address}/v3', password='secret', user_domain_id='default'))
+    return KeystoneFetcher(
+        write_section(
+            conf,
+            request,
+            KeystoneFetcher.GROUP,
+            auth_type='v3password',
+            username='me',
+            auth_url=f'http://{address}/v3',
+            password='secret',
+            user_domain_id='default',
+        )
+    )
 
 
 def build_monasca(conf, request):
     address = request.getfixturevalue('monasca').address
-    return MonascaFetcher(write_section(
-        conf, request, MonascaFetcher.GROUP, auth_type='none', endpoint=f'http://{address}'))
+    return MonascaFetcher(
+        write_section(
+            conf, request, MonascaFetcher.GROUP, auth_type='none', endpoint=f'http://{address}'
+        )
+    )
 
 
 def build_meta(conf, request):
@@ -145,18 +192,30 @@ def build_meta(conf, request):
 
 def build_file(conf, request):
     path = request.getfixturevalue('tmp_path') / 'scopes.jsonl'
-    path.write_text(''.join(json.dumps({'project_id': scope_id}) + '\n'
-                            for scope_id in (*SCOPE_IDS, *SCOPE_IDS)))
+    path.write_text(
+        ''.join(
+            json.dumps({'project_id': scope_id}) + '\n' for scope_id in (*SCOPE_IDS, *SCOPE_IDS)
+        )
+    )
     conf.register_opts(FileFetcher.OPTS, FileFetcher.GROUP)
     conf.set_override('files', [str(path)], FileFetcher.GROUP)
     return FileFetcher(conf)
 
 
-DRIVERS = {'file': build_file, 'prometheus': build_prometheus, 'source': build_source,
-           'meta': build_meta, 'fake': build_fake, 'gnocchi': build_gnocchi,
-           'keystone': build_keystone, 'monasca': build_monasca}
-NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) if name == 'gnocchi' else name
-         for name in DRIVERS]
+DRIVERS = {
+    'file': build_file,
+    'prometheus': build_prometheus,
+    'source': build_source,
+    'meta': build_meta,
+    'fake': build_fake,
+    'gnocchi': build_gnocchi,
+    'keystone': build_keystone,
+    'monasca': build_monasca,
+}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.xdist_group(name)) if name == 'gnocchi' else name
+    for name in DRIVERS
+]
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -196,13 +255,23 @@ def test_series_of_nobody_are_left_out(conf, live):
     assert found == ['kept', 'y' * 256]
 
 
-@pytest.mark.parametrize('filters, expected', [
-    ({'kind': 'real"one'}, len(SCOPE_IDS)),
-    ({'kind': 'real"one', 'project_id': 'alpha'}, 1),
-    ({'kind': '.*'}, 0),
-    ({'kind': 'x"} or up{job=~".*'}, 0),
-    ({'kind': '\\'}, 0),
-])
+def test_an_empty_label_is_no_scope(conf):
+    """Stores other than Prometheus may answer with one."""
+    series = [({'project_id': 'b'}, '1'), ({'project_id': ''}, '1'), ({}, '1')]
+    with faults.FaultyServer(faults.vector(*series, ({'project_id': 'a'}, '1'))) as server:
+        assert PrometheusFetcher(configure(conf, server.url)).get_tenants() == ['a', 'b']
+
+
+@pytest.mark.parametrize(
+    'filters, expected',
+    [
+        ({'kind': 'real"one'}, len(SCOPE_IDS)),
+        ({'kind': 'real"one', 'project_id': 'alpha'}, 1),
+        ({'kind': '.*'}, 0),
+        ({'kind': 'x"} or up{job=~".*'}, 0),
+        ({'kind': '\\'}, 0),
+    ],
+)
 def test_filters_choose_series_and_their_values_are_text(conf, live, filters, expected):
     driver = PrometheusFetcher(configure(conf, live.url, filters=filters))
 
@@ -226,23 +295,28 @@ def test_what_is_no_name_of_a_metric_is_asked_as_it_stands(conf, live):
 def test_the_query(conf, period, look_back_s):
     conf.set_override('period', period, 'collect')
     with faults.FaultyServer(faults.vector(({'tenant': 'a'}, '1'))) as server:
-        driver = PrometheusFetcher(configure(
-            conf, server.url, scope_attribute='tenant', filters={'a': 'x', 'b': 'y'}))
+        driver = PrometheusFetcher(
+            configure(conf, server.url, scope_attribute='tenant', filters={'a': 'x', 'b': 'y'})
+        )
 
         assert driver.get_tenants() == ['a']
         assert server.requests[0].parameters == {
-            'query': 'max(last_over_time(scopes{a="x", b="y"}['
-                     f'{look_back_s}s])) by (tenant)', **Direct.extra_parameters}
+            'query': f'max(last_over_time(scopes{{a="x", b="y"}}[{look_back_s}s])) by (tenant)',
+            **Direct.extra_parameters,
+        }
 
 
-@pytest.mark.parametrize('options, text', [
-    ({'metric': None}, '[fetcher_prometheus]metric is not set; allowed: the name of a metric'),
-    ({'metric': ''}, '[fetcher_prometheus]metric is not set'),
-    ({'scope_attribute': 'project-id'}, "[fetcher_prometheus]scope_attribute has 'project-id'"),
-    ({'filters': {'a.b': 'c'}}, "[fetcher_prometheus]filters has 'a.b', which is no name of a"),
-    ({'prometheus_url': ''}, '[fetcher_prometheus]prometheus_url is not set'),
-    ({'prometheus_url': 'host:9090'}, "[fetcher_prometheus]prometheus_url is 'host:9090'"),
-])
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        ({'metric': None}, '[fetcher_prometheus]metric is not set; allowed: the name of a metric'),
+        ({'metric': ''}, '[fetcher_prometheus]metric is not set'),
+        ({'scope_attribute': 'project-id'}, "[fetcher_prometheus]scope_attribute has 'project-id'"),
+        ({'filters': {'a.b': 'c'}}, "[fetcher_prometheus]filters has 'a.b', which is no name of a"),
+        ({'prometheus_url': ''}, '[fetcher_prometheus]prometheus_url is not set'),
+        ({'prometheus_url': 'host:9090'}, "[fetcher_prometheus]prometheus_url is 'host:9090'"),
+    ],
+)
 def test_a_wrong_option_is_named(conf, options, text):
     configure(conf, 'http://127.0.0.1:9/api/v1', **options)
 
@@ -260,13 +334,20 @@ def test_a_value_of_the_wrong_type_is_named(conf, tmp_path):
         PrometheusFetcher(conf)
 
 
-@pytest.mark.parametrize('answer', [
-    faults.text('<html>', status=500), faults.text('<html>'), faults.text('', status=401),
-    faults.truncated, faults.reset, faults.as_json({'status': 'success'}),
-    faults.error('bad_data', 'parse error', status=400),
-    faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': [None]}}),
-    faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': [{}]}}),
-])
+@pytest.mark.parametrize(
+    'answer',
+    [
+        faults.text('<html>', status=500),
+        faults.text('<html>'),
+        faults.text('', status=401),
+        faults.truncated,
+        faults.reset,
+        faults.as_json({'status': 'success'}),
+        faults.error('bad_data', 'parse error', status=400),
+        faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': [None]}}),
+        faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': [{}]}}),
+    ],
+)
 def test_a_failing_source_is_an_error_never_an_empty_list(conf, answer):
     with faults.FaultyServer(answer) as server:
         driver = PrometheusFetcher(configure(conf, server.url))
@@ -278,3 +359,29 @@ def test_a_failing_source_is_an_error_never_an_empty_list(conf, answer):
 def test_the_fake_fails_when_told(conf):
     with pytest.raises(errors.FetcherError):
         FakeFetcher(conf, None).get_tenants()
+
+
+# In a process of its own: of an option the library tells once in the life of a process.
+READ_VERSION = """
+import sys
+from oslo_config import cfg
+from cloudkitty import conf as configuration
+from cloudkitty.fetcher.keystone import KeystoneFetcher
+conf = configuration.load([], files=[sys.argv[1]], conf=cfg.ConfigOpts())
+options = configuration.register_driver(conf, KeystoneFetcher.GROUP, KeystoneFetcher.OPTS)
+print(options.keystone_version)
+"""
+
+
+def test_a_version_of_keystone_in_an_old_file_is_accepted_and_told_of(tmp_path):
+    """Files of former releases name it; the log says that it has no use any more."""
+    path = tmp_path / 'cloudkitty.conf'
+    path.write_text('[fetcher_keystone]\nkeystone_version = 3\n')
+
+    ended = subprocess.run(
+        [sys.executable, '-c', READ_VERSION, path], capture_output=True, text=True
+    )
+
+    assert ended.stdout.splitlines()[-1:] == ['3'], ended
+    assert 'Option "keystone_version"' in ended.stdout
+    assert 'deprecated' in ended.stdout

@@ -9,8 +9,9 @@ from statistics import fmean
 import pytest
 from keystoneauth1 import loading
 
-from cloudkitty import errors, timeframe
+from cloudkitty import errors
 from cloudkitty.collector.gnocchi import GnocchiCollector
+from cloudkitty.core import timeframe
 from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.tests import faults, history
 from cloudkitty.tests import gnocchi as peer
@@ -28,12 +29,22 @@ MINUTE = timedelta(minutes=1)
 PASTS = {
     'steady': ([(LONG_AGO, 'past-a', 'small')], (0, 240)),
     'moved': ([(LONG_AGO, 'past-a', 'small'), (BEGIN + 80 * MINUTE, 'past-b', 'small')], (0, 240)),
-    'back': ([(LONG_AGO, 'past-a', 'small'), (BEGIN + 70 * MINUTE, 'past-b', 'small'),
-              (BEGIN + 95 * MINUTE, 'past-a', 'small')], (0, 240)),
-    'moved-before': ([(LONG_AGO, 'past-c', 'small'), (LONG_AGO + MINUTE, 'past-b', 'small')],
-                     (0, 240)),
-    'resized': ([(LONG_AGO, 'past-a', 'small'), (BEGIN + 100 * MINUTE, 'past-a', 'large')],
-                (0, 240)),
+    'back': (
+        [
+            (LONG_AGO, 'past-a', 'small'),
+            (BEGIN + 70 * MINUTE, 'past-b', 'small'),
+            (BEGIN + 95 * MINUTE, 'past-a', 'small'),
+        ],
+        (0, 240),
+    ),
+    'moved-before': (
+        [(LONG_AGO, 'past-c', 'small'), (LONG_AGO + MINUTE, 'past-b', 'small')],
+        (0, 240),
+    ),
+    'resized': (
+        [(LONG_AGO, 'past-a', 'small'), (BEGIN + 100 * MINUTE, 'past-a', 'large')],
+        (0, 240),
+    ),
     'ended': ([(LONG_AGO, 'past-a', 'small')], (0, 45)),
     # Gnocchi got to know it two hours after it was used.
     'late': ([(BEGIN + 150 * MINUTE, 'past-c', 'small')], (30, 240)),
@@ -55,28 +66,61 @@ def resource(name):
         rising.append((start + minute * 60, total))
     ended_at = BEGIN + PASTS[name][1][1] * MINUTE if name == 'ended' else None
     return peer.Resource(
-        peer.resource_id('past', name), 'machine',
-        [peer.Revision(begin, {'project_id': scope_id, 'flavor': flavor, 'name': name})
-         for begin, scope_id, flavor in PASTS[name][0]],
-        {'level': [(start + minute * 60, value) for minute, value in measures(name).items()],
-         'total': rising}, min(LONG_AGO, PASTS[name][0][0][0]), ended_at)
+        peer.resource_id('past', name),
+        'machine',
+        [
+            peer.Revision(begin, {'project_id': scope_id, 'flavor': flavor, 'name': name})
+            for begin, scope_id, flavor in PASTS[name][0]
+        ],
+        {
+            'level': [(start + minute * 60, value) for minute, value in measures(name).items()],
+            'total': rising,
+        },
+        min(LONG_AGO, PASTS[name][0][0][0]),
+        ended_at,
+    )
 
 
 @pytest.fixture(scope='module')
 def server(gnocchi):
     """The session's Gnocchi, with the resources of PASTS."""
-    gnocchi.ask('POST', 'resource_type', {'name': 'machine',
-                                          'attributes': peer.texts('flavor', 'name')})
+    gnocchi.ask(
+        'POST', 'resource_type', {'name': 'machine', 'attributes': peer.texts('flavor', 'name')}
+    )
     gnocchi.load([resource(name) for name in PASTS])
     return gnocchi
 
 
-def build(conf, url, metric='level', *, options=None, groupby=('name',), metadata=(),
-          period=3600, **extra_args):
+def build(
+    conf,
+    url,
+    metric='level',
+    *,
+    options=None,
+    groupby=('name',),
+    metadata=(),
+    period=3600,
+    **extra_args,
+):
     peer.basic_auth(conf, GnocchiCollector, url, **(options or {}))
-    return GnocchiCollector(period=period, service_conf=conf, conf={'metrics': {metric: {
-        'unit': 'x', 'groupby': list(groupby), 'metadata': list(metadata),
-        'extra_args': {'resource_type': 'machine', 'force_granularity': 300, **extra_args}}}})
+    return GnocchiCollector(
+        period=period,
+        service_conf=conf,
+        conf={
+            'metrics': {
+                metric: {
+                    'unit': 'x',
+                    'groupby': list(groupby),
+                    'metadata': list(metadata),
+                    'extra_args': {
+                        'resource_type': 'machine',
+                        'force_granularity': 300,
+                        **extra_args,
+                    },
+                }
+            }
+        },
+    )
 
 
 def collected(driver, metric='level', scope_ids=SCOPES, periods=PERIODS):
@@ -105,8 +149,13 @@ def expected(method):
         for minute, value in measures(name).items():
             parts[owner(name, minute), minute // 60, name].append(value)
             wholes[minute // 60, name].append(value)
-    functions = {'max': max, 'min': min, 'first': lambda values: values[0],
-                 'last': lambda values: values[-1], 'mean': fmean}
+    functions = {
+        'max': max,
+        'min': min,
+        'first': lambda values: values[0],
+        'last': lambda values: values[-1],
+        'mean': fmean,
+    }
     found = {}
     for place, values in parts.items():
         if method in ('sum', 'count'):
@@ -132,6 +181,30 @@ def test_quantities_are_those_of_the_measures(conf, server, method):
     assert_close(collected(driver), expected(method))
 
 
+@pytest.mark.parametrize('measure', ['share', 'time_weighted', 'mean', 'max'])
+def test_a_measure_is_one_of_the_period(conf, server, measure):
+    """What was there for a part of it counts for that part."""
+    driver = build(conf, server.url, measure=measure)
+
+    wanted = expected('max' if measure == 'max' else 'mean')
+    if measure in ('share', 'time_weighted'):
+        wanted = defaultdict(float)
+        for name in PASTS:
+            for minute, value in measures(name).items():
+                part = (1 if measure == 'share' else value) / 60
+                wanted[owner(name, minute), minute // 60, name] += part
+    assert_close(collected(driver), wanted)
+
+
+def test_the_growth_of_a_counter_is_a_measure(conf, server):
+    driver = build(conf, server.url, 'total', measure='increase', aggregation_method='max')
+
+    found = collected(driver, 'total', periods=PERIODS[1:])
+
+    whole = measures('steady')
+    assert found['past-a', 1, 'steady'] == sum(whole[minute] for minute in range(60, 120))
+
+
 @pytest.mark.parametrize('method', ['mean', 'sum', 'count', 'median'])
 def test_hourly_granules_are_divided_by_time(conf, server, method):
     driver = build(conf, server.url, aggregation_method=method, force_granularity=3600)
@@ -139,8 +212,12 @@ def test_hourly_granules_are_divided_by_time(conf, server, method):
 
     whole = measures('moved')
     values = sorted(whole[minute] for minute in range(60, 120))
-    hour = {'mean': fmean(values), 'sum': sum(values), 'count': 60,
-            'median': (values[29] + values[30]) / 2}[method]
+    hour = {
+        'mean': fmean(values),
+        'sum': sum(values),
+        'count': 60,
+        'median': (values[29] + values[30]) / 2,
+    }[method]
     assert abs(found['past-a', 1, 'moved'] - Decimal(hour) / 3) < Decimal('1e-9')
     assert abs(found['past-b', 1, 'moved'] - Decimal(hour) * 2 / 3) < Decimal('1e-9')
     assert ('past-b', 0, 'moved') not in found
@@ -154,9 +231,11 @@ def test_a_scope_alone_gets_what_it_gets_among_others(conf, server, scope_id):
     together = {place: qty for place, qty in collected(driver).items() if place[0] == scope_id}
 
     assert collected(driver, scope_ids=[scope_id]) == together
-    assert {key: qty for period in PERIODS
-            for key, qty in collected(driver, scope_ids=[scope_id], periods=[period]).items()
-            } == together
+    assert {
+        key: qty
+        for period in PERIODS
+        for key, qty in collected(driver, scope_ids=[scope_id], periods=[period]).items()
+    } == together
 
 
 def test_the_coarsest_granules_are_used_when_none_are_asked_for(conf, server):
@@ -169,8 +248,14 @@ def test_the_coarsest_granules_are_used_when_none_are_asked_for(conf, server):
 def test_data_reaches_to_the_end_of_the_shortest_granule(conf, server, granularity, minutes):
     """The last measure of the history is at the begin of an hour."""
     last = history.PERIODS[-1].end
-    driver = build(conf, server.url, 'test_vcpus', groupby=(), resource_type='test',
-                   force_granularity=granularity)
+    driver = build(
+        conf,
+        server.url,
+        'test_vcpus',
+        groupby=(),
+        resource_type='test',
+        force_granularity=granularity,
+    )
 
     found = driver.newest(['test_vcpus'], since=BEGIN, now=last + timedelta(hours=2))
 
@@ -180,51 +265,74 @@ def test_data_reaches_to_the_end_of_the_shortest_granule(conf, server, granulari
 @pytest.mark.parametrize('granularity', [300, 3600, 0])
 def test_what_a_counter_rose_by(conf, server, granularity):
     """The difference to the granule before counts, also that before the first period."""
-    driver = build(conf, server.url, 'total', aggregation_method='max',
-                   re_aggregation_method='rate:max', force_granularity=granularity)
+    driver = build(
+        conf,
+        server.url,
+        'total',
+        aggregation_method='max',
+        re_aggregation_method='rate:max',
+        force_granularity=granularity,
+    )
 
     found = collected(driver, 'total', periods=PERIODS[1:])
 
     whole = measures('steady')
     for hour in range(1, HOURS):
         assert found['past-a', hour, 'steady'] == Decimal(
-            sum(whole[minute] for minute in range(hour * 60, hour * 60 + 60)))
+            sum(whole[minute] for minute in range(hour * 60, hour * 60 + 60))
+        )
 
 
 def test_the_words_of_a_custom_query_are_replaced(conf, server):
-    driver = build(conf, server.url, aggregation_method='sum', custom_query=(
-        '(* (aggregate RE_AGGREGATION_METHOD (metric METRIC_NAME AGGREGATION_METHOD)) -2)'))
+    driver = build(
+        conf,
+        server.url,
+        aggregation_method='sum',
+        custom_query=(
+            '(* (aggregate RE_AGGREGATION_METHOD (metric METRIC_NAME AGGREGATION_METHOD)) 2)'
+        ),
+    )
 
-    assert_close(collected(driver), {place: value * -2
-                                     for place, value in expected('sum').items()})
+    assert_close(collected(driver), {place: value * 2 for place, value in expected('sum').items()})
 
 
 def test_attributes_are_those_of_the_time(conf, server):
     driver = build(conf, server.url, aggregation_method='count', metadata=['flavor'])
 
-    found = {(period.begin.hour, point.metadata['flavor'])
-             for _, period, points in driver.collect('level', PERIODS, ['past-a'])
-             for point in points if point.groupby['name'] == 'resized'}
+    found = {
+        (period.begin.hour, point.metadata['flavor'])
+        for _, period, points in driver.collect('level', PERIODS, ['past-a'])
+        for point in points
+        if point.groupby['name'] == 'resized'
+    }
 
     # A point has one set of metadata: the last of its period.
     assert found == {(0, 'small'), (1, 'large'), (2, 'large'), (3, 'large')}
 
 
-@pytest.mark.parametrize('every, expected', [
-    (True, {'small': 40, 'large': 20}), (False, {'large': 60})])
+@pytest.mark.parametrize(
+    'every, expected', [(True, {'small': 40, 'large': 20}), (False, {'large': 60})]
+)
 def test_revisions_are_told_apart_unless_they_are_not_wanted(conf, server, every, expected):
-    driver = build(conf, server.url, aggregation_method='count', groupby=['name', 'flavor'],
-                   use_all_resource_revisions=every)
+    driver = build(
+        conf,
+        server.url,
+        aggregation_method='count',
+        groupby=['name', 'flavor'],
+        use_all_resource_revisions=every,
+    )
 
     ((_, _, points),) = driver.collect('level', PERIODS[1:2], ['past-a'])
 
-    assert {point.groupby['flavor']: point.qty for point in points
-            if point.groupby['name'] == 'resized'} == expected
+    assert {
+        point.groupby['flavor']: point.qty for point in points if point.groupby['name'] == 'resized'
+    } == expected
 
 
 def test_a_group_of_several_resources_has_their_sum(conf, server):
-    driver = build(conf, server.url, aggregation_method='count', groupby=['flavor'],
-                   resource_key='flavor')
+    driver = build(
+        conf, server.url, aggregation_method='count', groupby=['flavor'], resource_key='flavor'
+    )
 
     ((_, _, points),) = driver.collect('level', PERIODS[:1], ['past-a'])
 
@@ -243,7 +351,8 @@ def test_a_deleted_resource_takes_its_measures_along(conf, server):
 
     (after,) = driver.collect('level', PERIODS[:1], ['past-a'])
     assert {point.groupby['id'] for point in between[2]} - {
-        point.groupby['id'] for point in before[2]} == {doomed.id}
+        point.groupby['id'] for point in before[2]
+    } == {doomed.id}
     assert sorted(map(repr, after[2])) == sorted(map(repr, before[2]))
 
 
@@ -274,6 +383,7 @@ def test_requests_do_not_grow_with_scopes_and_periods(conf, server, scope_count,
 def test_many_resources_come_in_pages(conf, server, monkeypatch):
     monkeypatch.setattr('cloudkitty.clients.gnocchi.PAGE_SIZE', 2)
     monkeypatch.setattr('cloudkitty.collector.gnocchi.RESOURCES_MAX', 3)
+    monkeypatch.setattr('cloudkitty.collector.gnocchi.SCOPES_MAX', 2)
     driver = build(conf, server.url, aggregation_method='mean')
 
     assert_close(collected(driver), expected('mean'))
@@ -281,18 +391,26 @@ def test_many_resources_come_in_pages(conf, server, monkeypatch):
     assert GnocchiFetcher(conf).get_tenants() == sorted(SCOPES[:3])
 
 
-@pytest.mark.parametrize('extra_args, text', [
-    ({'force_granularity': 7}, 'force_granularity must divide it'),
-    ({'force_granularity': 7200}, 'force_granularity must divide it'),
-    ({'aggregation_method': 'median'}, 'median of a period cannot be told from granules of 300 s'),
-    ({'aggregation_method': 'rate:95pct'}, '95pct of a period cannot be told'),
-    ({'force_granularity': -1}, 'must be a whole number, 0 or more'),
-    ({'force_granularity': True}, 'must be a whole number, 0 or more'),
-    ({'use_all_resource_revisions': 'no'}, 'must be true or false'),
-    ({'re_aggregation_method': '95pct'}, 're_aggregation_method must be one of'),
-    ({'resource_type': ''}, 'resource_type must be text of at least one'),
-    ({'no_such': 1}, "unknown key 'no_such'"),
-])
+@pytest.mark.parametrize(
+    'extra_args, text',
+    [
+        ({'force_granularity': 7}, 'force_granularity must divide it'),
+        ({'force_granularity': 7200}, 'force_granularity must divide it'),
+        (
+            {'aggregation_method': 'median'},
+            'median of a period cannot be told from granules of 300 s',
+        ),
+        ({'aggregation_method': 'rate:95pct'}, '95pct of a period cannot be told'),
+        ({'force_granularity': -1}, 'must be a whole number, 0 or more'),
+        ({'force_granularity': True}, 'must be a whole number, 0 or more'),
+        ({'use_all_resource_revisions': 'no'}, 'must be true or false'),
+        ({'re_aggregation_method': '95pct'}, 're_aggregation_method must be one of'),
+        ({'resource_type': ''}, 'resource_type must be text of at least one'),
+        ({'measure': 'seen'}, 'measure must be one of share, time_weighted, mean, max, increase'),
+        ({'measure': 'max', 'custom_query': 'x'}, 'measure, which goes with neither re_aggrega'),
+        ({'no_such': 1}, "unknown key 'no_such'"),
+    ],
+)
 def test_a_definition_that_makes_no_sense_is_refused(conf, extra_args, text):
     with pytest.raises(errors.InvalidInput) as caught:
         build(conf, 'http://127.0.0.1:9', **extra_args)
@@ -315,14 +433,17 @@ def test_the_resource_key_is_in_groupby():
         GnocchiCollector.check_configuration(conf, 'project_id')
 
 
-@pytest.mark.parametrize('arguments, text', [
-    ({'groupby': ['no_such']}, "has no attribute 'no_such', which metric level is grouped by"),
-    ({'resource_type': 'no_such'}, 'Resource type no_such does not exist'),
-    ({'force_granularity': 60}, 'Granularities are missing'),
-    ({'aggregation_method': 'std', 'force_granularity': 3600}, 'unknown aggregation'),
-    ({'custom_query': '(nonsense'}, 'Invalid operations'),
-    ({'custom_query': '(metric level max)'}, 'does custom_query aggregate'),
-])
+@pytest.mark.parametrize(
+    'arguments, text',
+    [
+        ({'groupby': ['no_such']}, "has no attribute 'no_such', which metric level is grouped by"),
+        ({'resource_type': 'no_such'}, 'Resource type no_such does not exist'),
+        ({'force_granularity': 60}, 'Granularities are missing'),
+        ({'aggregation_method': 'std', 'force_granularity': 3600}, 'unknown aggregation'),
+        ({'custom_query': '(nonsense'}, 'Invalid operations'),
+        ({'custom_query': '(metric level max)'}, 'does custom_query aggregate'),
+    ],
+)
 def test_a_refused_question_is_told_from_a_silent_server(conf, server, arguments, text):
     driver = build(conf, server.url, **arguments)
 
@@ -334,10 +455,19 @@ def test_a_refused_question_is_told_from_a_silent_server(conf, server, arguments
 
 
 UNREACHABLE = [
-    faults.text('<html>'), faults.text('<html>', status=404), faults.text('', status=401),
-    faults.text('<html>', status=503), faults.text('<html>', status=500), faults.truncated,
-    faults.reset, faults.as_json({}), faults.as_json([1]), faults.as_json(None, status=400),
-    faults.hang, faults.drip,
+    faults.text('<html>'),
+    faults.text('<html>', status=404),
+    faults.text('', status=401),
+    faults.text('<html>', status=503),
+    faults.text('<html>', status=500),
+    faults.truncated,
+    faults.reset,
+    faults.as_json({}),
+    faults.as_json([1]),
+    faults.as_json(None, status=400),
+    faults.hang,
+    faults.drip,
+    faults.drip_head,
 ]
 
 
@@ -353,9 +483,20 @@ def test_a_failing_source_is_an_error_never_no_data(conf, answer):
             GnocchiFetcher(conf).get_tenants()
 
 
-@pytest.mark.parametrize('row', [
-    {}, {'id': 'x'}, {'id': 'x', 'revision_start': 'soon', 'revision_end': None,
-                      'project_id': 'past-a', 'name': 'n'}])
+@pytest.mark.parametrize(
+    'row',
+    [
+        {},
+        {'id': 'x'},
+        {
+            'id': 'x',
+            'revision_start': 'soon',
+            'revision_end': None,
+            'project_id': 'past-a',
+            'name': 'n',
+        },
+    ],
+)
 def test_an_odd_answer_is_of_this_metric_only(conf, row):
     with faults.FaultyServer(faults.as_json([row])) as server:
         driver = build(conf, f'http://{server.address}')
@@ -403,13 +544,19 @@ def test_collecting_goes_on_when_the_server_is_back(conf, server):
     assert collected(driver) == whole
 
 
-@pytest.mark.parametrize('options, text', [
-    ({'gnocchi_endpoint': ''}, '[collector_gnocchi]gnocchi_endpoint is not set'),
-    ({'gnocchi_endpoint': 'a:8041'}, "[collector_gnocchi]gnocchi_endpoint is 'a:8041'; allowed"),
-    ({'gnocchi_auth_type': 'keystone'}, '[collector_gnocchi]auth_type is missing'),
-    ({'cafile': '/no/such'}, '[collector_gnocchi]cafile: there is no file /no/such'),
-    ({'certfile': '/no/such'}, '[collector_gnocchi]certfile: there is no file /no/such'),
-])
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        ({'gnocchi_endpoint': ''}, '[collector_gnocchi]gnocchi_endpoint is not set'),
+        (
+            {'gnocchi_endpoint': 'a:8041'},
+            "[collector_gnocchi]gnocchi_endpoint is 'a:8041'; allowed",
+        ),
+        ({'gnocchi_auth_type': 'keystone'}, '[collector_gnocchi]auth_type is missing'),
+        ({'cafile': '/no/such'}, '[collector_gnocchi]cafile: there is no file /no/such'),
+        ({'certfile': '/no/such'}, '[collector_gnocchi]certfile: there is no file /no/such'),
+    ],
+)
 def test_a_wrong_option_is_named(conf, options, text):
     with pytest.raises(errors.ConfigurationError) as caught:
         build(conf, 'http://127.0.0.1:9', options=options)
@@ -417,9 +564,15 @@ def test_a_wrong_option_is_named(conf, options, text):
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize('types, wanted', [
-    (['machine'], SCOPES), ([], (*SCOPES, 'alpha')), (['generic'], (*SCOPES, 'alpha')),
-    (['machine', 'test'], (*SCOPES, 'alpha'))])
+@pytest.mark.parametrize(
+    'types, wanted',
+    [
+        (['machine'], SCOPES),
+        ([], (*SCOPES, 'alpha')),
+        (['generic'], (*SCOPES, 'alpha')),
+        (['machine', 'test'], (*SCOPES, 'alpha')),
+    ],
+)
 def test_scopes_of_types(conf, server, types, wanted):
     """Gnocchi's answer has owners of today, so past-a is that of other resources."""
     peer.basic_auth(conf, GnocchiFetcher, server.url, resource_types=types)
@@ -444,10 +597,16 @@ def test_a_token_that_is_no_longer_valid_is_replaced(conf, server, keystone):
     keystone.grant('admin', user='metering', project='service')
     group = GnocchiCollector.GROUP
     conf.register_opts(loading.get_auth_plugin_conf_options('v3password'), group)
-    login = {'gnocchi_auth_type': 'keystone', 'auth_type': 'v3password',
-             'auth_url': f'{keystone.url}/v3', 'username': 'metering', 'password': 'metering',
-             'project_name': 'service', 'user_domain_id': 'default',
-             'project_domain_id': 'default'}
+    login = {
+        'gnocchi_auth_type': 'keystone',
+        'auth_type': 'v3password',
+        'auth_url': f'{keystone.url}/v3',
+        'username': 'metering',
+        'password': 'metering',
+        'project_name': 'service',
+        'user_domain_id': 'default',
+        'project_domain_id': 'default',
+    }
     with server.with_tokens(keystone) as api:
         keystone.announce(api.url, name='gnocchi', kind='metric')
         driver = build(conf, '', options=login)
@@ -461,3 +620,57 @@ def test_a_token_that_is_no_longer_valid_is_replaced(conf, server, keystone):
         with pytest.raises(errors.SourceUnreachable, match='Unauthorized') as caught:
             collected(driver)
         assert 'wrong-secret' not in str(caught.value)
+
+
+GAUGES = {
+    # Name: minutes in which resources of two scopes are measured, and whether they ended.
+    'away': ([(0, 75), (160, 240)], False),
+    'left': ([(0, 75)], True),
+    'witness': ([(0, 240)], False),
+}
+
+
+@pytest.fixture(scope='module')
+def gauges(server):
+    begin = BEGIN.timestamp()
+    server.load(
+        peer.Resource(
+            peer.resource_id('gauge', name, scope_id),
+            'machine',
+            [peer.Revision(LONG_AGO, {'project_id': scope_id, 'flavor': 'f', 'name': name})],
+            {name: [(begin + m * 60, 1) for span in spans for m in range(*span, 5)]},
+            LONG_AGO,
+            BEGIN + spans[-1][1] * MINUTE if has_ended else None,
+        )
+        for name, (spans, has_ended) in GAUGES.items()
+        for scope_id in ('gauge-a', 'gauge-b')
+    )
+    return server
+
+
+def test_holes_are_told_from_resources_that_ended(conf, gauges):
+    """All gaps are found with one small request for each metric, and two for each gap."""
+    driver = build(conf, gauges.url, 'away')
+    for name in ('left', 'witness'):
+        driver.conf |= build(conf, gauges.url, name).conf
+
+    found = driver.coverage(
+        ['away', 'left', 'witness'],
+        PERIODS[1:3],
+        known={},
+        now=END,
+        scope_ids=['gauge-a', 'gauge-b'],
+    )
+
+    assert {
+        name: [((one.begin - BEGIN) // MINUTE, (one.end - BEGIN) // MINUTE, one.is_hole, one.sign)]
+        for name, coverage in found.items()
+        for one in coverage.gaps
+    } == {
+        'away': [(75, 160, True, '2 resources have samples before and after it')],
+        'left': [
+            (75, 240, False, 'other metrics have samples in it, and no resource has samples '
+             'before and after it')
+        ],
+    }  # fmt: skip
+    assert {coverage.spacing_s for coverage in found.values()} == {300}

@@ -21,11 +21,19 @@ def folder():
 
 @pytest.mark.parametrize('database, locks', [('postgresql', 'redis'), ('mariadb', 'etcd')])
 def test_whatever_is_killed_frozen_and_restarted_the_data_is_that_of_a_quiet_run(
-        folder, database, locks):
+    folder, database, locks
+):
     said = []
 
-    report = run.run(folder, database=database, locks=locks, seed=SEED, seconds=SECONDS,
-                     size=world.Size(scopes=40, periods=50), say=said.append)
+    report = run.run(
+        folder,
+        database=database,
+        locks=locks,
+        seed=SEED,
+        seconds=SECONDS,
+        size=world.Size(scopes=40, periods=50),
+        say=said.append,
+    )
 
     assert report.rounds >= 1
     assert sum(report.counts.values()) > 2, said

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -32,10 +33,15 @@ METRICS = 'metrics: {up: {unit: piece}}'
 
 # What stands in the file, and what the line says; {file} is the path of the file.
 WRONG_VALUES = [
-    ('[DEFAULT]\nauth_strategy = open',
-     "{file}: [DEFAULT]auth_strategy: Valid values are [noauth, keystone], but found 'open'"),
-    ('[collect]\nperiod = hour', '{file}: [collect]period: invalid literal for int() with base 10: '
-                                 "'hour'; allowed: a whole number"),
+    (
+        '[DEFAULT]\nauth_strategy = open',
+        "{file}: [DEFAULT]auth_strategy: Valid values are [noauth, keystone], but found 'open'",
+    ),
+    (
+        '[collect]\nperiod = hour',
+        '{file}: [collect]period: invalid literal for int() with base 10: '
+        "'hour'; allowed: a whole number",
+    ),
     ('[collect]\nperiod = 0', '{file}: [collect]period: Should be greater than or equal to 1'),
     ('[database]\nmax_pool_size = many', '{file}: [database]max_pool_size: invalid literal'),
     ('[DEFAULT]\nlog_rotation_type = daily', '{file}: [DEFAULT]log_rotation_type: Valid values'),
@@ -43,8 +49,10 @@ WRONG_VALUES = [
     ('[DEFAULT]\nhost = \xff', '{file}: not UTF-8'),
     ('[database]\nconnection = nonsense', '[database]connection: Could not parse'),
     ('[database]\nconnection = oracle+none://x', '[database]connection: '),
-    ('[database]\nconnection = sqlite:////proc/none/x.sqlite',
-     '[database]connection: sqlite:////proc/none/x.sqlite: directory /proc/none cannot be made'),
+    (
+        '[database]\nconnection = sqlite:////proc/none/x.sqlite',
+        '[database]connection: sqlite:////proc/none/x.sqlite: directory /proc/none cannot be made',
+    ),
 ]
 DATABASE_DOWN = [
     (REFUSED, 'postgresql+psycopg2://rating:***@127.0.0.1:1/rating does not answer: '),
@@ -55,8 +63,13 @@ DATABASE_DOWN = [
 def _run(*command, config=None, env=()):
     if config:
         command = (command[0], '--config-file', str(config), *command[1:])
-    return subprocess.run([BIN / command[0], *command[1:]], capture_output=True, text=True,
-                          timeout=60, env={**os.environ, **dict(env)})
+    return subprocess.run(
+        [BIN / command[0], *command[1:]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **dict(env)},
+    )
 
 
 def _expect(ended, line):
@@ -69,19 +82,23 @@ def _expect(ended, line):
 @pytest.fixture
 def config(tmp_path):
     """Writes a configuration file and returns its path."""
+
     def write(text):
         path = tmp_path / 'cloudkitty.conf'
         path.write_bytes(text.encode('latin-1'))
         return path
+
     return write
 
 
 @pytest.fixture
 def complete(config, tmp_path):
     """Writes a configuration in which nothing is wrong but perhaps the URL of the database."""
+
     def write(url):
         (tmp_path / 'metrics.yml').write_text(METRICS)
         return config(COMPLETE.format(folder=tmp_path) + url)
+
     return write
 
 
@@ -106,31 +123,43 @@ def test_every_command_names_the_database_that_is_down(complete, command, url, l
     _expect(_run(*command, config=complete(url)), line)
 
 
-@pytest.mark.parametrize('text, line', [
-    ('[collect]\ncollector = tape', "[collect]collector: no driver is named 'tape'; allowed: "),
-    ('[fetcher]\nbackend = tape', "[fetcher]backend: no driver is named 'tape'; allowed: "),
-    ('[collector_prometheus]\ntimeout = soon', '[collector_prometheus]timeout: could not convert '
-                                               "string to float: 'soon'; allowed: a number"),
-    ('[collect]\nmetrics_conf = /none.yml', '/none.yml: '),
-    ('[orchestrator]\ncoordination_url = tape://', '[orchestrator]coordination_url: '),
-])
-def test_processor_names_what_is_wrong(complete, sqlite_template, text, line):
+@pytest.mark.parametrize(
+    'text, line',
+    [
+        ('[collect]\ncollector = tape', "[collect]collector: no driver is named 'tape'; allowed: "),
+        ('[fetcher]\nbackend = tape', "[fetcher]backend: no driver is named 'tape'; allowed: "),
+        (
+            '[collector_prometheus]\ntimeout = soon',
+            '[collector_prometheus]timeout: could not convert '
+            "string to float: 'soon'; allowed: a number",
+        ),
+        ('[collect]\nmetrics_conf = /none.yml', '/none.yml: '),
+        ('[orchestrator]\ncoordination_url = tape://', '[orchestrator]coordination_url: '),
+    ],
+)
+def test_processor_names_what_is_wrong(complete, sqlite_template, tmp_path, text, line):
     """A processor does not start with a wrong driver, option of a driver, or metrics file."""
-    _expect(_run('cloudkitty-processor', config=complete(f'sqlite:///{sqlite_template}\n{text}')),
-            line)
+    # A copy: a processor writes what it works with into its database.
+    database = shutil.copy(sqlite_template, tmp_path / 'one.sqlite')
+    _expect(_run('cloudkitty-processor', config=complete(f'sqlite:///{database}\n{text}')), line)
 
 
 @pytest.mark.parametrize('command', ['cloudkitty-api', 'cloudkitty-processor'])
 def test_daemons_want_the_schema(complete, tmp_path, command):
     """A daemon does not start on a database without the schema; it says what to run."""
-    _expect(_run(command, config=complete(f'sqlite:///{tmp_path}/none.sqlite')),
-            'holds no schema; run `cloudkitty-dbsync upgrade`')
+    _expect(
+        _run(command, config=complete(f'sqlite:///{tmp_path}/none.sqlite')),
+        'holds no schema; run `cloudkitty-dbsync upgrade`',
+    )
 
 
 def test_wrong_password_is_told(config):
     """A database that refuses the login is named, without the password."""
-    path = config('[database]\nconnection = '
-                  + conftest.SERVERS['mariadb'].replace('root', 'nobody:secret') + '/none')
+    path = config(
+        '[database]\nconnection = '
+        + conftest.SERVERS['mariadb'].replace('root', 'nobody:secret')
+        + '/none'
+    )
     _expect(_run(*DBSYNC, config=path), 'Access denied')
 
 
@@ -142,22 +171,34 @@ def test_unreadable_file_is_named(tmp_path, path):
 
 def test_value_of_the_environment_is_named():
     """A wrong value in an environment variable is reported with the variable's name."""
-    _expect(_run(*DBSYNC, env={'OS_COLLECT__PERIOD': 'hour'}),
-            'OS_COLLECT__PERIOD: [collect]period: ')
+    _expect(
+        _run(*DBSYNC, env={'OS_COLLECT__PERIOD': 'hour'}), 'OS_COLLECT__PERIOD: [collect]period: '
+    )
 
 
 def test_unknown_storage_is_named(config, tmp_path):
     """An unknown driver is reported with those that are installed; nothing is made before."""
     path = config(f'[storage]\nbackend = tape\n[database]\nconnection = sqlite:///{tmp_path}/ck')
-    _expect(_run('cloudkitty-storage-init', config=path),
-            "[storage]backend: no driver is named 'tape'; allowed: sql")
+    _expect(
+        _run('cloudkitty-storage-init', config=path),
+        "[storage]backend: no driver is named 'tape'; allowed: sql",
+    )
     assert not (tmp_path / 'ck').exists()
 
 
-@pytest.mark.parametrize('arguments, line', [
-    (('upgrade', '--module', 'tape'), "unknown module 'tape'; allowed: cloudkitty, hashmap"),
-    (('upgrade', '--revision', 'ffff'), "no schema revision is named 'ffff'; allowed: base, head"),
-])
+@pytest.mark.parametrize(
+    'arguments, line',
+    [
+        (
+            ('upgrade', '--module', 'tape'),
+            "unknown module 'tape'; allowed: cloudkitty, hashmap, pyscripts",
+        ),
+        (
+            ('upgrade', '--revision', 'ffff'),
+            "no schema revision is named 'ffff'; allowed: base, head",
+        ),
+    ],
+)
 def test_dbsync_names_what_it_does_not_know(config, tmp_path, arguments, line):
     """An unknown module or revision is reported with those that exist."""
     path = config(f'[database]\nconnection = sqlite:///{tmp_path}/ck')
@@ -176,12 +217,16 @@ def test_dbsync_makes_stamps_and_tells_the_revision(config, tmp_path):
     """The commands of operators' scripts work, with the module names of earlier releases."""
     path = config(f'[database]\nconnection = sqlite:///{tmp_path}/new/cloudkitty.sqlite')
     outputs = []
-    for arguments in (('version', '--module', 'cloudkitty'),
-                      ('upgrade', '--revision', 'head'),
-                      ('upgrade', '--module', 'hashmap'),
-                      ('version', '--module', 'hashmap'),
-                      ('stamp', '--revision', 'base', '--module', 'cloudkitty'),
-                      ('version',)):
+    for arguments in (
+        ('version', '--module', 'cloudkitty'),
+        ('upgrade', '--revision', 'head'),
+        ('upgrade', '--module', 'hashmap'),
+        ('upgrade', '--module', 'pyscripts'),
+        ('version', '--module', 'hashmap'),
+        ('upgrade', '--module', 'pyscripts'),
+        ('stamp', '--revision', 'base', '--module', 'cloudkitty'),
+        ('version',),
+    ):
         ended = _run('cloudkitty-dbsync', *arguments, config=path)
         assert ended.returncode == 0, ended
         if arguments[0] == 'version':

@@ -13,18 +13,21 @@ DEMO = ROOT / 'tools' / 'demo.py'
 
 
 def _run(*arguments):
-    return subprocess.run([sys.executable, DEMO, *arguments], capture_output=True, text=True,
-                          timeout=200)
+    return subprocess.run(
+        [sys.executable, DEMO, *arguments], capture_output=True, text=True, timeout=200
+    )
 
 
-def test_the_demo_rates_this_machine(tmp_path):
+@pytest.mark.parametrize('options', [(), ('--metering',)])
+def test_the_demo_rates_this_machine(tmp_path, options):
     """It measures, prices by rules made over REST, tells the cost, and leaves nothing running."""
-    ended = _run('--seconds', '45', '--folder', str(tmp_path / 'demo'))
+    ended = _run('--seconds', '45', '--folder', str(tmp_path / 'demo'), *options)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     credits = [float(text) for text in re.findall(r' ([0-9.]+) credits\n', ended.stdout)]
     assert credits == sorted(credits)
     assert credits[0] > 0
+    assert ('Prometheus' in ended.stdout) == (not options)
     for metric in ('cpu', 'memory', 'disk'):
         assert f'│ {metric} ' in ended.stdout
     url = re.search(r'http://127.0.0.1:\d+/v2/scope', ended.stdout)[0]

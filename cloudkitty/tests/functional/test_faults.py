@@ -24,10 +24,15 @@ def run(database, tmp_path, prometheus):
 
     It returns how many turns the worker took, and what it found stored then.
     """
+
     def _run(url, timeout_s):
-        path = worker_run.write_conf(tmp_path, prometheus_url=url, batch_periods=1,
-                                     timeout_s=timeout_s,
-                                     connection=f'sqlite:///{database.engine.url.database}')
+        path = worker_run.write_conf(
+            tmp_path,
+            prometheus_url=url,
+            batch_periods=1,
+            timeout_s=timeout_s,
+            connection=f'sqlite:///{database.engine.url.database}',
+        )
         conf = worker_run.load_conf(path)
         worker_run.clear(database)
         clock = Clock()
@@ -37,6 +42,7 @@ def run(database, tmp_path, prometheus):
             clock.now = max(worker.turn(), clock.now)
             turns += 1
         return turns, worker_run.results(conf)
+
     return _run
 
 
@@ -68,8 +74,9 @@ def test_the_run_recovers_from_a_fault_in_its_middle(run, prometheus, fault):
         assert len(expected['points']) > 30
 
         # More often than all threads together try again at once.
-        server.answer = faults.in_turn(*[whole] * 5, *[FAULTS[fault]] * 16, *[whole] * 5,
-                                       *[FAULTS[fault]] * 3, whole)
+        server.answer = faults.in_turn(
+            *[whole] * 5, *[FAULTS[fault]] * 16, *[whole] * 5, *[FAULTS[fault]] * 3, whole
+        )
         turns, found = run(server.url, timeout_s)
 
     assert found == expected

@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import conf as configuration
-from cloudkitty.dataframe import DataFrame, DataPoint
+from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.storage.v2.sql import SQLStorage, verify
 from cloudkitty.tests import databases, services
 
@@ -22,7 +22,7 @@ MAY = datetime(2024, 5, 1, tzinfo=UTC)
 JUNE = datetime(2024, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SIZE = '220m'
-LEFT = 1 << 20                       # bytes
+LEFT = 1 << 20  # bytes
 AS_ROOT = () if os.geteuid() == 0 else ('sudo', '-n', '--')
 
 
@@ -33,11 +33,21 @@ def mounted(folder):
     :raises ServiceFailed: this user may not mount any.
     """
     done = subprocess.run(
-        [*AS_ROOT, 'mount', '-t', 'tmpfs', '-o', f'size={SIZE},mode=755,uid={os.getuid()}',
-         'tmpfs', folder], capture_output=True, text=True)
+        [
+            *AS_ROOT,
+            'mount',
+            '-t',
+            'tmpfs',
+            '-o',
+            f'size={SIZE},mode=755,uid={os.getuid()}',
+            'tmpfs',
+            folder,
+        ],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
-        raise services.ServiceFailed(
-            f'no file system can be mounted here: {done.stderr.strip()}')
+        raise services.ServiceFailed(f'no file system can be mounted here: {done.stderr.strip()}')
     try:
         yield
     finally:
@@ -99,9 +109,21 @@ def small(request):
 
 def frames(count, series):
     """Return *count* hours of as many points, the attributes of each about a kilobyte."""
-    return [DataFrame(MAY + hour * HOUR, MAY + (hour + 1) * HOUR, {'cpu': [
-        DataPoint('u', 1, Decimal('0.5'), {'project_id': 'a', 'id': f'{number:01000}'}, {})
-        for number in range(series)]}) for hour in range(count)]
+    return [
+        DataFrame(
+            MAY + hour * HOUR,
+            MAY + (hour + 1) * HOUR,
+            {
+                'cpu': [
+                    DataPoint(
+                        'u', 1, Decimal('0.5'), {'project_id': 'a', 'id': f'{number:01000}'}, {}
+                    )
+                    for number in range(series)
+                ]
+            },
+        )
+        for hour in range(count)
+    ]
 
 
 def content(store):
@@ -126,8 +148,10 @@ def test_nothing_is_half_written(small):
     storage.push(frames(2, 10), 'a')
     ballast = fill(disk)
 
-    with pytest.raises((db_exception.DBError, sa.exc.DBAPIError),
-                       match='full|No space left on device|Can.t connect'):
+    with pytest.raises(
+        (db_exception.DBError, sa.exc.DBAPIError),
+        match='full|No space left on device|Can.t connect',
+    ):
         storage.push(frames(2, 3000), 'a')
 
     ballast.unlink()

@@ -13,11 +13,12 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import conf as configuration
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import models, scopes
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.db import tables
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v2 import sql
-from cloudkitty.storage.v2.sql.writer import RATED, Cell, Writer
+from cloudkitty.storage.v2.sql.writer import RATED, Cell, Writer, parts_of
 from cloudkitty.tests import databases, services
 
 pytestmark = pytest.mark.xdist_group('galera')
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.xdist_group('galera')
 HOUR = timedelta(hours=1)
 MAY = datetime(2024, 5, 1, tzinfo=UTC)
 JUNE = datetime(2024, 6, 1, tzinfo=UTC)
-IDENTITY = scopes.Identity('project_id', 'fetcher', 'collector')
+IDENTITY = scope_state.Identity('project_id', 'fetcher', 'collector')
 SCOPES = [f'scope-{number}' for number in range(8)]
 PERIODS = 60
 PRICE = Decimal('0.0123')
@@ -62,7 +63,7 @@ def opened(node, **database):
 @pytest.fixture(autouse=True)
 def empty(cluster):
     with opened(cluster[0]) as store, store.database.writer() as connection:
-        for table in reversed(models.metadata.sorted_tables):
+        for table in reversed(tables.metadata.sorted_tables):
             connection.execute(sa.delete(table))
     wait_for_all(cluster)
 
@@ -72,14 +73,23 @@ def wait_for_all(nodes):
     newest = max(int(node.status('last_committed')) for node in nodes)
     services.wait_until(
         lambda: all(int(node.status('last_committed')) >= newest for node in nodes),
-        deadline_s=30, what='all nodes')
+        deadline_s=30,
+        what='all nodes',
+    )
 
 
 def frame(scope, hour, price=PRICE):
     begin = MAY + hour * HOUR
-    return DataFrame(begin, begin + HOUR, {'cpu': [
-        DataPoint('u', 1, price, {'project_id': scope, 'id': f'{scope}-{number}'}, {})
-        for number in range(3)]})
+    return DataFrame(
+        begin,
+        begin + HOUR,
+        {
+            'cpu': [
+                DataPoint('u', 1, price, {'project_id': scope, 'id': f'{scope}-{number}'}, {})
+                for number in range(3)
+            ]
+        },
+    )
 
 
 def run(*works):
@@ -91,6 +101,7 @@ def run(*works):
             work()
         except Exception as exc:
             failures.append(exc)
+
     threads = [threading.Thread(target=safely, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
@@ -107,28 +118,32 @@ def content(node):
 
 def content_of(store):
     """Return sums, the same by roll-ups and by points, marks, and the number of frames."""
-    by_scope = {row['project_id']: (row['qty'], row['rate']) for row in store.total(
-        ['project_id'], MAY, JUNE)['results']}
+    by_scope = {
+        row['project_id']: (row['qty'], row['rate'])
+        for row in store.total(['project_id'], MAY, JUNE)['results']
+    }
     by_points = {}
     for part in store.retrieve(MAY, JUNE, paginate=False)['dataframes']:
         for _, point in part:
             qty, price = by_points.get(point.groupby['project_id'], (0, 0))
             by_points[point.groupby['project_id']] = (qty + point.qty, price + point.price)
     with store.database.reader() as connection:
-        marks = {one.scope_id: one.mark for one in scopes.list_scopes(connection)[1]}
-        frames = connection.scalar(sa.select(sa.func.count()).select_from(models.rated_frames))
+        marks = {one.scope_id: one.mark for one in scope_state.list_scopes(connection)[1]}
+        frames = connection.scalar(sa.select(sa.func.count()).select_from(tables.rated_frames))
     assert by_scope == by_points
     return by_scope, marks, frames
 
 
 def test_conflicts_between_nodes_lose_nothing(cluster):
     """Two nodes change the same frames and the same sums; one of two that collide tries again."""
+
     def push(node, hours):
         def work():
             with opened(node) as store:
                 for hour in hours:
                     # A period of its own, and one that both replace all the time.
                     store.push([frame('same', hour), frame('same', 23, Decimal(hour))], 'same')
+
         return work
 
     run(push(cluster[0], range(0, 22, 2)), push(cluster[1], range(1, 22, 2)))
@@ -136,12 +151,18 @@ def test_conflicts_between_nodes_lose_nothing(cluster):
     wait_for_all(cluster)
     found = [content(node) for node in cluster]
     assert found[0] == found[1] == found[2]
-    (qty, price), = found[0][0].values()
+    ((qty, price),) = found[0][0].values()
     assert qty == 23 * 3
     # The last one of either stands.
     assert price - 22 * 3 * PRICE in (20 * 3, 21 * 3)
-    assert sum(int(node.status(name)) for node in cluster
-               for name in ('local_cert_failures', 'local_bf_aborts')) > 0
+    assert (
+        sum(
+            int(node.status(name))
+            for node in cluster
+            for name in ('local_cert_failures', 'local_bf_aborts')
+        )
+        > 0
+    )
 
 
 def test_what_another_node_wrote_meanwhile_is_not_overwritten(cluster):
@@ -151,17 +172,17 @@ def test_what_another_node_wrote_meanwhile_is_not_overwritten(cluster):
         wait_for_all(cluster)
         tries = []
         with store.database.reader() as connection:
-            numbers = store.catalogue.find_scopes(connection, ['same']).values()
+            numbers = store.id_cache.find_scopes(connection, ['same']).values()
 
         def change(connection):
-            writer = Writer(connection, store.catalogue)
+            writer = Writer(connection, store.id_cache)
             writer.lock(numbers)
-            connection.execute(sa.select(models.rated_days)).all()
+            connection.execute(sa.select(tables.rated_days)).all()
             tries.append(connection)
             if len(tries) == 1:
                 other.delete(MAY, MAY + HOUR, {'project_id': 'same'})
                 wait_for_all(cluster)
-            writer.store([Cell('same', RATED, frame('same', 0))])
+            writer.store(parts_of([Cell('same', RATED, frame('same', 0))]))
 
         store.database.write(change)
 
@@ -187,8 +208,9 @@ def test_reports_are_read_from_the_replica(cluster):
 def test_workers_on_three_nodes_and_one_dies(cluster):
     """What is stored twice by the marks' rule is stored once; the dead node comes back whole."""
     with opened(cluster[0]) as store, store.database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, SCOPES, now=MAY, initial_mark=MAY - HOUR,
-                           final_mark=MAY)
+        scope_state.record_seen(
+            connection, IDENTITY, SCOPES, now=MAY, initial_mark=MAY - HOUR, final_mark=MAY
+        )
     half = threading.Event()
 
     def work(node):
@@ -196,6 +218,7 @@ def test_workers_on_three_nodes_and_one_dies(cluster):
             with opened(node) as store:
                 while not _rate_next(store, half):
                     pass
+
         return rate
 
     def kill():
@@ -208,22 +231,32 @@ def test_workers_on_three_nodes_and_one_dies(cluster):
     wait_for_all(cluster)
     found = [content(node) for node in cluster]
     assert found[0] == found[1] == found[2]
-    assert found[0] == (dict.fromkeys(SCOPES, (PERIODS * 3, PERIODS * 3 * PRICE)),
-                        dict.fromkeys(SCOPES, MAY + (PERIODS - 1) * HOUR),
-                        len(SCOPES) * PERIODS)
+    assert found[0] == (
+        dict.fromkeys(SCOPES, (PERIODS * 3, PERIODS * 3 * PRICE)),
+        dict.fromkeys(SCOPES, MAY + (PERIODS - 1) * HOUR),
+        len(SCOPES) * PERIODS,
+    )
 
 
 def _rate_next(store, half):
     """Commit the next two periods of every scope, as a worker would; say whether all are done."""
     try:
         with store.database.reader() as connection:
-            found = scopes.list_scopes(connection)[1]
+            found = scope_state.list_scopes(connection)[1]
         due = [one for one in found if one.mark < MAY + (PERIODS - 1) * HOUR]
         if due:
-            store.commit([v2.ScopeBatch(
-                one.id, one.scope_id, one.mark, one.mark + 2 * HOUR,
-                [frame(one.scope_id, (one.mark - MAY) // HOUR + step) for step in (1, 2)])
-                for one in due])
+            store.commit(
+                [
+                    v2.ScopeBatch(
+                        one.id,
+                        one.scope_id,
+                        one.mark,
+                        one.mark + 2 * HOUR,
+                        [frame(one.scope_id, (one.mark - MAY) // HOUR + step) for step in (1, 2)],
+                    )
+                    for one in due
+                ]
+            )
     # The node is not there, for longer than a transaction is tried again.
     except (db_exception.DBConnectionError, db_exception.DBDeadlock):
         return False

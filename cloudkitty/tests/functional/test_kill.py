@@ -42,6 +42,7 @@ def _work(path, kill_at, options):
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
+
     if kill_at:
         sa.event.listen(sa.engine.Engine, 'before_cursor_execute', count)
         sa.event.listen(sa.engine.Engine, 'commit', count)
@@ -53,8 +54,11 @@ def _work(path, kill_at, options):
 
 @pytest.mark.timeout(600)
 def test_a_killed_processor_loses_nothing_and_doubles_nothing(any_database, tmp_path, prometheus):
-    path = worker_run.write_conf(tmp_path, prometheus_url=prometheus.url,
-                                 connection=any_database.engine.url.render_as_string(False))
+    path = worker_run.write_conf(
+        tmp_path,
+        prometheus_url=prometheus.url,
+        connection=any_database.engine.url.render_as_string(False),
+    )
     conf = worker_run.load_conf(path)
     worker_run.clear(any_database)
     any_database.engine.dispose()
@@ -69,9 +73,12 @@ def test_a_killed_processor_loses_nothing_and_doubles_nothing(any_database, tmp_
             worker_run.clear(any_database)
             any_database.engine.dispose()
             rounds += 1
-        has_ended = live(path, kill_at=choose.randint(1, STATEMENTS_MAX),
-                         batch_periods=choose.choice([1, 2, 24]),
-                         batch_scopes=choose.choice([1, 100]))
+        has_ended = live(
+            path,
+            kill_at=choose.randint(1, STATEMENTS_MAX),
+            batch_periods=choose.choice([1, 2, 24]),
+            batch_scopes=choose.choice([1, 100]),
+        )
         kills += not has_ended
         if has_ended:
             assert worker_run.results(conf) == expected

@@ -9,12 +9,12 @@ from decimal import Decimal
 import pytest
 
 from cloudkitty import storage
-from cloudkitty.db import reprocess
-from cloudkitty.db.hashmap import groups, mappings, services
+from cloudkitty.core.timeframe import Period
+from cloudkitty.rating.hashmap.store import groups, mappings, services
+from cloudkitty.scopes import reprocessing as scope_reprocessing
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import faults, history
-from cloudkitty.tests.functional import test_kill, worker_run
-from cloudkitty.timeframe import Period
+from cloudkitty.tests.functional import daemon, test_kill, worker_run
 
 SECOND, FIFTH = history.hour(1).begin, history.hour(4).begin
 WINDOW = Period(SECOND, FIFTH)
@@ -29,42 +29,67 @@ def add_rule(connection):
     """Give every volume a price more, from the third hour on."""
     (volumes,) = [one for one in services.list_all(connection) if one.name == 'test_volume_gib']
     group = groups.create(connection, 'forgotten')
-    mappings.create(connection, mappings.NewMapping(
-        cost=FORGOTTEN, service_id=volumes.service_id, group_id=group.group_id, value=None,
-        start=VALID_FROM), now=worker_run.NOW, author='test', force=True)
+    mappings.create(
+        connection,
+        mappings.NewMapping(
+            cost=FORGOTTEN,
+            service_id=volumes.service_id,
+            group_id=group.group_id,
+            value=None,
+            start=VALID_FROM,
+        ),
+        now=worker_run.NOW,
+        author='test',
+        force=True,
+    )
 
 
 def order(connection, window=WINDOW):
-    reprocess.create(connection, None, window=window, reason='a forgotten rule')
+    scope_reprocessing.create(
+        connection, None, identity=daemon.IDENTITY, window=window, reason='a forgotten rule'
+    )
 
 
 def hourly(store):
     """Return quantity and price of each hour, scope and metric."""
-    rows = store.total(['time', 'project_id', 'type'], history.BEGIN, history.hour(9).end,
-                       paginate=False)['results']
-    return {(row['begin'], row['project_id'], row['type']): (row['qty'], row['rate'])
-            for row in rows}
+    rows = store.total(
+        ['time', 'project_id', 'type'], history.BEGIN, history.hour(9).end, paginate=False
+    )['results']
+    return {
+        (row['begin'], row['project_id'], row['type']): (row['qty'], row['rate']) for row in rows
+    }
 
 
 def expected_after(before):
     """Return what *before* becomes: the new price in the window, where the rule is valid."""
-    return {(begin, scope_id, metric): (
-        qty, rate + qty * FORGOTTEN
-        if metric == 'test_volume_gib' and VALID_FROM <= begin < FIFTH else rate)
-        for (begin, scope_id, metric), (qty, rate) in before.items()}
+    return {
+        (begin, scope_id, metric): (
+            qty,
+            rate + qty * FORGOTTEN
+            if metric == 'test_volume_gib' and VALID_FROM <= begin < FIFTH
+            else rate,
+        )
+        for (begin, scope_id, metric), (qty, rate) in before.items()
+    }
 
 
 def tasks(database):
     with database.reader() as connection:
-        return [(one.scope_id, one.current, one.kept_periods)
-                for one in reprocess.list_tasks(connection, is_ascending=True)[1]]
+        return [
+            (one.scope_id, one.current, one.kept_periods)
+            for one in scope_reprocessing.list_tasks(connection, is_ascending=True)[1]
+        ]
 
 
 @pytest.fixture
 def rated(any_database, tmp_path, prometheus):
     """Every hour is rated, a rule was forgotten; returns the configuration's path."""
-    path = worker_run.write_conf(tmp_path, prometheus_url=prometheus.url, batch_periods=4,
-                                 connection=any_database.engine.url.render_as_string(False))
+    path = worker_run.write_conf(
+        tmp_path,
+        prometheus_url=prometheus.url,
+        batch_periods=4,
+        connection=any_database.engine.url.render_as_string(False),
+    )
     worker_run.clear(any_database)
     any_database.engine.dispose()
     # In a process of its own, because a SQLite file is replaced later: a connection to the old one
@@ -76,16 +101,17 @@ def rated(any_database, tmp_path, prometheus):
 
 def at_source(path, url):
     """Return the configuration of *path* with another source."""
-    lines = [f'prometheus_url = {url}' if line.startswith('prometheus_url') else line
-             for line in path.read_text().splitlines()]
+    lines = [
+        f'prometheus_url = {url}' if line.startswith('prometheus_url') else line
+        for line in path.read_text().splitlines()
+    ]
     other = path.with_name('other.conf')
     other.write_text('\n'.join(lines))
     return worker_run.load_conf(other)
 
 
 @pytest.mark.timeout(120)
-def test_a_forgotten_rule_changes_the_periods_that_were_ordered_and_only_them(
-        rated, any_database):
+def test_a_forgotten_rule_changes_the_periods_that_were_ordered_and_only_them(rated, any_database):
     """While it happens a reader sees the old price of a period or the new one, and no hole."""
     conf = worker_run.load_conf(rated)
     store = storage.get_driver(conf)
@@ -176,7 +202,7 @@ def test_a_source_that_fails_changes_nothing_until_it_works(rated, any_database)
     assert hourly(store) == before
     assert wake_at == worker_run.NOW + timedelta(seconds=5)
     with any_database.reader() as connection:
-        assert all(one.failure_reason for one in reprocess.list_tasks(connection)[1])
+        assert all(one.failure_reason for one in scope_reprocessing.list_tasks(connection)[1])
 
     now[0] = wake_at
     worker_run.build(conf, lambda: now[0]).worker.turn()

@@ -1,7 +1,6 @@
 """The message bus, a real RabbitMQ: what it brings, and that nothing is lost without it."""
 
 import contextlib
-import importlib
 import signal
 import threading
 import time
@@ -10,29 +9,24 @@ from datetime import UTC, datetime
 import pytest
 
 from cloudkitty import errors, rpc
-from cloudkitty.db import resets, scopes
 from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.rpc import oslo_messaging
+from cloudkitty.scopes import resets
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import services
 from cloudkitty.tests.functional import worker_run
 from cloudkitty.tests.functional.daemon import FINISHED, marks, seed
 from cloudkitty.tests.history import BEGIN
 from cloudkitty.tests.processors import Processor
-from cloudkitty.tests.rabbitmq import RabbitMQ
+from cloudkitty.tests.rabbitmq import registered
 
 pytestmark = pytest.mark.xdist_group('rabbitmq')
 
-IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
+IDENTITY = scope_state.Identity('project_id', 'source', 'prometheus')
 MARK = '2024-05-01T02:00:00+00:00'
 SOON_S = 20
 REMOTE_S = 20
-
-
-@pytest.fixture(scope='module')
-def broker(tmp_path_factory):
-    with RabbitMQ(tmp_path_factory.mktemp('rabbitmq')) as server:
-        yield server
 
 
 @pytest.fixture
@@ -48,16 +42,9 @@ def nothing_left_behind():
     """Wait until the threads of a test have ended: they would go on calling a broker that left."""
     before = set(threading.enumerate())
     yield
-    services.wait_until(lambda: before >= set(threading.enumerate()), deadline_s=60,
-                        what='the end of the threads')
-
-
-def registered(conf):
-    """Return *conf* with options that oslo.messaging registers in its global one only."""
-    # Not at the top, where it would come before cloudkitty.rpc, which says what it runs on.
-    conffixture = importlib.import_module('oslo_messaging.conffixture')
-    conffixture.ConfFixture(conf)
-    return conf
+    services.wait_until(
+        lambda: before >= set(threading.enumerate()), deadline_s=60, what='the end of the threads'
+    )
 
 
 class Listener:
@@ -74,8 +61,10 @@ class Listener:
 
     def build(self):
         shared = {'wake': self.woken.release, 'clock': lambda: datetime.now(UTC)}
-        return [ScopeEndpoint(database=self.database, **shared),
-                RatingEndpoint(self.conf, modules=ModuleSet(self.conf, self.database), **shared)]
+        return [
+            ScopeEndpoint(database=self.database, **shared),
+            RatingEndpoint(self.conf, modules=ModuleSet(self.conf, self.database), **shared),
+        ]
 
     def is_woken(self):
         return self.woken.acquire(timeout=SOON_S)
@@ -102,7 +91,8 @@ class Remote:
     def __init__(self, conf):
         self._transport = oslo_messaging.get_rpc_transport(conf)
         self._client = oslo_messaging.get_rpc_client(
-            self._transport, oslo_messaging.Target(topic='cloudkitty'), timeout=REMOTE_S, retry=1)
+            self._transport, oslo_messaging.Target(topic='cloudkitty'), timeout=REMOTE_S, retry=1
+        )
 
     def __enter__(self):
         return self
@@ -112,30 +102,40 @@ class Remote:
 
     def quote(self, usage):
         return self._client.prepare(namespace='rating', version='1.0').call(
-            {}, 'quote', res_data={'usage': usage})
+            {}, 'quote', res_data={'usage': usage}
+        )
 
     def cast(self, method, version='1.0', namespace=None, fanout=False, **arguments):
         self._client.prepare(namespace=namespace, version=version, fanout=fanout).cast(
-            {}, method, **arguments)
+            {}, method, **arguments
+        )
 
     def is_answered(self):
-        with contextlib.suppress(oslo_messaging.MessagingTimeout,
-                                 oslo_messaging.MessageDeliveryFailure):
-            return self._client.prepare(namespace='rating', version='1.0', timeout=1).call(
-                {}, 'quote', res_data={'usage': {}}) == '0.0'
+        with contextlib.suppress(
+            oslo_messaging.MessagingTimeout, oslo_messaging.MessageDeliveryFailure
+        ):
+            return (
+                self._client.prepare(namespace='rating', version='1.0', timeout=1).call(
+                    {}, 'quote', res_data={'usage': {}}
+                )
+                == '0.0'
+            )
         return False
 
 
 def add_scopes(database, *names):
     with database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, names, now=BEGIN, initial_mark=BEGIN,
-                           final_mark=BEGIN)
+        scope_state.record_seen(
+            connection, IDENTITY, names, now=BEGIN, initial_mark=BEGIN, final_mark=BEGIN
+        )
 
 
 def ordered(database):
     with database.reader() as connection:
-        return {order.scope_id: order.mark.isoformat()
-                for order in resets.list_pending(connection, IDENTITY, limit=100)}
+        return {
+            order.scope_id: order.mark.isoformat()
+            for order in resets.list_pending(connection, IDENTITY, limit=100)
+        }
 
 
 def test_an_order_wakes_every_worker(bus_conf, database):
@@ -169,24 +169,35 @@ def test_a_reset_of_an_older_api_is_written_first(bus_conf, database):
     """Such an API writes nothing; only the scope it means is set back."""
     add_scopes(database, 'a', 'b', "it's")
     with listening(bus_conf, database) as listener:
-        listener.remote.cast('reset_state', res_data={
-            'scopes': [{'scope_id': name, **IDENTITY._asdict()} for name in ('a', "it's")],
-            'last_processed_timestamp': MARK})
+        listener.remote.cast(
+            'reset_state',
+            res_data={
+                'scopes': [{'scope_id': name, **IDENTITY._asdict()} for name in ('a', "it's")],
+                'last_processed_timestamp': MARK,
+            },
+        )
 
         assert listener.is_woken()
         assert ordered(database) == {'a': MARK, "it's": MARK}
 
 
-@pytest.mark.parametrize('garbage', [
-    {}, {'scopes': None}, {'scopes': ['a'], 'last_processed_timestamp': MARK},
-    {'scopes': [], 'last_processed_timestamp': 'soon'}])
-def test_an_order_that_nobody_understands_is_logged_and_left_out(bus_conf, database, garbage,
-                                                                  caplog):
+@pytest.mark.parametrize(
+    'garbage',
+    [
+        {},
+        {'scopes': None},
+        {'scopes': ['a'], 'last_processed_timestamp': MARK},
+        {'scopes': [], 'last_processed_timestamp': 'soon'},
+    ],
+)
+def test_an_order_that_nobody_understands_is_logged_and_left_out(
+    bus_conf, database, garbage, caplog
+):
     with listening(bus_conf, database) as listener:
         listener.remote.cast('reset_state', res_data=garbage)
 
         assert listener.is_woken()
-    assert 'cannot be understood' in caplog.text
+    assert 'Ignored an invalid request' in caplog.text
     assert ordered(database) == {}
 
 
@@ -200,8 +211,11 @@ def test_the_call_of_a_later_version_is_taken(bus_conf, database):
 
 def test_an_older_api_gets_its_quote(bus_conf, database):
     worker_run.clear(database)
-    usage = {'test_vcpus': [
-        {'desc': {'metadata': {'flavor': 'm1.large'}}, 'vol': {'unit': 'undef', 'qty': '3'}}]}
+    usage = {
+        'test_vcpus': [
+            {'desc': {'metadata': {'flavor': 'm1.large'}}, 'vol': {'unit': 'undef', 'qty': '3'}}
+        ]
+    }
     with listening(bus_conf, database) as listener:
         assert listener.remote.quote(usage) == '0.05535'
 
@@ -255,8 +269,12 @@ def test_a_url_that_is_none_is_named_without_its_password(conf):
 def test_a_broker_that_went_is_no_trouble_and_is_used_again(bus_conf, database, broker, caplog):
     """One line when it goes, one when it is back, of each who calls; nobody waits for it."""
     caplog.set_level('INFO', 'cloudkitty')
-    with opened(bus_conf) as bus, opened(bus_conf) as starting, opened(bus_conf) as leaving, \
-            listening(bus_conf, database) as listener:
+    with (
+        opened(bus_conf) as bus,
+        opened(bus_conf) as starting,
+        opened(bus_conf) as leaving,
+        listening(bus_conf, database) as listener,
+    ):
         for each in bus, leaving:
             each.orders_changed()
             assert listener.is_woken()
@@ -267,43 +285,98 @@ def test_a_broker_that_went_is_no_trouble_and_is_used_again(bus_conf, database, 
             bus.orders_changed()
             starting.orders_changed()
         assert time.monotonic() - began < 1
-        services.wait_until(lambda: caplog.text.count('does not answer') == 2, deadline_s=60,
-                            what='two lines in the log')
+        services.wait_until(
+            lambda: caplog.text.count('does not answer') == 2,
+            deadline_s=60,
+            what='two lines in the log',
+        )
         leaving.close()
         broker.start()
 
         for each in bus, starting:
+
             def is_woken_again(each=each):
                 each.orders_changed()
                 return listener.woken.acquire(timeout=1)
+
             services.wait_until(is_woken_again, deadline_s=60, what='a message after the restart')
     lines = [record.message for record in caplog.records if record.name == 'cloudkitty.rpc']
     assert [line.partition(' bus ')[2][:10] for line in lines] == [
-        'does not a', 'does not a', 'answers ag', 'answers ag']
+        'does not a',
+        'does not a',
+        'answers ag',
+        'answers ag',
+    ]
 
 
 def test_a_processor_carries_an_order_out_at_once(database, tmp_path, prometheus, broker):
     """Otherwise it would look after a minute. It takes leave of the broker when it stops."""
     path = worker_run.write_conf(
-        tmp_path, prometheus_url=prometheus.url, transport_url=broker.url, max_workers=2,
-        connection=f'sqlite:///{database.engine.url.database}')
+        tmp_path,
+        prometheus_url=prometheus.url,
+        transport_url=broker.url,
+        max_workers=2,
+        connection=f'sqlite:///{database.engine.url.database}',
+    )
     seed(database)
     conf = registered(worker_run.load_conf(path))
     lost = broker.lost_connections
     with Processor(path, tmp_path / 'log') as processor, opened(conf) as bus:
-        services.wait_until(lambda: marks(database) == FINISHED, deadline_s=60,
-                            what='the first turn')
+        services.wait_until(
+            lambda: marks(database) == FINISHED, deadline_s=60, what='the first turn'
+        )
         with Remote(conf) as remote:
             services.wait_until(remote.is_answered, deadline_s=60, what='an answer over RPC')
         with database.reader() as connection:
-            state_ids = [scope.id for scope in scopes.list_scopes(connection)[1]]
+            state_ids = [scope.id for scope in scope_state.list_scopes(connection)[1]]
         began = time.monotonic()
-        database.write(lambda connection: resets.order(connection, state_ids, BEGIN,
-                                                       now=datetime.now(UTC)))
+        database.write(
+            lambda connection: resets.order(connection, state_ids, BEGIN, now=datetime.now(UTC))
+        )
         bus.orders_changed()
-        services.wait_until(lambda: not ordered(database) and marks(database) == FINISHED,
-                            deadline_s=SOON_S, what='the reset')
+        services.wait_until(
+            lambda: not ordered(database) and marks(database) == FINISHED,
+            deadline_s=SOON_S,
+            what='the reset',
+        )
         assert time.monotonic() - began < SOON_S
         assert processor.process.poll() is None
         assert processor.end(signal.SIGTERM) == 0
     assert broker.lost_connections == lost
+
+
+class Heard:
+    """An endpoint that keeps the notifications it gets."""
+
+    def __init__(self):
+        self.got = []
+        self.is_there = threading.Event()
+
+    def info(self, context, publisher, event, payload, metadata):
+        self.got.append((publisher, event, payload, metadata['message_id']))
+        self.is_there.set()
+
+
+def test_notifications_are_heard_by_others(bus_conf):
+    """In the form of oslo.messaging, with an id that stays; a bus that is away is told."""
+    heard = Heard()
+    transport = oslo_messaging.get_notification_transport(bus_conf)
+    listener = oslo_messaging.get_notification_listener(
+        transport, [oslo_messaging.Target(topic='notifications')], [heard], executor='threading'
+    )
+    listener.start()
+    notifier = rpc.Notifier(bus_conf)
+    try:
+        told = notifier.emit('cloudkitty.budget.crossed', 'msg_1', {'amount': '1.5'}, BEGIN)
+        assert (told, heard.is_there.wait(SOON_S)) == ('', True)
+    finally:
+        notifier.close()
+        listener.stop()
+        listener.wait()
+        transport.cleanup()
+    [(publisher, *rest)] = heard.got
+    assert publisher == f'cloudkitty.{bus_conf.host}'
+    assert rest == ['cloudkitty.budget.crossed', {'amount': '1.5'}, 'msg_1']
+
+    bus_conf.set_override('transport_url', 'rabbit://nobody:x@127.0.0.1:9/')
+    assert rpc.Notifier(bus_conf).emit('e', 'msg_2', {}, BEGIN) != ''

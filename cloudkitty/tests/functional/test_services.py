@@ -31,6 +31,7 @@ def test_a_service_starts_again_with_its_data(tmp_path):
 
 def test_trouble_can_come_and_go_before_a_real_server(prometheus):
     with faults.FaultyServer(faults.pass_on(prometheus.url)) as server:
+
         def ask():
             return requests.get(f'{server.url}/query', params={'query': '1 + 1'}, timeout=10)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudkitty.db import scopes
-from cloudkitty.storage import orders
-from cloudkitty.storage.v2.sql.writer import RATED, Cell, Writer
+from cloudkitty.scopes import progress
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage.v2.sql.frame_rows import Part
+from cloudkitty.storage.v2.sql.writer import RATED, Writer
 from cloudkitty.tests.simulation import run, world
 from cloudkitty.tests.simulation.__main__ import MEMORY
 
@@ -25,8 +26,10 @@ class WithoutCompare(world.Storage):
 
     def commit(self, batch):
         with self.database.reader() as connection:
-            marks = {one.id: one.mark for one in scopes.get_scopes(
-                connection, [part.state_id for part in batch])}
+            marks = {
+                one.id: one.mark
+                for one in scope_state.get_scopes(connection, [part.state_id for part in batch])
+            }
         return super().commit([part._replace(mark=marks[part.state_id]) for part in batch])
 
 
@@ -39,9 +42,9 @@ class DataFirst(world.Storage):
 
     def _store(self, batch):
         def change(connection):
-            writer = Writer(connection, self.catalogue)
-            writer.store([Cell(part.scope_id, RATED, frame)
-                          for part in batch for frame in part.frames])
+            writer = Writer(connection, self.id_cache)
+            writer.store([Part(RATED, part.usage) for part in batch])
+
         self.database.write(change)
 
 
@@ -59,20 +62,22 @@ class ResetTooFar(world.Storage):
 
     def reset(self, reset):
         def change(connection):
-            mark = orders.take_order(connection, reset, self.conf.collect.period)
+            mark = progress.take_order(connection, reset, self.terms)
             if mark is None:
                 return False
-            owners = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
-            Writer(connection, self.catalogue).remove(owners, mark, None, origin=RATED)
-            scopes.advance(connection, {reset.state_id: mark})
+            owners = self.id_cache.find_scopes(connection, [reset.scope_id]).values()
+            Writer(connection, self.id_cache).remove(owners, mark, None, origin=RATED)
+            scope_state.advance(connection, {reset.state_id: mark})
             return True
+
         return self.database.write(change)
 
 
 @pytest.fixture
 def memory():
-    with tempfile.TemporaryDirectory(prefix='ck-simulation-',
-                                     dir=MEMORY if MEMORY.is_dir() else None) as path:
+    with tempfile.TemporaryDirectory(
+        prefix='ck-simulation-', dir=MEMORY if MEMORY.is_dir() else None
+    ) as path:
         yield Path(path)
 
 
@@ -86,9 +91,22 @@ def silence():
 
 def test_schedules_of_faults_store_what_a_quiet_run_stores():
     """tools/simulate runs any number of them, and shows the one of a seed."""
-    ended = subprocess.run([sys.executable, '-m', 'cloudkitty.tests.simulation', '--seeds',
-                            '0-3000', '--seconds', str(SECONDS), '--jobs', '1'],
-                           text=True, capture_output=True, timeout=SECONDS + 200)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'cloudkitty.tests.simulation',
+            '--seeds',
+            '0-3000',
+            '--seconds',
+            str(SECONDS),
+            '--jobs',
+            '1',
+        ],
+        text=True,
+        capture_output=True,
+        timeout=SECONDS + 200,
+    )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert int(re.search(r'(\d+) schedules, \d+ steps, 0 failed', ended.stdout)[1]) > 10

@@ -1,4 +1,4 @@
-"""cloudkitty-storage finds every kind of damage, heals what can be healed, and moves data whole."""
+"""cloudkitty-storage finds damage of every kind, repairs what it can, and moves data whole."""
 
 import pathlib
 import signal
@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import conf as configuration
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import models, scopes
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.db import tables as models
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2.sql import SQLStorage, rebuild, verify
 
@@ -20,53 +21,97 @@ BIN = pathlib.Path(sys.executable).parent
 HOUR = timedelta(hours=1)
 APRIL = datetime(2024, 4, 30, 20, tzinfo=UTC)
 WINDOW = (APRIL - timedelta(days=40), APRIL + timedelta(days=40))
-IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
-HOURS = 30                           # over the end of a month and of a day
+IDENTITY = scope_state.Identity('project_id', 'source', 'prometheus')
+HOURS = 30  # over the end of a month and of a day
 
 
 def usage(project, hour):
     """Two metrics; numbers that no floating point number holds."""
-    price = Decimal('0.1') + Decimal(hour) / 10 ** 28
-    return {'instance': [DataPoint('instance', '1', price, {'project_id': project, 'id': 'i'},
-                                   {'flavor': 'small', 'n': hour % 3}, 'what it is')],
-            'volume': [DataPoint('GiB', '12345678901234567890.123456789', price,
-                                 {'project_id': project, 'id': 'v é'}, {})]}
+    price = Decimal('0.1') + Decimal(hour) / 10**28
+    return {
+        'instance': [
+            DataPoint(
+                'instance',
+                '1',
+                price,
+                {'project_id': project, 'id': 'i'},
+                {'flavor': 'small', 'n': hour % 3},
+                'what it is',
+            )
+        ],
+        'volume': [
+            DataPoint(
+                'GiB',
+                '12345678901234567890.123456789',
+                price,
+                {'project_id': project, 'id': 'v é'},
+                {},
+            )
+        ],
+    }
 
 
 def fill(store, names=('a', 'b')):
     for name in names:
-        store.push([DataFrame(APRIL + hour * HOUR, APRIL + (hour + 1) * HOUR, usage(name, hour))
-                    for hour in range(HOURS)], name)
-    store.push([DataFrame(APRIL, APRIL + HOUR, {
-        'credit': [DataPoint('EUR', 1, '-0.25', {'project_id': 'a'}, {})]})])
+        store.push(
+            [
+                DataFrame(APRIL + hour * HOUR, APRIL + (hour + 1) * HOUR, usage(name, hour))
+                for hour in range(HOURS)
+            ],
+            name,
+        )
+    store.push(
+        [
+            DataFrame(
+                APRIL,
+                APRIL + HOUR,
+                {'credit': [DataPoint('EUR', 1, '-0.25', {'project_id': 'a'}, {})]},
+            )
+        ]
+    )
     with store.database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, names, now=APRIL,
-                           initial_mark=APRIL + (HOURS - 1) * HOUR, final_mark=APRIL)
+        scope_state.record_seen(
+            connection,
+            IDENTITY,
+            names,
+            now=APRIL,
+            initial_mark=APRIL + (HOURS - 1) * HOUR,
+            final_mark=APRIL,
+        )
 
 
 def content(store):
     """Return all frames and totals that a store has."""
-    frames = [frame.as_dict(mutable=True)
-              for frame in store.retrieve(*WINDOW, paginate=False)['dataframes']]
+    frames = [
+        frame.as_dict(mutable=True)
+        for frame in store.retrieve(*WINDOW, paginate=False)['dataframes']
+    ]
     for frame in frames:
         for points in frame['usage'].values():
             points.sort(key=str)
-    totals = [store.total(groups, *WINDOW, paginate=False)['results']
-              for groups in (['id', 'type'], ['project_id'], ['time-d'], ['time-m'], [])]
+    totals = [
+        store.total(groups, *WINDOW, paginate=False)['results']
+        for groups in (['id', 'type'], ['project_id'], ['time-d'], ['time-m'], [])
+    ]
     return frames, totals
 
 
 @pytest.fixture
 def command(tmp_path):
     """Runs the command on the database of a configuration."""
+
     def run(conf, *arguments, status=0, **options):
         path = tmp_path / 'cloudkitty.conf'
         path.write_text(f'[database]\nconnection = {conf.database.connection}\n')
         ended = subprocess.run(
             [BIN / 'cloudkitty-storage', '--config-file', path, *map(str, arguments)],
-            capture_output=True, timeout=120, **options)
+            capture_output=True,
+            timeout=120,
+            **options,
+        )
         assert ended.returncode == status, ended.stdout + ended.stderr
         return ended.stdout
+
     return run
 
 
@@ -112,8 +157,12 @@ DAMAGE = [
     (models.rated_frames, {'end': datetime(2024, 6, 1)}, 'a time is rated twice', False),
     (models.rated_series, {'metric': 'other'}, 'is not what was stored', False),
     (models.rated_series, {'groupby': '{'}, 'is not what was stored', False),
-    (models.scopes, {'last_processed_timestamp': datetime(2024, 4, 30, 22)},
-     'rated periods begin after that', False),
+    (
+        models.scopes,
+        {'last_processed_timestamp': datetime(2024, 4, 30, 22)},
+        'rated periods begin after that',
+        False,
+    ),
 ]
 
 
@@ -123,38 +172,49 @@ def spoil(store, table, change):
         keys = list(table.primary_key.columns)
         first = connection.execute(sa.select(*keys).order_by(*keys).limit(1)).one()
         chosen = [key == value for key, value in zip(keys, first, strict=True)]
-        connection.execute(sa.delete(table).where(*chosen) if change is None
-                           else sa.update(table).where(*chosen).values(**change))
+        connection.execute(
+            sa.delete(table).where(*chosen)
+            if change is None
+            else sa.update(table).where(*chosen).values(**change)
+        )
 
 
 def keep(store, tables):
     with store.database.reader() as connection:
-        return {table: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
-                for table in tables}
+        return {
+            table: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+            for table in tables
+        }
 
 
 def put_back(store, table, rows):
     keys = list(table.primary_key.columns)
     with store.database.writer() as connection:
         for row in rows:
-            connection.execute(sa.update(table).where(
-                *(key == row[key.name] for key in keys)).values(**row))
+            connection.execute(
+                sa.update(table).where(*(key == row[key.name] for key in keys)).values(**row)
+            )
 
 
 def faults(store, begin=None, end=None, scope_ids=None):
     with store.database.reader() as connection:
         chosen = verify.list_scopes(connection, scope_ids)
-    return '\n'.join(str(fault) for scope in chosen
-                     for fault in verify.check(store.database, scope, begin, end))
+    return '\n'.join(
+        str(fault) for scope in chosen for fault in verify.check(store.database, scope, begin, end)
+    )
 
 
 def rebuilt(store, scope_ids=None):
     """Rebuild everything; return what cannot be made right."""
     with store.database.reader() as connection:
         chosen = verify.list_scopes(connection, scope_ids)
-    return '\n'.join(str(fault) for make in (rebuild.rebuild_days, rebuild.rebuild_totals)
-                     for scope in chosen for outcome in make(store.database, scope)
-                     for fault in outcome.left)
+    return '\n'.join(
+        str(fault)
+        for make in (rebuild.rebuild_days, rebuild.rebuild_totals)
+        for scope in chosen
+        for outcome in make(store.database, scope)
+        for fault in outcome.left
+    )
 
 
 def test_every_kind_of_damage_is_found_and_healed(store, any_conf):
@@ -182,15 +242,20 @@ def test_every_kind_of_damage_is_found_and_healed(store, any_conf):
 
 def test_bounds_choose_scopes_and_months(store):
     with store.database.writer() as connection:
-        connection.execute(sa.update(models.rated_totals).where(
-            models.rated_totals.c.day < datetime(2024, 5, 1).date()).values(points=77))
+        connection.execute(
+            sa.update(models.rated_totals)
+            .where(models.rated_totals.c.day < datetime(2024, 5, 1).date())
+            .values(points=77)
+        )
 
     for begin, end, scope_ids, is_found in (
-            (None, None, ['a'], True), (None, None, ['c'], False),
-            (datetime(2024, 5, 2, tzinfo=UTC), None, None, False),
-            (None, datetime(2024, 4, 1, tzinfo=UTC), None, False),
-            (None, datetime(2024, 4, 15, tzinfo=UTC), None, True),
-            (datetime(2024, 4, 2, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC), None, True)):
+        (None, None, ['a'], True),
+        (None, None, ['c'], False),
+        (datetime(2024, 5, 2, tzinfo=UTC), None, None, False),
+        (None, datetime(2024, 4, 1, tzinfo=UTC), None, False),
+        (None, datetime(2024, 4, 15, tzinfo=UTC), None, True),
+        (datetime(2024, 4, 2, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC), None, True),
+    ):
         assert bool(faults(store, begin, end, scope_ids)) is is_found, (begin, end, scope_ids)
     assert rebuilt(store, ['a']) == ''
     assert (faults(store, scope_ids=['a']), faults(store) != '') == ('', True)
@@ -219,8 +284,9 @@ def test_an_export_is_imported_to_the_last_digit(store, any_conf, command, other
         assert content(other) == content(store)
     command(other.conf, 'verify')
     with other.database.reader() as connection:
-        assert {scope.scope_id: scope.mark for scope in scopes.list_scopes(connection)[1]} == {
-            name: APRIL + (HOURS - 1) * HOUR for name in 'ab'}
+        assert {scope.scope_id: scope.mark for scope in scope_state.list_scopes(connection)[1]} == {
+            name: APRIL + (HOURS - 1) * HOUR for name in 'ab'
+        }
 
 
 def test_a_part_is_exported_to_a_file(database, conf, command, other, tmp_path):
@@ -228,26 +294,44 @@ def test_a_part_is_exported_to_a_file(database, conf, command, other, tmp_path):
     fill(opened)
     path = tmp_path / 'part.jsonl'
 
-    command(conf, 'export', '--scope', 'b', '--begin', APRIL + HOUR, '--end', APRIL + 3 * HOUR,
-            path)
+    command(
+        conf, 'export', '--scope', 'b', '--begin', APRIL + HOUR, '--end', APRIL + 3 * HOUR, path
+    )
     command(other.conf, 'import', path)
 
     assert [path.name for path in tmp_path.glob('part*')] == ['part.jsonl']
     assert [row['project_id'] for row in other.total(['project_id'], *WINDOW)['results']] == ['b']
     assert other.retrieve(*WINDOW)['total'] == 4
     with other.database.reader() as connection:
-        assert scopes.list_scopes(connection)[0] == 0
+        assert scope_state.list_scopes(connection)[0] == 0
     opened.database.engine.dispose()
 
 
-@pytest.mark.parametrize('form, spoiled, text', [
-    ('jsonl', lambda data: data[:data.rindex(b'{"end"')], b'before its last line'),
-    ('jsonl', lambda data: data[:-20], b'unexpected end of data'),
-    ('jsonl', lambda data: data.replace(b'"qty":"1"', b'"qty":"one"', 1), b'line 2: '),
-    ('jsonl', lambda data: data.replace(b'project_id', b'tenant'), b'[collect]scope_key'),
-    ('jsonl', lambda data: b'[]', b'no head of rated data'),
-    ('parquet', lambda data: data[:-20], b'no whole Parquet file'),
-])
+@pytest.mark.parametrize('bound', ['--begin', '--end'])
+def test_a_part_says_nothing_of_progress(database, conf, command, other, bound):
+    """A scope would count as rated where the file has nothing."""
+    opened = SQLStorage(conf)
+    fill(opened)
+
+    command(other.conf, 'import', input=command(conf, 'export', bound, APRIL + HOUR))
+
+    assert len(other.total(['project_id'], *WINDOW)['results']) == 2
+    with other.database.reader() as connection:
+        assert scope_state.list_scopes(connection)[0] == 0
+    opened.database.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    'form, spoiled, text',
+    [
+        ('jsonl', lambda data: data[: data.rindex(b'{"end"')], b'before its last line'),
+        ('jsonl', lambda data: data[:-20], b'unexpected end of data'),
+        ('jsonl', lambda data: data.replace(b'"qty":"1"', b'"qty":"one"', 1), b'line 2: '),
+        ('jsonl', lambda data: data.replace(b'project_id', b'tenant'), b'[collect]scope_key'),
+        ('jsonl', lambda data: b'[]', b'does not begin with the header of a dump'),
+        ('parquet', lambda data: data[:-20], b'not a complete Parquet file'),
+    ],
+)
 def test_a_broken_file_is_told(database, conf, command, other, tmp_path, form, spoiled, text):
     opened = SQLStorage(conf)
     fill(opened, ['a'])
@@ -255,9 +339,19 @@ def test_a_broken_file_is_told(database, conf, command, other, tmp_path, form, s
     path = tmp_path / 'broken'
     path.write_bytes(spoiled(exported))
 
-    ended = subprocess.run([BIN / 'cloudkitty-storage', '--config-file',
-                            _config(tmp_path, other.conf), 'import', '--format', form, path],
-                           capture_output=True, timeout=60)
+    ended = subprocess.run(
+        [
+            BIN / 'cloudkitty-storage',
+            '--config-file',
+            _config(tmp_path, other.conf),
+            'import',
+            '--format',
+            form,
+            path,
+        ],
+        capture_output=True,
+        timeout=60,
+    )
 
     assert ended.returncode == 1
     assert text in ended.stderr.splitlines()[-1], ended.stderr
@@ -297,7 +391,8 @@ def test_version_1_is_migrated(former, any_conf, command, other, tmp_path):
     other.push([DataFrame(APRIL, APRIL + HOUR, {})], 'b')
     other.push([DataFrame(APRIL, APRIL + HOUR, {'instance': usage('b', 5)['instance']})], 'b')
     assert b'b: 1 periods have other points' in command(
-        other.conf, 'migrate', '--source', f'@{source}', status=1)
+        other.conf, 'migrate', '--source', f'@{source}', status=1
+    )
 
 
 @pytest.mark.parametrize('name', ['rebuild', 'export', 'import', 'migrate'])
@@ -311,9 +406,12 @@ def test_a_killed_run_is_done_again(database, conf, other, command, tmp_path, na
     fill(table, many)
     expected = content(opened)
     path = tmp_path / 'all.jsonl'
-    arguments = {'rebuild': (conf, 'rebuild'), 'export': (conf, 'export', path),
-                 'import': (other.conf, 'import', path),
-                 'migrate': (other.conf, 'migrate', '--source', conf.database.connection)}[name]
+    arguments = {
+        'rebuild': (conf, 'rebuild'),
+        'export': (conf, 'export', path),
+        'import': (other.conf, 'import', path),
+        'migrate': (other.conf, 'migrate', '--source', conf.database.connection),
+    }[name]
     if name == 'import':
         command(conf, 'export', path)
     if name == 'rebuild':
@@ -321,9 +419,18 @@ def test_a_killed_run_is_done_again(database, conf, other, command, tmp_path, na
             connection.execute(sa.update(models.rated_days).values(points=5))
             connection.execute(sa.delete(models.rated_totals))
 
-    ended = subprocess.run([sys.executable, '-c', KILLED, '--config-file',
-                            _config(tmp_path, arguments[0]), *arguments[1:]],
-                           capture_output=True, timeout=120)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            KILLED,
+            '--config-file',
+            _config(tmp_path, arguments[0]),
+            *arguments[1:],
+        ],
+        capture_output=True,
+        timeout=120,
+    )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     command(*arguments)
 

@@ -20,12 +20,18 @@ PROGRESS_S = 10
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog='tools/simulate', description='Run schedules of faults and compare what they store '
-        'with an undisturbed run. A seed always gives the same schedule.')
-    parser.add_argument('--seeds', type=_range, default=range(1000), metavar='FIRST-LAST',
-                        help='One seed, or a range; a single one is shown step by step.')
-    parser.add_argument('--seconds', type=float, default=None,
-                        help='Stop after so many seconds.')
+        prog='tools/simulate',
+        description='Run schedules of faults and compare what they store '
+        'with an undisturbed run. A seed always gives the same schedule.',
+    )
+    parser.add_argument(
+        '--seeds',
+        type=_range,
+        default=range(1000),
+        metavar='FIRST-LAST',
+        help='One seed, or a range; a single one is shown step by step.',
+    )
+    parser.add_argument('--seconds', type=float, default=None, help='Stop after so many seconds.')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='Processes.')
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -63,8 +69,11 @@ def _collect(results, count, seconds):
             print(line)
         if result.problem:
             failed += 1
-            print(f'seed {result.seed} FAILED; tools/simulate --seeds {result.seed} shows it:\n'
-                  f'{result.problem}', flush=True)
+            print(
+                f'seed {result.seed} FAILED; tools/simulate --seeds {result.seed} shows it:\n'
+                f'{result.problem}',
+                flush=True,
+            )
         now = time.monotonic()
         if now - word > PROGRESS_S:
             print(f'{done} of {count} schedules', flush=True)
@@ -72,8 +81,10 @@ def _collect(results, count, seconds):
         if seconds is not None and now - begin > seconds:
             break
     took = time.monotonic() - begin
-    print(f'{done} schedules, {steps} steps, {failed} failed, {took:.1f} s, '
-          f'{60 * done / took:.0f} a minute')
+    print(
+        f'{done} schedules, {steps} steps, {failed} failed, {took:.1f} s, '
+        f'{60 * done / took:.0f} a minute'
+    )
     return 1 if failed else 0
 
 
@@ -85,6 +96,9 @@ def _range(text):
 if __name__ == '__main__':
     # The order in a set of texts must not differ from run to run.
     if os.environ.get('PYTHONHASHSEED') != '0':
-        os.execve(sys.executable, [sys.executable, '-m', __spec__.name.rpartition('.')[0],
-                                   *sys.argv[1:]], {**os.environ, 'PYTHONHASHSEED': '0'})
+        os.execve(
+            sys.executable,
+            [sys.executable, '-m', __spec__.name.rpartition('.')[0], *sys.argv[1:]],
+            {**os.environ, 'PYTHONHASHSEED': '0'},
+        )
     sys.exit(main())

@@ -13,20 +13,25 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, errors, pipeline, skip
-from cloudkitty.db import migration, models, modules, reprocess, resets, scope_changes, scopes
-from cloudkitty.db.hashmap import mappings, services
+from cloudkitty import db, errors, pipeline
+from cloudkitty.core.timeframe import Period
+from cloudkitty.db import migration, tables
 from cloudkitty.processor import discovery, reprocessing, settings, worker
 from cloudkitty.processor.resets import Resets
+from cloudkitty.rating import module_state, skip
 from cloudkitty.rating.hashmap.processor import HashMap
+from cloudkitty.rating.hashmap.store import mappings, services
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.rating.noop import Noop
+from cloudkitty.scopes import admin as scope_admin
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes import resets
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import stored
 from cloudkitty.tests.functional.worker_run import LONG_AGO
 from cloudkitty.tests.simulation import world as worlds
 from cloudkitty.tests.simulation.scheduler import Process
 from cloudkitty.tests.simulation.world import BEGIN, IDENTITY, LENGTH, START, Faults, World
-from cloudkitty.timeframe import Period
 
 WORKERS_MAX = 3
 SKEW_MAX_S = 4
@@ -45,8 +50,9 @@ KINDS = (
     lambda choose: Faults(freeze=0.01, slow=0.02, locks=0.5),
     lambda choose: Faults(database=0.02, unknown=0.2),
     lambda choose: Faults(source=0.3, slow=0.02),
-    lambda choose: Faults(kill=0.004, freeze=0.004, database=0.004, unknown=0.05, slow=0.01,
-                          source=0.1, locks=0.1),
+    lambda choose: Faults(
+        kill=0.004, freeze=0.004, database=0.004, unknown=0.05, slow=0.01, source=0.1, locks=0.1
+    ),
 )
 
 
@@ -79,8 +85,9 @@ class Simulation:
         plain.engine.dispose()
         shutil.copy(folder / 'cloudkitty.sqlite', folder / 'template.sqlite')
         self._plain = plain
-        self._databases = {f'worker-{number}': worlds.Database(self._conf)
-                           for number in range(WORKERS_MAX)}
+        self._databases = {
+            f'worker-{number}': worlds.Database(self._conf) for number in range(WORKERS_MAX)
+        }
         self._databases['operator'] = worlds.Database(self._conf)
         self._admin = sqlite3.connect(folder / 'cloudkitty.sqlite', isolation_level=None)
         self._admin.execute(f"ATTACH '{folder / 'template.sqlite'}' AS template")
@@ -101,8 +108,12 @@ class Simulation:
         choose = world.choose
         world.faults = choose.choice(KINDS)(choose)._replace(until_s=FAULTS_END_S)
         orders = list(_orders(choose))
-        self._play(world, workers=choose.choice([1, 2, 2, 3]), orders=orders,
-                   batch=(choose.choice([1, 2, 10, 10]), choose.choice([1, 2, 10])))
+        self._play(
+            world,
+            workers=choose.choice([1, 2, 2, 3]),
+            orders=orders,
+            batch=(choose.choice([1, 2, 10, 10]), choose.choice([1, 2, 10])),
+        )
         found, stored_again = self._dump()
         problem = stored.difference(self._expected, found)
         if stored_again:
@@ -112,15 +123,21 @@ class Simulation:
     def _play(self, world, *, workers, orders, batch):
         self._restore()
         size = settings.Settings(
-            identity=IDENTITY, length_s=int(LENGTH.total_seconds()), wait_periods=1, shards=2,
-            batch_scopes=batch[0], batch_periods=batch[1], workers=workers)
+            identity=IDENTITY,
+            length_s=int(LENGTH.total_seconds()),
+            wait_periods=1,
+            shards=2,
+            batch_scopes=batch[0],
+            batch_periods=batch[1],
+            workers=workers,
+        )
         for number in range(workers):
             self._start(world, f'worker-{number}', size, ready_at_s=0)
-        fixed = [Order(10, _change_rules), _switch(worlds.OFF_S, False),
-                 _switch(worlds.ON_S, True)]
+        fixed = [Order(10, _change_rules), _switch(worlds.OFF_S, False), _switch(worlds.ON_S, True)]
         orders = sorted([*fixed, *orders], key=lambda order: order.at_s)
-        operator = Process('operator', lambda process: self._operate(world, process, orders),
-                           is_worker=False)
+        operator = Process(
+            'operator', lambda process: self._operate(world, process, orders), is_worker=False
+        )
         world.processes.append(operator)
         world.run(END_S)
         world.end()
@@ -132,25 +149,47 @@ class Simulation:
             finally:
                 # Its master starts another one, unless the end of the world has come.
                 if world.now_s < END_S:
-                    self._start(world, name, size, ready_at_s=world.now_s
-                                + world.choose.uniform(0, RESTART_MAX_S))
+                    self._start(
+                        world,
+                        name,
+                        size,
+                        ready_at_s=world.now_s + world.choose.uniform(0, RESTART_MAX_S),
+                    )
+
         skew_s = world.choose.uniform(-SKEW_MAX_S, SKEW_MAX_S)
         world.processes.append(Process(name, main, skew_s=skew_s, ready_at_s=ready_at_s))
 
     def _work(self, world, process, size):
         database = self._open(world, process)
         store = self._storage(self._conf, database)
-        shared = {'database': database, 'locks': worlds.Locks(world, process), 'settings': size,
-                  'clock': world.clock(process)}
+        shared = {
+            'database': database,
+            'locks': worlds.Locks(world, process),
+            'settings': size,
+            'clock': world.clock(process),
+        }
         rating = pipeline.Pipeline(
-            collector=worlds.Source(world, process), commit=store.commit,
+            collector=worlds.Source(world, process),
+            commit=store.commit,
             modules=ModuleSet(self._conf, database, {'hashmap': HashMap, 'noop': Noop}),
-            skips=skip.SkipFilter('False', {}), pool=worlds.Inline(), timeout_s=10**6)
+            skips=skip.SkipFilter('False', {}),
+            pool=worlds.Inline(),
+            timeout_s=10**6,
+        )
         one = worker.Worker(
             discovery=discovery.Discovery(fetcher=worlds.Fetcher(world, process), **shared),
-            pipeline=rating, chores=[Resets(reset=store.reset, **shared), reprocessing.Reprocessing(
-                pipeline=rating, replace=store.replace, rated_prices=store.rated_prices,
-                **shared)], **shared)
+            pipeline=rating,
+            background_jobs=[
+                Resets(reset=store.reset, **shared),
+                reprocessing.Reprocessing(
+                    pipeline=rating,
+                    replace=store.replace,
+                    rated_prices=store.rated_prices,
+                    **shared,
+                ),
+            ],
+            **shared,
+        )
         one._waking = worlds.Sleep(world, process)
         one.run()
 
@@ -177,20 +216,23 @@ class Simulation:
     def _restore(self):
         execute = self._admin.execute
         execute('BEGIN IMMEDIATE')
-        for table in reversed(models.metadata.sorted_tables):
+        for table in reversed(tables.metadata.sorted_tables):
             execute(f'DELETE FROM main.{table.name}')
-        for table in models.metadata.sorted_tables:
+        for table in tables.metadata.sorted_tables:
             execute(f'INSERT INTO main.{table.name} SELECT * FROM template.{table.name}')
         execute('COMMIT')
 
     def _dump(self):
         """Return what is stored, and how many frames were stored again though nobody ordered it."""
-        frames, owners = models.rated_frames, models.rated_scopes
-        ordered = sa.select(models.tasks.c.identifier)
+        frames, owners = tables.rated_frames, tables.rated_scopes
+        ordered = sa.select(tables.tasks.c.identifier)
         with self._plain.reader() as connection:
             again = connection.execute(
-                sa.select(sa.func.count()).select_from(frames).join(owners)
-                .where(frames.c.revision > 1, owners.c.identifier.not_in(ordered))).scalar_one()
+                sa.select(sa.func.count())
+                .select_from(frames)
+                .join(owners)
+                .where(frames.c.revision > 1, owners.c.identifier.not_in(ordered))
+            ).scalar_one()
             # How far a scope is rated that nobody uses any more depends on when it was missed.
             return stored.dump(connection, without_mark=(worlds.GONE,)), again
 
@@ -208,39 +250,57 @@ class Order(NamedTuple):
 def _orders(choose) -> Iterator[Order]:
     """Yield orders that change nothing in the end."""
     for _ in range(choose.randrange(4)):
-        yield Order(choose.uniform(1, FAULTS_END_S), _reset(
-            choose.choice(worlds.OLD), BEGIN + LENGTH * choose.randrange(-1, 4)))
+        yield Order(
+            choose.uniform(1, FAULTS_END_S),
+            _reset(choose.choice(worlds.OLD), BEGIN + LENGTH * choose.randrange(-1, 4)),
+        )
     for _ in range(choose.randrange(3)):
-        yield Order(choose.uniform(1, FAULTS_END_S), _reprocess(
-            choose.choice(worlds.OLD), choose.randrange(3), choose.randrange(1, 4)))
+        yield Order(
+            choose.uniform(1, FAULTS_END_S),
+            _reprocess(choose.choice(worlds.OLD), choose.randrange(3), choose.randrange(1, 4)),
+        )
 
 
 def _reset(scope_id, mark):
     def change(connection, now):
-        _, found = scopes.list_scopes(connection, scope_id=[scope_id])
+        _, found = scope_state.list_scopes(connection, scope_id=[scope_id])
         resets.order(connection, [scope.id for scope in found if scope.mark > mark], mark, now=now)
+
     return lambda database, now: database.write(lambda connection: change(connection, now))
 
 
 def _reprocess(scope_id, first, count):
     window = Period(BEGIN + LENGTH * first, BEGIN + LENGTH * (first + count))
-    return lambda database, now: database.write(lambda connection: reprocess.create(
-        connection, [scope_id], window=window, reason='simulated'))
+    return lambda database, now: database.write(
+        lambda connection: scope_reprocessing.create(
+            connection, [scope_id], identity=IDENTITY, window=window, reason='simulated'
+        )
+    )
 
 
 def _switch(at_s, is_active):
     # Whatever holds the operator up: what is billed depends on the time that an order names.
     moment = worlds.START + timedelta(seconds=at_s)
-    return Order(at_s, lambda database, now: scope_changes.update(
-        database, worlds.OFF, now=moment, active=is_active))
+    return Order(
+        at_s,
+        lambda database, now: scope_admin.update(
+            database, worlds.OFF, now=moment, active=is_active
+        ),
+    )
 
 
 def _change_rules(database, now):
     def change(connection):
         (disk,) = [one for one in services.list_all(connection) if one.name == 'disk']
-        mappings.create(connection, mappings.NewMapping(
-            cost=Decimal('0.7'), service_id=disk.service_id, value=None, start=RULE_START),
-            now=now, author='test', force=True)
+        mappings.create(
+            connection,
+            mappings.NewMapping(
+                cost=Decimal('0.7'), service_id=disk.service_id, value=None, start=RULE_START
+            ),
+            now=now,
+            author='test',
+            force=True,
+        )
 
     database.write(change)
 
@@ -254,12 +314,19 @@ def _load_conf(path):
 
 def _prepare(connection):
     """Make a rule, and scopes that have a backlog."""
-    modules.update(connection, 'hashmap', enabled=True)
+    module_state.update(connection, 'hashmap', enabled=True)
     for name in worlds.METRICS:
         made = services.create(connection, name)
         if name == 'cpu':
-            mappings.create(connection, mappings.NewMapping(
-                cost=Decimal('0.3'), service_id=made.service_id, value=None, start=LONG_AGO),
-                now=START, author='test', force=True)
-    scopes.record_seen(connection, IDENTITY, worlds.OLD, now=START, initial_mark=BEGIN - LENGTH,
-                       final_mark=START)
+            mappings.create(
+                connection,
+                mappings.NewMapping(
+                    cost=Decimal('0.3'), service_id=made.service_id, value=None, start=LONG_AGO
+                ),
+                now=START,
+                author='test',
+                force=True,
+            )
+    scope_state.record_seen(
+        connection, IDENTITY, worlds.OLD, now=START, initial_mark=BEGIN - LENGTH, final_mark=START
+    )

@@ -21,8 +21,15 @@ class Process:
     :ivar is_worker: whether it may be killed and frozen.
     """
 
-    def __init__(self, name: str, main: Callable[['Process'], None], *, skew_s: float = 0,
-                 ready_at_s: float = 0, is_worker: bool = True):
+    def __init__(
+        self,
+        name: str,
+        main: Callable[['Process'], None],
+        *,
+        skew_s: float = 0,
+        ready_at_s: float = 0,
+        is_worker: bool = True,
+    ):
         self.name = name
         self.skew_s = skew_s
         self.is_worker = is_worker
@@ -103,8 +110,11 @@ class Scheduler:
     def run(self, until_s: float) -> None:
         """Let processes go on until it is *until_s*."""
         while self.now_s < until_s:
-            able = [one for one in self.processes
-                    if not (one.waits_for_writer and self.writer is not None)]
+            able = [
+                one
+                for one in self.processes
+                if not (one.waits_for_writer and self.writer is not None)
+            ]
             ready = [one for one in able if one.ready_at_s <= self.now_s]
             if not ready:
                 self.now_s = min((one.ready_at_s for one in able), default=until_s)

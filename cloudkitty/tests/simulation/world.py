@@ -13,11 +13,12 @@ from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
-from cloudkitty.dataframe import DataPoint, Series
-from cloudkitty.db import scopes
+from cloudkitty.core.dataframe import DataPoint, Series
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v2 import sql
-from cloudkitty.storage.v2.sql.catalogue import Catalogue
+from cloudkitty.storage.v2.sql import changes
+from cloudkitty.storage.v2.sql.series_ids import IdCache
 from cloudkitty.tests import fakes
 from cloudkitty.tests.simulation.scheduler import Process, Scheduler
 
@@ -25,7 +26,7 @@ LENGTH = timedelta(minutes=1)
 # The border of a day and a month lies in the backlog.
 START = datetime(2024, 6, 1, 0, 0, 30, tzinfo=UTC)
 BEGIN = START - timedelta(minutes=2, seconds=30)
-IDENTITY = scopes.Identity('project_id', 'fake', 'fake')
+IDENTITY = scope_state.Identity('project_id', 'fake', 'fake')
 LOCK_LIFE_S = 15
 # Names tell what happens to a scope.
 GONE, BACK, OFF, NEW = 'gone', 'back', 'off', 'new'
@@ -76,12 +77,14 @@ class World(Scheduler):
         self.say(process, what)
         seconds = self.choose.random() * 0.02
         if process.is_worker and (
-                self.happens(self.faults.kill) or self.steps == self.faults.kill_step):
+            self.happens(self.faults.kill) or self.steps == self.faults.kill_step
+        ):
             self.say(process, '*** killed')
             process.die(self.now_s)
         elif process.is_worker and self.happens(self.faults.freeze):
-            seconds = min(self.choose.uniform(0.5, 4) * LOCK_LIFE_S,
-                          self.faults.until_s - self.now_s)
+            seconds = min(
+                self.choose.uniform(0.5, 4) * LOCK_LIFE_S, self.faults.until_s - self.now_s
+            )
             process.frozen_at_s = self.now_s
             self.say(process, f'*** frozen for {seconds:.0f} s')
         elif self.happens(self.faults.slow):
@@ -137,8 +140,9 @@ class Database(db.Database):
             self._fail()
 
     def _fail(self):
-        kind = self.world.choose.choice([db_exception.DBConnectionError, db_exception.DBDeadlock,
-                                         db_exception.DBError])
+        kind = self.world.choose.choice(
+            [db_exception.DBConnectionError, db_exception.DBDeadlock, db_exception.DBError]
+        )
         self.world.say(self.process, f'*** {kind.__name__}')
         raise kind('simulated')
 
@@ -149,7 +153,8 @@ class Storage(sql.SQLStorage):
     def __init__(self, conf: cfg.ConfigOpts, database: Database):
         v2.BaseStorage.__init__(self, conf)
         self.database = database
-        self.catalogue = Catalogue(conf.collect.scope_key)
+        self.changes = changes.of(conf)
+        self.id_cache = IdCache(conf.collect.scope_key)
 
 
 class Locks:
@@ -210,8 +215,11 @@ class Source:
 
     collector_name = 'fake'
     conf = {name: fakes.FakeMetric(name) for name in METRICS}
-    _series = {(name, scope_id): Series('unit', {'project_id': scope_id, 'id': f'{name}-1'}, {})
-               for name in METRICS for scope_id in (*OLD, NEW)}
+    _series = {
+        (name, scope_id): Series('unit', {'project_id': scope_id, 'id': f'{name}-1'}, {})
+        for name in METRICS
+        for scope_id in (*OLD, NEW)
+    }
 
     def __init__(self, world: World, process: Process):
         self._world, self._process = world, process
@@ -220,19 +228,28 @@ class Source:
         """There is nothing to look up."""
 
     def collect(self, metric_name, periods, scope_ids):
-        self._world.step(self._process, f'asks for {metric_name} of {", ".join(scope_ids)} in '
-                                        f'{len(periods)} periods')
+        self._world.step(
+            self._process,
+            f'asks for {metric_name} of {", ".join(scope_ids)} in {len(periods)} periods',
+        )
         if self._world.happens(self._world.faults.source):
             raise self._failure()
-        return [(scope_id, period, [DataPoint.of(self._series[metric_name, scope_id], quantity)])
-                for scope_id in scope_ids for period in periods
-                if (quantity := usage(metric_name, scope_id, period.begin)) is not None]
+        return [
+            (scope_id, period, [DataPoint.of(self._series[metric_name, scope_id], quantity)])
+            for scope_id in scope_ids
+            for period in periods
+            if (quantity := usage(metric_name, scope_id, period.begin)) is not None
+        ]
 
     def _failure(self):
         self._world.say(self._process, '*** the source fails')
-        return self._world.choose.choice([
-            errors.SourceUnreachable(collector='fake', reason='simulated'),
-            errors.CollectError(collector='fake', reason='simulated'), ValueError('simulated')])
+        return self._world.choose.choice(
+            [
+                errors.SourceUnreachable(collector='fake', reason='simulated'),
+                errors.CollectError(collector='fake', reason='simulated'),
+                ValueError('simulated'),
+            ]
+        )
 
 
 def usage(metric: str, scope_id: str, begin: datetime) -> Decimal | None:
@@ -242,7 +259,8 @@ def usage(metric: str, scope_id: str, begin: datetime) -> Decimal | None:
     if scope_id in away:
         since_s, until_s = away[scope_id]
         if begin + LENGTH > START + timedelta(seconds=since_s) and (
-                until_s is None or begin < START + timedelta(seconds=until_s)):
+            until_s is None or begin < START + timedelta(seconds=until_s)
+        ):
             return None
     if metric == 'disk' and (number + len(scope_id)) % 3 == 0:
         return None
@@ -257,11 +275,17 @@ class Fetcher:
     def __init__(self, world: World, process: Process):
         self._world, self._process = world, process
 
+    def get_names(self):
+        return {}
+
     def get_tenants(self):
         now_s = self._world.now_s
         self._world.step(self._process, 'asks for the scopes')
         if self._world.happens(self._world.faults.source):
             raise errors.FetcherError(fetcher='fake', reason='simulated')
-        return [OFF, *([GONE] if now_s < AWAY_S else []),
-                *([BACK] if not AWAY_S <= now_s < RETURN_S else []),
-                *([NEW] if now_s >= NEW_S else [])]
+        return [
+            OFF,
+            *([GONE] if now_s < AWAY_S else []),
+            *([BACK] if not AWAY_S <= now_s < RETURN_S else []),
+            *([NEW] if now_s >= NEW_S else []),
+        ]

@@ -5,25 +5,48 @@ import re
 
 import pytest
 
-from cloudkitty import collector, conf, fetcher, opts, plugins, policies, rating
+from cloudkitty import (
+    collector,
+    conf,
+    fetcher,
+    listener,
+    opts,
+    plugins,
+    policies,
+    pollster,
+    rating,
+)
 from cloudkitty.api.v2 import root
 from cloudkitty.storage import v1, v2
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGES = ROOT / 'doc' / 'source'
 TESTS = ROOT / 'cloudkitty' / 'tests'
-NAMESPACES = (fetcher.NAMESPACE, collector.NAMESPACE, rating.NAMESPACE, v1.NAMESPACE, v2.NAMESPACE)
+NAMESPACES = (
+    fetcher.NAMESPACE,
+    collector.NAMESPACE,
+    rating.NAMESPACE,
+    v1.NAMESPACE,
+    v2.NAMESPACE,
+    listener.NAMESPACE,
+    *map(pollster.namespace, pollster.NAMESPACES),
+)
 OURS = 'namespace = cloudkitty\n'
 
 
-@pytest.mark.parametrize('page, directive, generator', [
-    ('options.rst', 'show-options', 'etc/oslo-config-generator/cloudkitty.conf'),
-    ('policy.rst', 'show-policy', 'etc/oslo-policy-generator/cloudkitty.conf'),
-])
+@pytest.mark.parametrize(
+    'page, directive, generator',
+    [
+        ('options.rst', 'show-options', 'etc/oslo-config-generator/cloudkitty.conf'),
+        ('policy.rst', 'show-policy', 'etc/oslo-policy-generator/cloudkitty.conf'),
+    ],
+)
 def test_reference_is_generated(page, directive, generator):
     """The pages of options and policies are made from the code itself."""
-    assert f'.. {directive}::\n   :config-file: {generator}' in (
-        PAGES / 'configuration' / page).read_text()
+    assert (
+        f'.. {directive}::\n   :config-file: {generator}'
+        in (PAGES / 'configuration' / page).read_text()
+    )
     assert OURS in (ROOT / generator).read_text()
 
 
@@ -37,7 +60,7 @@ def test_every_option_is_in_the_reference():
     for namespace in NAMESPACES:
         for name, driver in plugins.load_all(namespace).items():
             assert isinstance(driver, type), (name, driver)
-            assert not driver.OPTS or listed[driver.GROUP][:len(driver.OPTS)] == driver.OPTS, name
+            assert not driver.OPTS or listed[driver.GROUP][: len(driver.OPTS)] == driver.OPTS, name
     for group, options in listed.items():
         for option in options:
             assert option.help, (group, option.name)
@@ -55,8 +78,11 @@ def test_every_driver_is_named(namespace):
 
 def test_every_route_is_named():
     """Each route is named by the policy that guards it, which the page of policies shows."""
-    named = {(operation['method'], operation['path'])
-             for rule in policies.list_rules() for operation in getattr(rule, 'operations', ())}
+    named = {
+        (operation['method'], operation['path'])
+        for rule in policies.list_rules()
+        for operation in getattr(rule, 'operations', ())
+    }
 
     for path, endpoints in root.ROUTES.items():
         for method in endpoints:
@@ -67,9 +93,12 @@ def test_every_route_is_named():
 def _matches(known, method, path):
     known_method, known_path = known
     segments = known_path.split('/')[2:]
-    return (known_method == method and known_path.startswith('/v2/')
-            and len(segments) == len(path)
-            and all(wanted in ('*', given) for wanted, given in zip(path, segments, strict=True)))
+    return (
+        known_method == method
+        and known_path.startswith('/v2/')
+        and len(segments) == len(path)
+        and all(wanted in ('*', given) for wanted, given in zip(path, segments, strict=True))
+    )
 
 
 def test_every_policy_says_what_it_guards():
@@ -81,7 +110,7 @@ def test_every_policy_says_what_it_guards():
 def test_every_command_is_named():
     """The page of commands has a section for each console script."""
     page = (PAGES / 'cli' / 'index.rst').read_text()
-    for name in plugins.names('console_scripts'):
+    for name in (*plugins.names('console_scripts'), 'cloudkitty-api'):
         if name.startswith('cloudkitty-'):
             assert f'\n{name}\n====' in page
 
@@ -94,11 +123,70 @@ def test_pages_are_in_one_sentence_a_line():
                 assert '. ' not in line.replace('e.g. ', ''), f'{page}:{number}: {line}'
 
 
-def test_every_defect_is_shown_to_be_absent():
-    """The tests that the page of defects names are there."""
-    page = (PAGES / 'contributor' / 'defects.rst').read_text()
-    named = re.findall(r'- ``(\S+)(::|: )([^`]+)``', page)
-    assert len(named) == page.count('   * - ') > 40
+def test_every_fault_is_shown_to_be_absent():
+    """The tests that the page of processing names for faults of the existing service exist."""
+    page = (PAGES / 'contributor' / 'compatibility' / 'processing.rst').read_text()
+    _, *tables = page.split('   * - Fault of the existing service\n')
+    rows = [table.split('\n\n')[0] for table in tables]
+    named = re.findall(r'- ``(\S+)(::|: )([^`]+)``', '\n'.join(rows))
+    assert len(named) == sum(row.count('   * - ') for row in rows) > 40
     for path, kind, name in named:
         text = (TESTS / path).read_text()
         assert (f'def {name}(' if kind == '::' else f'- name: {name}\n') in text, f'{path} {name}'
+
+
+def test_citations_name_pages_and_sections_that_exist():
+    """Code and tests cite pages as PATH, "SECTION", and each of them is there."""
+    cited = {
+        (page, section)
+        for path in _sources()
+        for page, sections in _citations(path.read_text())
+        for section in sections or [None]
+    }
+
+    assert len(cited) > 40
+    for page, section in sorted(cited, key=str):
+        titles = _titles((ROOT / page).read_text())
+        assert section is None or section in titles, f'{page}, "{section}"'
+
+
+def test_a_citation_is_read_over_the_ends_of_lines():
+    """A docstring or comment may break a citation anywhere between its words."""
+    text = """
+    # Source: doc/source/a.rst, "One
+    # thing" and
+    # "another".  See doc/source/b.rst.
+    """
+    assert list(_citations(text)) == [
+        ('doc/source/a.rst', ['One thing', 'another']),
+        ('doc/source/b.rst', []),
+    ]
+
+
+def _sources():
+    """Return the files whose citations are checked: all that is code, but this one."""
+    return [
+        path
+        for folder in ('cloudkitty', 'benchmarks', 'tools')
+        for path in (ROOT / folder).rglob('*')
+        if path.suffix in ('.py', '.yaml') and path.name != pathlib.Path(__file__).name
+    ]
+
+
+def _citations(text):
+    """Yield (page, sections) for each page that *text* names."""
+    words = re.sub(r'\s+(?:# )?\s*', ' ', text)
+    for page, sections in re.findall(
+        r'(doc/source/[\w/-]+\.rst)((?:,(?: and)? "[^"]+"| and "[^"]+")*)', words
+    ):
+        yield page, re.findall('"([^"]+)"', sections)
+
+
+def _titles(text):
+    """Return the titles of the sections of a page."""
+    lines = text.splitlines()
+    return {
+        title
+        for title, line in zip(lines, lines[1:], strict=False)
+        if title and len(line) >= len(title) and set(line) in ({'='}, {'-'}, {'~'})
+    }

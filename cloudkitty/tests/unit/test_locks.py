@@ -28,16 +28,20 @@ with locks.Locks(sys.argv[1]).hold(sys.argv[2].encode()) as is_held:
 @pytest.fixture(scope='session')
 def leases(tmp_path_factory):
     """URLs of locks that end when their holder is silent, by kind."""
-    with lock_servers.Redis(tmp_path_factory.mktemp('redis')) as redis, \
-            lock_servers.Etcd(tmp_path_factory.mktemp('etcd')) as etcd:
+    with (
+        lock_servers.Redis(tmp_path_factory.mktemp('redis')) as redis,
+        lock_servers.Etcd(tmp_path_factory.mktemp('etcd')) as etcd,
+    ):
         yield {'redis': redis.lock_url(LIFE_S), 'etcd': etcd.lock_url(LIFE_S)}
 
 
 @pytest.fixture(params=['file', 'postgresql', 'mysql', 'redis', 'etcd'])
 def url(request, tmp_path):
     """A lock service of each kind that is documented."""
-    servers = {'postgresql': f'{conftest.SERVERS["postgresql"]}/postgres',
-               'mysql': f'{conftest.SERVERS["mariadb"]}/mysql'}
+    servers = {
+        'postgresql': f'{conftest.SERVERS["postgresql"]}/postgres',
+        'mysql': f'{conftest.SERVERS["mariadb"]}/mysql',
+    }
     if request.param == 'file':
         return f'file://{tmp_path}/a/b'
     if request.param in servers:
@@ -64,8 +68,10 @@ def test_the_lock_of_a_worker_that_is_killed_goes_to_another_and_not_before(url)
     def is_free():
         with other.hold(name.encode()) as is_held:
             return is_held
-    with subprocess.Popen([sys.executable, '-c', HOLDER, url, name], text=True,
-                          stdout=subprocess.PIPE) as holder:
+
+    with subprocess.Popen(
+        [sys.executable, '-c', HOLDER, url, name], text=True, stdout=subprocess.PIPE
+    ) as holder:
         try:
             assert holder.stdout.readline() == 'held\n'
             begin = time.monotonic()
@@ -99,6 +105,7 @@ def test_without_a_lock_service_no_lock_is_had_and_it_is_asked_ever_more_rarely(
         def _lose(self, exc):
             tried.append(seconds[0])
             super()._lose(exc)
+
     mine = Watched(f'file://{in_the_way}', clock=lambda: seconds[0])
 
     for _ in range(40):
@@ -115,13 +122,16 @@ def test_without_a_lock_service_no_lock_is_had_and_it_is_asked_ever_more_rarely(
     mine.close()
 
 
-@pytest.mark.parametrize('url, reason', [
-    ('nothing://host', "nothing:// cannot be used"),
-    ('file:///proc/nothing', 'file:// cannot be used'),
-    ('', 'no:// cannot be used'),
-    ('postgresql://postgres:secret@127.0.0.1:1/x', 'postgresql:// cannot be used'),
-    ('redis://:secret@127.0.0.1:1', 'redis:// cannot be used'),
-])
+@pytest.mark.parametrize(
+    'url, reason',
+    [
+        ('nothing://host', 'nothing:// cannot be used'),
+        ('file:///proc/nothing', 'file:// cannot be used'),
+        ('', 'no:// cannot be used'),
+        ('postgresql://postgres:secret@127.0.0.1:1/x', 'postgresql:// cannot be used'),
+        ('redis://:secret@127.0.0.1:1', 'redis:// cannot be used'),
+    ],
+)
 def test_a_lock_service_that_cannot_be_used_is_one_clear_line(url, reason):
     """Without the password."""
     with pytest.raises(errors.ConfigurationError) as caught:

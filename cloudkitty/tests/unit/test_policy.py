@@ -44,11 +44,17 @@ def test_denied(conf, caller, rule, target):
         policy.Policy(conf).authorize(caller, rule, target)
 
 
-@pytest.mark.parametrize('text, reason', [
-    ('a: [b', 'while parsing'),
-    ('[a]', 'has no attribute'),
-    ('"rating:list_modules": "not a (rule"', "'rating:list_modules' cannot be understood"),
-])
+@pytest.mark.parametrize(
+    'text, reason',
+    [
+        ('a: [b', 'while parsing'),
+        ('[a]', 'has no attribute'),
+        (
+            '"rating:list_modules": "not a (rule"',
+            "'rating:list_modules' is not a valid policy expression",
+        ),
+    ],
+)
 def test_a_broken_policy_file_is_one_line(conf, tmp_path, text, reason):
     path = tmp_path / 'policy.yaml'
     path.write_text(text)

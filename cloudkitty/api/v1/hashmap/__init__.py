@@ -1,6 +1,6 @@
 """`/v1/rating/module_config/hashmap`: services, fields, groups, mappings and thresholds.
 
-Who may come here is checked above, see api/v1/rating.
+The policy is checked by the parent, see api/v1/rating.
 """
 
 from cloudkitty.api import rest
@@ -9,7 +9,7 @@ from cloudkitty.api.v1.hashmap.groups import GroupsController
 from cloudkitty.api.v1.hashmap.mappings import MappingsController
 from cloudkitty.api.v1.hashmap.services import FieldsController, ServicesController
 from cloudkitty.api.v1.hashmap.thresholds import ThresholdsController
-from cloudkitty.rating.hashmap import rules
+from cloudkitty.core.pricing import rules
 
 
 class TypesController(rest.Controller):
@@ -21,7 +21,7 @@ class TypesController(rest.Controller):
 
 
 class HashMapController(rest.Controller):
-    """The door of this folder."""
+    """Root controller of hashmap."""
 
     types = TypesController()
     services = ServicesController()

@@ -3,12 +3,12 @@
 import pecan
 
 from cloudkitty.api import rest, types
-from cloudkitty.api.v1 import stored
+from cloudkitty.api.v1 import crud
 from cloudkitty.api.v1.hashmap import mappings, models, thresholds
-from cloudkitty.db import changes as kinds
-from cloudkitty.db.hashmap import groups as db_groups
-from cloudkitty.db.hashmap import mappings as db_mappings
-from cloudkitty.db.hashmap import thresholds as db_thresholds
+from cloudkitty.audit import snapshots as kinds
+from cloudkitty.rating.hashmap.store import groups as db_groups
+from cloudkitty.rating.hashmap.store import mappings as db_mappings
+from cloudkitty.rating.hashmap.store import thresholds as db_thresholds
 
 
 class GroupMappings(rest.Controller):
@@ -35,20 +35,26 @@ class GroupsController(rest.Controller):
 
     @rest.expose(models.GroupCollection)
     def get_all(self):
-        found = stored.read(db_groups.list_all)
+        found = crud.read(db_groups.list_all)
         return models.GroupCollection(groups=[models.Group(**group._asdict()) for group in found])
 
     @rest.expose(models.Group, types.key)
     def get_one(self, group_id):
-        return models.Group(**stored.read(db_groups.get, group_id)._asdict())
+        return models.Group(**crud.read(db_groups.get, group_id)._asdict())
 
     @rest.expose(models.Group, body=models.Group, status_code=201)
     def post(self, group_data):
-        group = stored.create(kinds.GROUP, db_groups.create, group_data.name)
+        group = crud.create(kinds.GROUP, db_groups.create, group_data.name)
         pecan.response.location = rest.location_of(group.group_id)
         return models.Group(**group._asdict())
 
     @rest.expose(None, types.key, types.boolean, status_code=204)
     def delete(self, group_id, recursive=False):
-        stored.write(kinds.GROUP, db_groups.delete, group_id,
-                     recursive=bool(recursive), now=stored.now(), author=stored.author())
+        crud.write(
+            kinds.GROUP,
+            db_groups.delete,
+            group_id,
+            recursive=bool(recursive),
+            now=crud.now(),
+            author=crud.author(),
+        )

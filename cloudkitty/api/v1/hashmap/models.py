@@ -1,11 +1,11 @@
-"""What requests and answers of hashmap consist of."""
+"""WSME models of the requests and responses of hashmap."""
 
 from wsme import types as wtypes
 
 from cloudkitty.api import types
-from cloudkitty.db import validity
-from cloudkitty.db.hashmap import mappings
-from cloudkitty.rating.hashmap import rules
+from cloudkitty.core.pricing import rules
+from cloudkitty.rating import validity
+from cloudkitty.rating.hashmap.store import mappings
 
 
 class RuleType(wtypes.UserType):

@@ -1,168 +1,285 @@
-"""Rated data in the SQL database: one row a scope and period, and roll-ups beside it."""
+"""Rated data in the SQL database: one row per scope and period, plus roll-ups."""
 
 import contextlib
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
-from cloudkitty.db import migration, models, scopes
-from cloudkitty.storage import orders, owners, v2
-from cloudkitty.storage.v2.sql import horizon, query, rated, retention, rollups
-from cloudkitty.storage.v2.sql.catalogue import Catalogue
+from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame
+from cloudkitty.core.timeframe import Period
+from cloudkitty.db import migration, tables
+from cloudkitty.scopes import agreement, progress, resets
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage import owners, query, v2
+from cloudkitty.storage.v2.sql import (
+    changes,
+    folding,
+    period_prices,
+    retention,
+    retention_cutoff,
+    rollups,
+)
+from cloudkitty.storage.v2.sql.folding import PUSHED, RATED
+from cloudkitty.storage.v2.sql.frame_rows import Part
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader, Slice
-from cloudkitty.storage.v2.sql.writer import PUSHED, RATED, Cell, Writer
-from cloudkitty.timeframe import Period
+from cloudkitty.storage.v2.sql.series_ids import IdCache, chunks
+from cloudkitty.storage.v2.sql.writer import Cell, Writer, fold_left, parts_of
+
+# Scopes that are rated are folded by then; others have no more periods that would fold them.
+LEFT = timedelta(days=1)
 
 
-def _from(begin, replacement):
-    """Return *replacement* without the periods before *begin*, of which there are sums only."""
-    frames = [frame for frame in replacement.batch.frames if frame.start >= begin]
-    return replacement._replace(batch=replacement.batch._replace(frames=frames))
+def _from(begin: datetime, replacement: v2.Replacement) -> v2.Replacement:
+    """Return *replacement* without the periods before *begin*, of which only sums are kept."""
+    usage = replacement.batch.usage
+    kept = usage.at([place for place in usage.places if usage.periods[place].begin >= begin])
+    return replacement._replace(batch=replacement.batch._replace(frames=kept))
+
+
+def _rated(batch: v2.ScopeBatch, can_wait: bool = False) -> Part:
+    return Part(RATED, batch.usage, can_wait)
 
 
 class SQLStorage(v2.BaseStorage):
     """The default store: exact, transactional, the same on SQLite, PostgreSQL and MariaDB."""
 
-    def __init__(self, conf: cfg.ConfigOpts):
+    notes_changes = True
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
         self.database = db.Database(conf)
-        self.catalogue = Catalogue(conf.collect.scope_key)
-        sa.event.listen(self.database.engine, 'handle_error', self._forget)
+        self.changes = changes.of(conf)
+        self.id_cache = IdCache(conf.collect.scope_key)
+        sa.event.listen(self.database.engine, 'handle_error', self._clear_cache)
 
-    def _forget(self, context):
-        # A server that takes over from one that died may lack what was committed last.
+    def _clear_cache(self, context: sa.engine.ExceptionContext) -> None:
+        # After a failover the new server may lack the last commits.
         if context.is_disconnect:
-            self.catalogue.forget()
+            self.id_cache.clear()
 
-    def init(self):
+    def _writer(self, connection: sa.Connection) -> Writer:
+        return Writer(connection, self.id_cache, self.changes)
+
+    @functools.cached_property
+    def terms(self) -> agreement.Terms:
+        """What this process rates by."""
+        return agreement.Terms.of(self.conf)
+
+    def init(self) -> None:
         migration.upgrade(self.database)
 
-    def push(self, dataframes, scope_id=None):
+    def push(self, dataframes: Iterable[DataFrame], scope_id: str | None = None) -> None:
         if scope_id is not None:
             cells = [Cell(scope_id, RATED, frame) for frame in dataframes]
         else:
-            cells = [Cell(owner, PUSHED, frame)
-                     for owner, frame in owners.split(dataframes, self.catalogue.scope_key)]
+            cells = [
+                Cell(owner, PUSHED, frame)
+                for owner, frame in owners.split(dataframes, self.id_cache.scope_key)
+            ]
         numbers = self._number(cells)
 
-        def change(connection):
-            writer = Writer(connection, self.catalogue)
+        def change(connection: sa.Connection) -> Writer:
+            writer = self._writer(connection)
             # First of all, so that what is read afterwards is what whoever held it before left.
             writer.lock(numbers)
             writer.require_points(cell.frame for cell in cells)
-            writer.store(cells if scope_id is not None else writer.merged(cells))
+            writer.store(parts_of(cells if scope_id is not None else writer.merged(cells)))
             return writer
 
         try:
-            self._remember(self.database.write(change))
+            self._cache_ids(self.database.write(change))
         except db_exception.DBDataError as exc:
             raise errors.InvalidInput(
-                reason='A number, or a sum with what is stored already, is too large') from exc
+                reason='A number, or a sum with what is stored already, is too large'
+            ) from exc
 
-    def _number(self, cells):
-        """Return the numbers of the owners of *cells*."""
+    def _number(self, cells: Sequence[Cell]) -> Collection[int]:
+        """Return the numbers by which the tables refer to the owners of *cells*."""
         names = {cell.owner for cell in cells}
         numbers = self.database.write(
-            lambda connection: self.catalogue.scope_numbers(connection, names))
-        self.catalogue.remember(numbers, {})
+            lambda connection: self.id_cache.scope_numbers(connection, names)
+        )
+        self.id_cache.add(numbers, {})
         return numbers.values()
 
-    def commit(self, batch):
-        def change(connection):
-            moved = orders.find_moved(connection, batch)
+    def commit(self, batch: Sequence[v2.ScopeBatch]) -> list[v2.ScopeBatch]:
+        def change(connection: sa.Connection) -> tuple[Writer, list[v2.ScopeBatch]]:
+            moved = progress.find_moved(connection, batch, self.terms)
             valid = [part for part in batch if part not in moved]
-            writer = Writer(connection, self.catalogue)
-            writer.store([Cell(part.scope_id, RATED, frame)
-                          for part in valid for frame in part.frames])
-            orders.advance(connection, valid, self.conf.collect.period)
+            writer = self._writer(connection)
+            writer.store([_rated(part, not self._is_fold_due(part)) for part in valid])
+            progress.advance(connection, valid, self.conf.collect.period)
             return writer, moved
 
         writer, moved = self.database.write(change)
-        self._remember(writer)
+        self._cache_ids(writer)
         return moved
 
-    def expire(self, now):
-        return retention.step(self.database, self.catalogue, self.conf.storage, now)
+    def _is_fold_due(self, batch: v2.ScopeBatch) -> bool:
+        return folding.is_due(
+            batch.state_id,
+            batch.mark,
+            batch.new_mark,
+            self.conf.collect.period,
+            self.conf.storage.fold_periods,
+        )
 
-    def reset(self, reset):
+    def fold(self, now: datetime) -> bool:
+        return fold_left(self.database, self.id_cache, now - LEFT)
+
+    def expire(self, now: datetime) -> bool:
+        return retention.step(self.database, self.id_cache, self.conf.storage, now)
+
+    def reset(self, reset: resets.Reset) -> bool:
         with self.database.reader() as connection:
-            kept_from = horizon.read(connection).begin
+            kept_from = retention_cutoff.read(connection).begin
 
-        def change(connection):
-            mark = orders.take_order(connection, reset, self.conf.collect.period, kept_from)
+        def change(connection: sa.Connection) -> bool:
+            mark = progress.take_order(connection, reset, self.terms, kept_from)
             if mark is None:
                 return False
-            owner = self.catalogue.find_scopes(connection, [reset.scope_id]).values()
-            Writer(connection, self.catalogue).remove(owner, mark + orders.NEXT, None,
-                                                      origin=RATED)
-            scopes.advance(connection, {reset.state_id: mark})
+            owner = self.id_cache.find_scopes(connection, [reset.scope_id]).values()
+            self._writer(connection).remove(owner, mark + progress.NEXT, None, origin=RATED)
+            scope_state.advance(connection, {reset.state_id: mark})
             return True
 
         return self.database.write(change)
 
-    def replace(self, replacements):
-        def change(connection):
-            late = orders.find_late(connection, replacements)
+    def count_pushed(self, scope_ids: Collection[str], begin: datetime) -> int:
+        table = tables.rated_frames
+        with self.database.reader() as connection:
+            numbers = self.id_cache.find_scopes(connection, scope_ids)
+            return sum(
+                connection.execute(
+                    sa.select(sa.func.coalesce(sa.func.sum(table.c.points), 0)).where(
+                        table.c.scope_id.in_(chunk),
+                        table.c.begin > timeframe.to_naive(begin),
+                        table.c.origin == PUSHED,
+                    )
+                ).scalar_one()
+                for chunk in chunks(sorted(numbers.values()))
+            )
+
+    def remove_pushed(
+        self,
+        scope_ids: Collection[str],
+        begin: datetime,
+        end: datetime,
+        note: Callable[[sa.Connection, Mapping[str, int]], None],
+    ) -> dict[str, int]:
+        with self.database.reader() as connection:
+            numbers = self.id_cache.find_scopes(connection, scope_ids)
+        names = {number: scope_id for scope_id, number in numbers.items()}
+
+        def change(connection: sa.Connection) -> dict[str, int]:
+            writer = self._writer(connection)
+            # First of all, as in push().
+            writer.lock(numbers.values())
+            found = writer.remove(names, begin, end, origin=PUSHED)
+            removed = {names[number]: points for number, points in sorted(found.items())}
+            if removed:
+                note(connection, removed)
+            return removed
+
+        return self.database.write(change)
+
+    def replace(self, replacements: Sequence[v2.Replacement]) -> list[v2.Replacement]:
+        def change(connection: sa.Connection) -> tuple[Writer, list[v2.Replacement]]:
+            late = progress.find_late(connection, replacements, self.terms)
             valid = [one for one in replacements if one not in late]
-            writer = Writer(connection, self.catalogue)
-            kept = self._count_kept(connection, valid, writer.horizon)
-            valid = [_from(writer.horizon, one) for one in valid]
-            writer.store([Cell(one.batch.scope_id, RATED, frame)
-                          for one in valid for frame in one.batch.frames])
-            orders.finish(connection, valid, kept)
+            writer = self._writer(connection)
+            kept = self._count_kept(connection, valid, writer.retention_cutoff)
+            valid = [_from(writer.retention_cutoff, one) for one in valid]
+            writer.store([_rated(one.batch) for one in valid])
+            progress.finish(connection, valid, kept)
             return writer, late
 
         writer, late = self.database.write(change)
-        self._remember(writer)
+        self._cache_ids(writer)
         return late
 
-    def rated_prices(self, scope_id, begin, end):
+    def rated_prices(
+        self, scope_id: str, begin: datetime, end: datetime
+    ) -> dict[tuple[datetime, str], Decimal]:
         with self.database.reader() as connection:
-            return rated.prices(connection, self.catalogue, scope_id, Period(begin, end))
+            return period_prices.prices(connection, self.id_cache, scope_id, Period(begin, end))
 
-    def _count_kept(self, connection, replacements, kept_from):
-        """Return how many stored periods each of *replacements* does not touch, by task.
+    def _count_kept(
+        self, connection: sa.Connection, replacements: Sequence[v2.Replacement], kept_from: datetime
+    ) -> dict[int, int]:
+        """Return by task how many stored periods *replacements* leave unchanged.
 
-        It touches none that begins before *kept_from*.
+        Periods that begin before *kept_from* are not counted.
         """
-        numbers = self.catalogue.find_scopes(connection, {one.batch.scope_id
-                                                          for one in replacements})
-        stored = Writer(connection, self.catalogue).rated_begins(
-            numbers.values(), min((one.batch.mark for one in replacements), default=None),
-            max((one.batch.new_mark for one in replacements), default=None))
-        kept = {}
+        if not replacements:
+            return {}
+        numbers = self.id_cache.find_scopes(
+            connection, {one.batch.scope_id for one in replacements}
+        )
+        stored = self._writer(connection).rated_begins(
+            numbers.values(),
+            min(one.batch.mark for one in replacements),
+            max(one.batch.new_mark for one in replacements),
+        )
+        kept: dict[int, int] = {}
         for task_id, _, _, batch in replacements:
-            begins = {begin for begin in stored.get(numbers.get(batch.scope_id), ())
-                      if batch.mark < begin <= batch.new_mark}
-            given = {frame.start for frame in batch.frames}
+            # 0 matches no scope.
+            number = numbers.get(batch.scope_id, 0)
+            begins = {
+                begin for begin in stored.get(number, ()) if batch.mark < begin <= batch.new_mark
+            }
+            given = set(batch.usage.begins)
             kept[task_id] = len(begins - given) + sum(begin < kept_from for begin in given)
         return kept
 
-    def _remember(self, writer):
-        writer.numbering.remember()
+    def _cache_ids(self, writer: Writer) -> None:
+        writer.ids.fill_cache()
 
     @contextlib.contextmanager
     def _reader(self, *names: Collection[str]) -> Iterator[Reader]:
-        """Yield what reads for a question that names these attributes."""
+        """Yield a reader for a query that uses these attributes."""
         with self.database.replica() as connection:
             if sum(map(len, names)) > rollups.KEPT_NAMES_MAX:
                 connection.execution_options(compiled_cache=None)
-            yield Reader(connection, self.catalogue)
+            db.hold_snapshot(connection)
+            yield Reader(connection, self.id_cache)
 
-    def retrieve(self, begin=None, end=None, filters=None, metric_types=None, offset=0,
-                 limit=1000, paginate=True):
+    def retrieve(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        filters: query.Filters | None = None,
+        metric_types: query.Names | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+        paginate: bool = True,
+    ) -> query.Page:
         window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
         wanted = Slice(offset, limit) if paginate else Slice(0, None)
         with self._reader(window.filters) as reader:
             return Pages(reader).retrieve(window, wanted)
 
-    def total(self, groupby=None, begin=None, end=None, metric_types=None, filters=None,
-              custom_fields=None, offset=0, limit=1000, paginate=True):
+    def total(
+        self,
+        groupby: query.Names | None = None,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        metric_types: query.Names | None = None,
+        filters: query.Filters | None = None,
+        custom_fields: str | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+        paginate: bool = True,
+    ) -> query.Totals:
         window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
         groups = query.parse_groupby(groupby)
         fields = query.parse_fields(custom_fields, groups)
@@ -170,22 +287,40 @@ class SQLStorage(v2.BaseStorage):
         with self._reader(window.filters, groups) as reader:
             return reader.total(window, groups, fields, wanted)
 
-    def delete(self, begin=None, end=None, filters=None):
-        scope_ids = (filters or {}).get(self.catalogue.scope_key)
+    def sums(
+        self,
+        connection: sa.Connection,
+        groupby: Sequence[str],
+        span: Period,
+        filters: query.Filters,
+    ) -> Sequence[Mapping[str, Any]]:
+        window = query.parse_window(*span, None, filters, span.begin)
+        reader = Reader(connection, self.id_cache)
+        groups = query.parse_groupby(groupby)
+        return reader.total(window, groups, query.DEFAULT_FIELDS, Slice(0, None))['results']
+
+    def delete(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        filters: query.Filters | None = None,
+    ) -> None:
+        scope_ids = (filters or {}).get(self.id_cache.scope_key)
         if filters and (scope_ids is None or len(filters) > 1):
             raise errors.InvalidInput(
-                reason=f'rated data is deleted by {self.catalogue.scope_key} and time only')
+                reason=f'rated data is deleted by {self.id_cache.scope_key} and time only'
+            )
         if isinstance(scope_ids, str):
             scope_ids = [scope_ids]
 
         with self.database.reader() as connection:
             if scope_ids is not None:
-                chosen = self.catalogue.find_scopes(connection, scope_ids).values()
+                chosen: Collection[int] = self.id_cache.find_scopes(connection, scope_ids).values()
             else:
-                chosen = connection.execute(sa.select(models.rated_scopes.c.id)).scalars().all()
+                chosen = connection.execute(sa.select(tables.rated_scopes.c.id)).scalars().all()
 
-        def change(connection):
-            writer = Writer(connection, self.catalogue)
+        def change(connection: sa.Connection) -> None:
+            writer = self._writer(connection)
             # First of all, as in push().
             writer.lock(chosen)
             writer.remove(None if scope_ids is None else chosen, begin, end)

@@ -1,129 +1,177 @@
 """Points read from blocks: parts of days, single periods, pages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty import block, timeframe
-from cloudkitty.dataframe import DataPoint, FrozenDict
-from cloudkitty.db import models, types
-from cloudkitty.storage.v2.sql import catalogue as catalogues
-from cloudkitty.storage.v2.sql import query, rollups
+from cloudkitty.core import block, timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint, FrozenDict
+from cloudkitty.db import tables, types
+from cloudkitty.storage import query
+from cloudkitty.storage.v2.sql import rollups, series_ids
 
-FRAMES = models.rated_frames
-SERIES = models.rated_series
+FRAMES = tables.rated_frames
+SERIES = tables.rated_series
 ROWS_AT_ONCE = 500
 
 
 class StoredFrame(NamedTuple):
-    """The wanted points of one scope in one period.
+    """The matching points of one scope in one period.
 
     :ivar begin, end: the period, aware UTC.
     :ivar points: (series id, quantity, price), at least one.
-    :ivar entries: what the series ids stand for.
+    :ivar entries: the entries of the series ids.
     """
 
     begin: datetime
     end: datetime
     points: list[tuple[int, Decimal, Decimal]]
-    entries: dict[int, catalogues.Entry]
+    entries: dict[int, series_ids.Entry]
 
 
 class Choice(NamedTuple):
-    """The series that conditions let through.
+    """The series that match the conditions of a query.
 
-    :ivar owners: numbers of the scopes whose frames hold them; None: all.
-    :ivar series: ids of the series; None: all that the owners' frames hold.
+    :ivar owners: numbers of the scopes whose frames contain them; None: all.
+    :ivar series: ids of the series; None: all series of the owners.
     """
 
     owners: frozenset[int] | None
     series: frozenset[int] | None
 
 
+def choose_owners(
+    connection: sa.Connection, window: query.Window, scope_key: str
+) -> frozenset[int] | None:
+    """Return the scopes whose frames may have points of the scopes that *window* names.
+
+    None: it names none.
+    """
+    if scope_key not in window.filters:
+        return None
+    numbers = rollups.scope_numbers(scope_key, window.filters[scope_key])
+    found = sa.select(SERIES.c.owner_id).where(SERIES.c.scope_id.in_(numbers)).distinct()
+    return frozenset(connection.execute(found).scalars())
+
+
 def choose(connection: sa.Connection, window: query.Window, scope_key: str) -> Choice:
-    """Return the series that fulfil the conditions of *window* on metrics and attributes."""
-    conditions = []
+    """Return the series that match the conditions of *window* on metrics and attributes."""
+    conditions: list[sa.ColumnElement[bool]] = []
     if window.metrics is not None:
         conditions.append(SERIES.c.metric.in_(window.metrics))
     for name, values in window.filters.items():
         if name == scope_key:
             conditions.append(SERIES.c.scope_id.in_(rollups.scope_numbers(name, values)))
         elif name not in timeframe.CALENDAR_KEYS:
-            conditions.append(rollups.attribute_condition(SERIES.c.id, name, values,
-                                                          '' in values))
+            conditions.append(rollups.attribute_condition(SERIES.c.id, name, values, '' in values))
     if not conditions:
         return Choice(None, None)
     if set(window.filters) <= {scope_key} and window.metrics is None:
         return _whole_owners(connection, conditions)
-    found = connection.execute(
-        sa.select(SERIES.c.id, SERIES.c.owner_id).where(*conditions)).all()
+    found = connection.execute(sa.select(SERIES.c.id, SERIES.c.owner_id).where(*conditions)).all()
     return Choice(frozenset(row.owner_id for row in found), frozenset(row.id for row in found))
 
 
-def _whole_owners(connection, conditions):
-    """Return a choice without a list of series if all that the owners hold fulfils *conditions*."""
-    owners = frozenset(connection.execute(
-        sa.select(SERIES.c.owner_id).where(*conditions).distinct()).scalars())
-    strangers = sa.select(SERIES.c.id).where(SERIES.c.owner_id.in_(owners),
-                                             ~sa.and_(*conditions)).limit(1)
+def _whole_owners(
+    connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]]
+) -> Choice:
+    """Return a choice without a list of series if all series of the owners match *conditions*."""
+    owners = frozenset(
+        connection.execute(sa.select(SERIES.c.owner_id).where(*conditions).distinct()).scalars()
+    )
+    strangers = (
+        sa.select(SERIES.c.id).where(SERIES.c.owner_id.in_(owners), ~sa.and_(*conditions)).limit(1)
+    )
     if connection.execute(strangers).first() is None:
         return Choice(owners, None)
     found = connection.execute(sa.select(SERIES.c.id).where(*conditions)).scalars()
     return Choice(owners, frozenset(found))
 
 
-def frames(choice: Choice, begin: datetime, end: datetime, *columns) -> sa.Select:
+def frames(
+    choice: Choice, begin: datetime, end: datetime, *columns: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
     """Return the statement for frames that begin in [begin, end), in the order of pages."""
     statement = sa.select(*columns).where(
-        FRAMES.c.begin >= timeframe.to_naive(begin), FRAMES.c.begin < timeframe.to_naive(end))
+        FRAMES.c.begin >= timeframe.to_naive(begin), FRAMES.c.begin < timeframe.to_naive(end)
+    )
     if choice.owners is not None:
         statement = statement.where(FRAMES.c.scope_id.in_(choice.owners))
     return statement.order_by(FRAMES.c.begin, FRAMES.c.scope_id, FRAMES.c.origin)
 
 
 def is_whole(choice: Choice, window: query.Window) -> bool:
-    """Say whether every point of the frames of *choice* is wanted."""
+    """Return whether every point of the frames of *choice* matches."""
     return choice.series is None and window.filters.keys().isdisjoint(timeframe.CALENDAR_KEYS)
 
 
-def count(choice: Choice, begin: datetime, end: datetime) -> sa.Select:
+def count(choice: Choice, begin: datetime, end: datetime) -> sa.Select[Any]:
     """Return the statement for the number of points of frames that begin in [begin, end)."""
     number = sa.cast(sa.func.coalesce(sa.func.sum(FRAMES.c.points), 0), sa.BigInteger)
     return frames(choice, begin, end, number).order_by(None)
 
 
-def sums(choice: Choice, begin: datetime, end: datetime) -> sa.Select:
+def sums(choice: Choice, begin: datetime, end: datetime) -> sa.Select[Any]:
     """Return the statement for sums by period, and the number of its rows."""
-    return frames(
-        choice, begin, end, FRAMES.c.begin, FRAMES.c.end,
-        types.exact_sum(FRAMES.c.qty).label('qty'), types.exact_sum(FRAMES.c.price).label('price'),
-        sa.cast(sa.func.sum(FRAMES.c.points), sa.BigInteger).label('points'),
-        sa.func.count().over().label('total'),
-    ).group_by(FRAMES.c.begin, FRAMES.c.end).order_by(None).order_by(FRAMES.c.begin, FRAMES.c.end)
+    by_period = (
+        frames(
+            choice,
+            begin,
+            end,
+            FRAMES.c.begin,
+            FRAMES.c.end,
+            types.exact_sum(FRAMES.c.qty).label('qty'),
+            types.exact_sum(FRAMES.c.price).label('price'),
+            sa.cast(sa.func.sum(FRAMES.c.points), sa.BigInteger).label('points'),
+            sa.func.count().over().label('total'),
+        )
+        .group_by(FRAMES.c.begin, FRAMES.c.end)
+        .order_by(None)
+        .subquery()
+    )
+    # Sorted in an outer query: next to a window function MariaDB ignores the ORDER BY.
+    return sa.select(by_period).order_by(by_period.c.begin, by_period.c.end)
 
 
-def page(choice: Choice, window: query.Window, first: int, last: int) -> sa.Select:
-    """Return the statement for the frames that hold the points [first, last) of *window*.
+def page(choice: Choice, window: query.Window, first: int, last: int) -> sa.Select[Any]:
+    """Return the statement for the frames that contain the points [first, last) of *window*.
 
-    Its column `before` says how many points come before the frame.
+    Its column `before` is the number of points before the frame.
     """
     order = (FRAMES.c.begin, FRAMES.c.scope_id, FRAMES.c.origin)
     before = sa.func.sum(FRAMES.c.points).over(order_by=order) - FRAMES.c.points
-    counted = frames(choice, window.begin, window.end, *order, FRAMES.c.end, FRAMES.c.points,
-                     FRAMES.c.block, before.label('before')).order_by(None).subquery()
-    return sa.select(counted).where(
-        counted.c.before < last, counted.c.before + counted.c.points > first,
-    ).order_by(counted.c.begin, counted.c.scope_id, counted.c.origin)
+    counted = (
+        frames(
+            choice,
+            window.begin,
+            window.end,
+            *order,
+            FRAMES.c.end,
+            FRAMES.c.points,
+            FRAMES.c.block,
+            before.label('before'),
+        )
+        .order_by(None)
+        .subquery()
+    )
+    return (
+        sa.select(counted)
+        .where(
+            counted.c.before < last,
+            counted.c.before + counted.c.points > first,
+        )
+        .order_by(counted.c.begin, counted.c.scope_id, counted.c.origin)
+    )
 
 
-def _parts(connection, statement):
+def _parts(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[tables.Row]]:
     """Yield the rows of frames() in lists.
 
-    Each list is a statement of its own that goes on after the last key, because a connection with
-    an open cursor can do nothing else on MariaDB.
+    Each list is fetched by a statement of its own that continues after the last key (keyset
+    pagination), because on MariaDB a connection with an open cursor can do nothing else.
     """
     part = connection.execute(statement.limit(ROWS_AT_ONCE)).all()
     while part:
@@ -131,33 +179,49 @@ def _parts(connection, statement):
         if len(part) < ROWS_AT_ONCE:
             return
         last = part[-1]
-        part = connection.execute(statement.where(
-            FRAMES.c.begin >= last.begin,
-            sa.or_(FRAMES.c.begin > last.begin, FRAMES.c.scope_id > last.scope_id,
-                   sa.and_(FRAMES.c.scope_id == last.scope_id, FRAMES.c.origin > last.origin)),
-        ).limit(ROWS_AT_ONCE)).all()
+        part = connection.execute(
+            statement.where(
+                FRAMES.c.begin >= last.begin,
+                sa.or_(
+                    FRAMES.c.begin > last.begin,
+                    FRAMES.c.scope_id > last.scope_id,
+                    sa.and_(FRAMES.c.scope_id == last.scope_id, FRAMES.c.origin > last.origin),
+                ),
+            ).limit(ROWS_AT_ONCE)
+        ).all()
 
 
-def read(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Choice,
-         statement: sa.Select, window: query.Window) -> Iterator[StoredFrame]:
-    """Yield the frames that *statement* finds, in its order; a bounded number is held in memory.
+def read(
+    connection: sa.Connection,
+    id_cache: series_ids.IdCache,
+    choice: Choice,
+    statement: sa.Select[Any],
+    window: query.Window,
+) -> Iterator[StoredFrame]:
+    """Yield the frames that *statement* selects, in its order, with a bounded number in memory.
 
     :param statement: see frames(); selects at least the key, end and block.
     """
     for part in _parts(connection, statement):
-        yield from decode(connection, catalogue, choice, part, window)
+        yield from decode(connection, id_cache, choice, part, window)
 
 
-def decode(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: Choice,
-           rows: Sequence[sa.Row], window: query.Window) -> Iterator[StoredFrame]:
-    """Yield what is wanted of frames that were read."""
-    calendar_filters = {name: values for name, values in window.filters.items()
-                        if name in timeframe.CALENDAR_KEYS}
+def decode(
+    connection: sa.Connection,
+    id_cache: series_ids.IdCache,
+    choice: Choice,
+    rows: Sequence[tables.Row],
+    window: query.Window,
+) -> Iterator[StoredFrame]:
+    """Yield the matching points of the rows that were read."""
+    calendar_filters = {
+        name: values for name, values in window.filters.items() if name in timeframe.CALENDAR_KEYS
+    }
     decoded = [(row, block.decode(row.block)) for row in rows]
     wanted = {series_id for _, columns in decoded for series_id in columns[0]}
     if choice.series is not None:
         wanted &= choice.series
-    entries = catalogue.entries(connection, wanted)
+    entries = id_cache.entries(connection, wanted)
     for row, columns in decoded:
         begin, end = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
         points = list(zip(*columns, strict=True))
@@ -165,23 +229,33 @@ def decode(connection: sa.Connection, catalogue: catalogues.Catalogue, choice: C
             points = [point for point in points if point[0] in wanted]
         if calendar_filters:
             calendar = timeframe.calendar_of(begin)
-            points = [point for point in points
-                      if _fits(entries[point[0]], calendar, calendar_filters)]
+            points = [
+                point for point in points if _fits(entries[point[0]], calendar, calendar_filters)
+            ]
         if points:
             yield StoredFrame(begin, end, points, entries)
 
 
-def _fits(entry, calendar, filters):
-    return all(str(entry.series.groupby.get(name, calendar[name])) in values
-               for name, values in filters.items())
+def _fits(
+    entry: series_ids.Entry, calendar: Mapping[str, str], filters: Mapping[str, tuple[str, ...]]
+) -> bool:
+    return all(
+        str(entry.series.groupby.get(name, calendar[name])) in values
+        for name, values in filters.items()
+    )
 
 
-def points_of(frame: StoredFrame) -> Iterator[tuple[str, DataPoint]]:
-    """Yield (metric, point) of *frame* as callers see them, calendar attributes included."""
+def as_dataframe(frame: StoredFrame) -> DataFrame:
+    """Return *frame* as a DataFrame, with calendar attributes."""
     calendar = FrozenDict(timeframe.calendar_of(frame.begin))
+    usage: dict[str, list[DataPoint]] = {}
     for series_id, qty, price in frame.points:
         entry = frame.entries[series_id]
         own = entry.series.groupby.keys() & calendar.keys()
-        shown = calendar if not own else FrozenDict(
-            {name: value for name, value in calendar.items() if name not in own})
-        yield entry.metric, DataPoint.of(entry.series, qty, price, shown)
+        shown = (
+            calendar
+            if not own
+            else FrozenDict({name: value for name, value in calendar.items() if name not in own})
+        )
+        usage.setdefault(entry.metric, []).append(DataPoint.of(entry.series, qty, price, shown))
+    return DataFrame(frame.begin, frame.end, usage)

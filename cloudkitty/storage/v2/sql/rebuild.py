@@ -1,6 +1,6 @@
-"""Making roll-ups, and whatever else follows from the points, anew; only rows that are wrong."""
+"""Rebuilds roll-ups and other data derived from the points; writes only rows that are wrong."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,72 +12,99 @@ from cloudkitty.storage.v2.sql.verify import FRAMES, MONTHS, SCOPES, STATES, TOT
 
 
 class Outcome(NamedTuple):
-    """What one transaction did.
+    """Result of one transaction.
 
-    :ivar healed: rows that were made right.
-    :ivar left: what nothing else says the content of.
+    :ivar corrected: number of rows that were corrected.
+    :ivar left: faults that cannot be corrected, because no other data has the right content.
     """
 
-    healed: int
+    corrected: int
     left: list[verify.Fault]
 
 
-def rebuild_days(database: db.Database, scope: verify.Scope, begin: datetime | None = None,
-                 end: datetime | None = None) -> Iterator[Outcome]:
-    """Make right what follows from a scope's points: attributes, sums by series and day.
+def rebuild_days(
+    database: db.Database,
+    scope: verify.Scope,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+) -> Iterator[Outcome]:
+    """Correct what derives from a scope's points: attributes, and sums by series and day.
 
-    :param begin, end: bounds, aware UTC; the months they are in are made right as a whole.
+    :param begin, end: bounds, aware UTC; the months they are in are rebuilt as a whole.
     """
     yield _rebuild(database, scope, None, verify.check_scope)
     for month in _months(database, scope, begin, end):
         yield _rebuild(database, scope, month, verify.check_days)
 
 
-def rebuild_totals(database: db.Database, scope: verify.Scope, begin: datetime | None = None,
-                   end: datetime | None = None) -> Iterator[Outcome]:
-    """Make a scope's sums by metric right; after rebuild_days() of all scopes."""
+def rebuild_totals(
+    database: db.Database,
+    scope: verify.Scope,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+) -> Iterator[Outcome]:
+    """Correct a scope's sums by metric; call it after rebuild_days() of all scopes."""
     for month in _months(database, scope, begin, end):
         yield _rebuild(database, scope, month, verify.check_totals)
 
 
-def _months(database, scope, begin, end):
+def _months(
+    database: db.Database, scope: verify.Scope, begin: datetime | None, end: datetime | None
+) -> list[verify.Month]:
     with database.reader() as connection:
         return verify.list_months(connection, scope, begin, end)
 
 
-def _rebuild(database, scope, month, check):
-    def change(connection):
-        # First of all, so that what is read afterwards is what whoever held it before left.
+def _rebuild(
+    database: db.Database,
+    scope: verify.Scope,
+    month: verify.Month | None,
+    check: Callable[..., Iterator[verify.Fault]],
+) -> Outcome:
+    def change(connection: sa.Connection) -> Outcome:
+        # Locked first, so that the reads that follow see what the previous holder committed.
         _lock(connection, scope, month)
-        found = [scope] if month is None else [scope, month]
-        return _heal(connection, list(check(connection, *found)))
+        found = (scope,) if month is None else (scope, month)
+        return _correct(connection, list(check(connection, *found)))
 
     return database.write(change)
 
 
 def _lock(connection: sa.Connection, scope: verify.Scope, month: verify.Month | None) -> None:
-    """Let nobody change what a scope has until the transaction ends."""
-    connection.execute(sa.select(STATES.c.id).where(STATES.c.identifier == scope.identifier)
-                       .order_by(STATES.c.id).with_for_update()).all()
-    connection.execute(sa.select(SCOPES.c.id).where(SCOPES.c.id == scope.id)
-                       .with_for_update(key_share=True)).all()
+    """Lock the data of a scope until the transaction ends."""
+    connection.execute(
+        sa.select(STATES.c.id)
+        .where(STATES.c.identifier == scope.identifier)
+        .order_by(STATES.c.id)
+        .with_for_update()
+    ).all()
+    connection.execute(
+        sa.select(SCOPES.c.id).where(SCOPES.c.id == scope.id).with_for_update(key_share=True)
+    ).all()
     if month is None:
         return
-    connection.execute(sa.select(FRAMES.c.begin).where(
-        FRAMES.c.scope_id == scope.id, *verify.begins(month)).with_for_update()).all()
+    connection.execute(
+        sa.select(FRAMES.c.begin)
+        .where(FRAMES.c.scope_id == scope.id, *verify.begins(month))
+        .with_for_update()
+    ).all()
     for table in (TOTALS, MONTHS):
-        connection.execute(sa.select(table.c.day).where(
-            table.c.scope_id == scope.id, *verify.within(table, month)).with_for_update()).all()
+        connection.execute(
+            sa.select(table.c.day)
+            .where(table.c.scope_id == scope.id, *verify.within(table, month))
+            .with_for_update()
+        ).all()
 
 
-def _heal(connection: sa.Connection, faults: Iterable[verify.Fault]) -> Outcome:
-    """Make rows right that follow from others; return how many, and the faults that stay."""
-    healed, left = 0, []
+def _correct(connection: sa.Connection, faults: Iterable[verify.Fault]) -> Outcome:
+    """Correct derived rows; return how many there were, and the faults that remain."""
+    corrected = 0
+    left: list[verify.Fault] = []
     for fault in faults:
         if fault.reason:
             left.append(fault)
             continue
-        healed += 1
+        corrected += 1
         chosen = [fault.table.c[name] == value for name, value in fault.key.items()]
         if fault.right is None:
             connection.execute(sa.delete(fault.table).where(*chosen))
@@ -85,4 +112,4 @@ def _heal(connection: sa.Connection, faults: Iterable[verify.Fault]) -> Outcome:
             connection.execute(sa.insert(fault.table).values(**fault.key, **fault.right))
         else:
             connection.execute(sa.update(fault.table).where(*chosen).values(**fault.right))
-    return Outcome(healed, left)
+    return Outcome(corrected, left)

@@ -1,27 +1,31 @@
-"""Removing what is too old, a bounded number of rows at a time."""
+"""Removes data past its retention, a bounded number of rows at a time."""
 
 import logging
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
-from cloudkitty import db, timeframe
-from cloudkitty.db import models
-from cloudkitty.storage.v2.sql import horizon
-from cloudkitty.storage.v2.sql.catalogue import Catalogue
-from cloudkitty.storage.v2.sql.writer import FRAMES, Writer
+from cloudkitty import db
+from cloudkitty.core import timeframe
+from cloudkitty.db import tables
+from cloudkitty.scopes import source_gaps
+from cloudkitty.storage.v2.sql import retention_cutoff
+from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.sql.writer import FRAMES, Writer, fold_left
 
 LOG = logging.getLogger(__name__)
 
-# Rows of one transaction, which takes some hundredths of a second.
+# Most rows per transaction, which then takes some hundredths of a second.
 ROWS_AT_ONCE = 1000
-# No transaction that began before the horizon moved lasts so long, see Database.idle_transaction_s.
+GAPS_AT_ONCE = 100
+# Longer than any transaction that began before the cut-off moved, see Database.idle_transaction_s.
 SETTLED = timedelta(hours=1)
-SERIES, DAYS = models.rated_series, models.rated_days
+SERIES, DAYS = tables.rated_series, tables.rated_days
 
 
-def step(database: db.Database, catalogue: Catalogue, options, now: datetime) -> bool:
-    """Do a part of what [storage] orders; say whether there is more to do at once.
+def step(database: db.Database, id_cache: IdCache, options: Any, now: datetime) -> bool:
+    """Do one bounded part of the retention in [storage]; return whether more can be done at once.
 
     :param options: section [storage].
     :param now: aware UTC.
@@ -30,55 +34,82 @@ def step(database: db.Database, catalogue: Catalogue, options, now: datetime) ->
         return False
     wanted = (now - timedelta(hours=options.retention_period)).date()
     with database.reader() as connection:
-        current = horizon.read(connection)
+        current = retention_cutoff.read(connection)
     if current.day < wanted:
-        database.write(lambda connection: horizon.move(connection, wanted, now))
-        LOG.info('Points of periods before %s are too old; they are removed from %s on', wanted,
-                 now + SETTLED)
+        database.write(lambda connection: retention_cutoff.move(connection, wanted, now))
+        LOG.info(
+            'Points before %s exceed the retention period; they are removed after %s',
+            wanted,
+            now + SETTLED,
+        )
         return False
     if now < current.since + SETTLED:
         return False
-    if _remove_points(database, current):
+    # The sums of what is removed stay.
+    if fold_left(database, id_cache, current.begin):
+        return True
+    if _remove_points(database, current) or _remove_gaps(database, current):
         return True
     if options.rollup_retention_period is None:
         return False
     first = (now - timedelta(hours=options.rollup_retention_period)).date()
-    return _remove_sums(database, catalogue, min(first, current.day).replace(day=1))
+    return _remove_sums(database, id_cache, min(first, current.day).replace(day=1))
 
 
-def _remove_points(database, current) -> bool:
-    """Remove the oldest frames before the horizon; their sums stay."""
+def _remove_points(database: db.Database, current: retention_cutoff.RetentionCutoff) -> bool:
+    """Remove the oldest frames before the cut-off; their sums are kept."""
     key = (FRAMES.c.begin, FRAMES.c.scope_id, FRAMES.c.origin)
-    oldest = sa.select(*key).where(FRAMES.c.begin < timeframe.to_naive(current.begin)).order_by(
-        *key).limit(ROWS_AT_ONCE)
+    oldest = (
+        sa.select(*key)
+        .where(FRAMES.c.begin < timeframe.to_naive(current.begin))
+        .order_by(*key)
+        .limit(ROWS_AT_ONCE)
+    )
 
-    def change(connection):
+    def change(connection: sa.Connection) -> int:
         found = connection.execute(oldest).all()
         if found:
-            # One statement; the plain comparison finds the index, the other one decides.
-            connection.execute(sa.delete(FRAMES).where(
-                FRAMES.c.begin <= found[-1].begin, sa.tuple_(*key) <= sa.tuple_(*found[-1])))
+            # One statement; the plain comparison can use the index, the other one decides.
+            connection.execute(
+                sa.delete(FRAMES).where(
+                    FRAMES.c.begin <= found[-1].begin, sa.tuple_(*key) <= sa.tuple_(*found[-1])
+                )
+            )
         return len(found)
 
     return database.write(change) == ROWS_AT_ONCE
 
 
-def _remove_sums(database: db.Database, catalogue: Catalogue, first_kept: date) -> bool:
+def _remove_gaps(database: db.Database, current: retention_cutoff.RetentionCutoff) -> bool:
+    """Remove what was known of disuse in the time whose points are gone."""
+    removed = database.write(
+        lambda connection: source_gaps.remove_unused(connection, current.begin, limit=GAPS_AT_ONCE)
+    )
+    return removed == GAPS_AT_ONCE
+
+
+def _remove_sums(database: db.Database, id_cache: IdCache, first_kept: date) -> bool:
     """Remove the oldest sums of days before *first_kept*, the first of a month."""
-    oldest = (sa.select(DAYS.c.series_id, DAYS.c.day, SERIES.c.owner_id)
-              .join_from(DAYS, SERIES, SERIES.c.id == DAYS.c.series_id)
-              .where(DAYS.c.day < first_kept).order_by(DAYS.c.day).limit(ROWS_AT_ONCE))
+    oldest = (
+        sa.select(DAYS.c.series_id, DAYS.c.day, SERIES.c.owner_id)
+        .join_from(DAYS, SERIES, SERIES.c.id == DAYS.c.series_id)
+        .where(DAYS.c.day < first_kept)
+        .order_by(DAYS.c.day)
+        .limit(ROWS_AT_ONCE)
+    )
     with database.reader() as connection:
         found = connection.execute(oldest).all()
     if not found:
         return False
 
-    def change(connection):
-        writer = Writer(connection, catalogue)
-        # First of all, so that nobody who deletes takes the same rows off the sums by month.
+    def change(connection: sa.Connection) -> None:
+        writer = Writer(connection, id_cache)
+        # Locked first, so that no concurrent delete subtracts the same rows from the sums by month.
         writer.lock({row.owner_id for row in found})
-        writer.remove_days(DAYS.c.series_id.in_([row.series_id for row in found]),
-                           DAYS.c.day.in_({row.day for row in found}))
+        writer.remove_days(
+            DAYS.c.series_id.in_([row.series_id for row in found]),
+            DAYS.c.day.in_({row.day for row in found}),
+        )
 
     database.write(change)
     return len(found) == ROWS_AT_ONCE

@@ -1,31 +1,41 @@
-"""Whether the tables of rated data agree with each other.
+"""Consistency check of the tables of rated data.
 
-The points (blocks, and the series they name) are the truth. Everything else follows from them,
-but for the marks. The unit is one scope in one month: it is looked at in one transaction, so
-that a worker that stores something meanwhile is no fault.
+The points (blocks and the series they refer to) are authoritative. Everything else derives from
+them, except the marks. The unit is one scope in one month: it is read in one transaction, so that
+a worker that stores something meanwhile causes no false alarm.
 """
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty import block, db, timeframe
-from cloudkitty.dataframe import SUM_CONTEXT, ZERO
-from cloudkitty.db import models, types
-from cloudkitty.storage.v2.sql import catalogue as catalogues
-from cloudkitty.storage.v2.sql import horizon
-from cloudkitty.storage.v2.sql.writer import RATED
+from cloudkitty import db
+from cloudkitty.core import block, timeframe
+from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
+from cloudkitty.db import tables, types
+from cloudkitty.storage.v2.sql import folding, retention_cutoff, series_ids
+from cloudkitty.storage.v2.sql.folding import RATED
 
-FRAMES, SERIES, DAYS = models.rated_frames, models.rated_series, models.rated_days
-TOTALS, MONTHS, CALENDAR = models.rated_totals, models.rated_months, models.rated_calendar
-SERIES_MONTHS = models.rated_series_months
-ATTRIBUTES, SCOPES, STATES = models.rated_attributes, models.rated_scopes, models.scopes
+FRAMES, SERIES, DAYS = tables.rated_frames, tables.rated_series, tables.rated_days
+TOTALS, MONTHS, CALENDAR = tables.rated_totals, tables.rated_months, tables.rated_calendar
+SERIES_MONTHS = tables.rated_series_months
+ATTRIBUTES, SCOPES, STATES = tables.rated_attributes, tables.rated_scopes, tables.scopes
 ROWS_AT_ONCE = 500
 SUMS = ('qty', 'price', 'points')
+
+
+# Exact sums of quantities and prices, and the number of points.
+Sums = tuple[Decimal, Decimal, int]
+# By (series id, day).
+SumsByDay = dict[tuple[int, date], Sums]
+# Columns by primary key.
+Rows = Mapping[tuple[Any, ...], Mapping[str, Any]]
 
 
 class Scope(NamedTuple):
@@ -44,13 +54,13 @@ class Month(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A row that is not as it must be.
+    """A row that is wrong, missing or superfluous.
 
     :ivar key: its primary key.
-    :ivar right: what must be in it; None: there must be no such row.
-    :ivar found: what is in it; None: there is no such row.
-    :ivar reason: what is wrong with a row that nothing else says the content of; '': rebuild()
-        makes it right.
+    :ivar right: its right content; None: there must be no such row.
+    :ivar found: its content; None: the row is missing.
+    :ivar reason: what is wrong with a row that cannot be derived from others; '': rebuild()
+        corrects it.
     """
 
     table: sa.Table
@@ -59,7 +69,7 @@ class Fault(NamedTuple):
     found: Mapping[str, Any] | None = None
     reason: str = ''
 
-    def __str__(self):
+    def __str__(self) -> str:
         where = ', '.join(f'{name} {value}' for name, value in self.key.items())
         if self.reason:
             return f'{self.table.name}: {where}: {self.reason}'
@@ -71,7 +81,7 @@ class Fault(NamedTuple):
 
 
 def list_scopes(connection: sa.Connection, scope_ids: Sequence[str] | None) -> list[Scope]:
-    """Return the scopes that have data, or those of them that are named."""
+    """Return the scopes that have data, or the named ones among them."""
     statement = sa.select(SCOPES.c.id, SCOPES.c.scope_key, SCOPES.c.identifier)
     if scope_ids:
         statement = statement.where(SCOPES.c.identifier.in_(scope_ids))
@@ -80,29 +90,34 @@ def list_scopes(connection: sa.Connection, scope_ids: Sequence[str] | None) -> l
 
 @contextlib.contextmanager
 def snapshot(database: db.Database) -> Iterator[sa.Connection]:
-    """Yield a connection that sees one moment, whatever is stored meanwhile."""
+    """Yield a connection with a consistent snapshot, whatever is stored meanwhile."""
     with database.reader() as connection:
-        if connection.dialect.name == 'postgresql':
-            connection.execute(sa.text('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ'))
+        db.hold_snapshot(connection)
         yield connection
 
 
-def list_months(connection: sa.Connection, scope: Scope, begin: datetime | None,
-                end: datetime | None) -> list[Month]:
-    """Return the months of which a scope has anything, those of [begin, end) as a whole."""
+def list_months(
+    connection: sa.Connection, scope: Scope, begin: datetime | None, end: datetime | None
+) -> list[Month]:
+    """Return the months from a scope's first data to its last that [begin, end) overlaps."""
     ours = sa.or_(SERIES.c.owner_id == scope.id, SERIES.c.scope_id == scope.id)
-    bounds = []
+    bounds: list[date] = []
     series = sa.select(SERIES.c.id).where(ours)
     for column, chosen in (
-            (FRAMES.c.begin, FRAMES.c.scope_id == scope.id),
-            (DAYS.c.day, DAYS.c.series_id.in_(series)),
-            (SERIES_MONTHS.c.day, SERIES_MONTHS.c.series_id.in_(series)),
-            (TOTALS.c.day, TOTALS.c.scope_id == scope.id),
-            (MONTHS.c.day, MONTHS.c.scope_id == scope.id)):
+        (FRAMES.c.begin, FRAMES.c.scope_id == scope.id),
+        (DAYS.c.day, DAYS.c.series_id.in_(series)),
+        (SERIES_MONTHS.c.day, SERIES_MONTHS.c.series_id.in_(series)),
+        (TOTALS.c.day, TOTALS.c.scope_id == scope.id),
+        (MONTHS.c.day, MONTHS.c.scope_id == scope.id),
+    ):
         found = connection.execute(
-            sa.select(sa.func.min(column), sa.func.max(column)).where(chosen)).one()
-        bounds += [bound.date() if isinstance(bound, datetime) else bound
-                   for bound in found if bound is not None]
+            sa.select(sa.func.min(column), sa.func.max(column)).where(chosen)
+        ).one()
+        bounds += [
+            bound.date() if isinstance(bound, datetime) else bound
+            for bound in found
+            if bound is not None
+        ]
     if not bounds:
         return []
     first, last = min(bounds), max(bounds)
@@ -117,9 +132,10 @@ def list_months(connection: sa.Connection, scope: Scope, begin: datetime | None,
     return months
 
 
-def check(database: db.Database, scope: Scope, begin: datetime | None = None,
-          end: datetime | None = None) -> Iterator[Fault]:
-    """Yield all that is wrong with a scope, as it is at one moment.
+def check(
+    database: db.Database, scope: Scope, begin: datetime | None = None, end: datetime | None = None
+) -> Iterator[Fault]:
+    """Yield all faults of a scope, as seen in one snapshot.
 
     :param begin, end: bounds, aware UTC; the months they are in are checked as a whole.
     """
@@ -131,122 +147,225 @@ def check(database: db.Database, scope: Scope, begin: datetime | None = None,
 
 
 def check_scope(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
-    """Yield what is wrong with a scope whatever the month: series, overlaps, progress."""
+    """Yield the faults of a scope that belong to no month: of series, overlaps and progress."""
     yield from _series_faults(connection, scope)
-    rated = sa.select(
-        FRAMES.c.begin, FRAMES.c.end,
-        sa.func.lead(FRAMES.c.begin).over(order_by=FRAMES.c.begin).label('next'),
-    ).where(FRAMES.c.scope_id == scope.id, FRAMES.c.origin == RATED).subquery()
+    rated = (
+        sa.select(
+            FRAMES.c.begin,
+            FRAMES.c.end,
+            sa.func.lead(FRAMES.c.begin).over(order_by=FRAMES.c.begin).label('next'),
+        )
+        .where(FRAMES.c.scope_id == scope.id, FRAMES.c.origin == RATED)
+        .subquery()
+    )
     for row in connection.execute(sa.select(rated).where(rated.c.next < rated.c.end)):
-        yield _frame_fault(scope, row.begin, RATED, f'ends at {row.end}, after the next one begins '
-                                                    f'at {row.next}: a time is rated twice')
-    mark = connection.execute(sa.select(sa.func.max(STATES.c.last_processed_timestamp)).where(
-        STATES.c.identifier == scope.identifier,
-        sa.or_(STATES.c.scope_key == scope.scope_key, STATES.c.scope_key.is_(None)))).scalar()
+        yield _frame_fault(
+            scope,
+            row.begin,
+            RATED,
+            f'ends at {row.end}, after the next one begins at {row.next}: a time is rated twice',
+        )
+    mark = connection.execute(
+        sa.select(sa.func.max(STATES.c.last_processed_timestamp)).where(
+            STATES.c.identifier == scope.identifier,
+            sa.or_(STATES.c.scope_key == scope.scope_key, STATES.c.scope_key.is_(None)),
+        )
+    ).scalar()
     if mark is None:
         return
-    count, first = connection.execute(sa.select(sa.func.count(), sa.func.min(FRAMES.c.begin)).where(
-        FRAMES.c.scope_id == scope.id, FRAMES.c.origin == RATED, FRAMES.c.begin > mark)).one()
+    count, first = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(FRAMES.c.begin)).where(
+            FRAMES.c.scope_id == scope.id, FRAMES.c.origin == RATED, FRAMES.c.begin > mark
+        )
+    ).one()
     if count:
-        yield Fault(STATES, {'identifier': scope.identifier},
-                    reason=f'the scope is rated up to {mark}, and {count} rated periods begin '
-                           f'after that, the first at {first}')
+        yield Fault(
+            STATES,
+            {'identifier': scope.identifier},
+            reason=f'the scope is rated up to {mark}, and {count} rated periods begin '
+            f'after that, the first at {first}',
+        )
 
 
 def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
-    """Yield what is wrong with the frames of a scope in a month, and with their sums by day."""
-    kept_from = horizon.read(connection)
-    # Of older days there are no points that would say something else.
+    """Yield the faults of the frames of a scope in a month, and of their sums by day."""
+    kept_from = retention_cutoff.read(connection)
+    # Older days have no points that the sums could contradict.
     days = _stored_sums(connection, DAYS, scope, month, DAYS.c.day < kept_from.day)
+    later: SumsByDay = {}
     is_readable = True
-    for fault in _frame_faults(connection, scope, month, days, kept_from):
-        # What a block that cannot be read would add is not known.
+    for fault in _frame_faults(connection, scope, month, days, later, kept_from):
+        # The sums that an unreadable block would add are unknown.
         is_readable = is_readable and not fault.reason
         yield fault
     if not is_readable:
         return
-    months = {}
+    months: SumsByDay = {}
     for (series_id, _), sums in days.items():
         key = series_id, month.first
         months[key] = _add(months.get(key, (ZERO, ZERO, 0)), sums)
     for table, right in ((DAYS, days), (SERIES_MONTHS, months)):
-        yield from _compare(table, ('series_id', 'day'),
-                            _stored_sums(connection, table, scope, month), right)
-    wanted = {day for _, day in days} | ({month.first} if days else set())
-    known = {row.day: dict(row._mapping) for row in connection.execute(
-        sa.select(CALENDAR).where(CALENDAR.c.day.in_(wanted)))}
+        yield from _compare(
+            table, ('series_id', 'day'), _stored_sums(connection, table, scope, month), right
+        )
+    wanted = {day for _, day in (*days, *later)} | ({month.first} if days or later else set())
+    known = {
+        row.day: dict(row._mapping)
+        for row in connection.execute(sa.select(CALENDAR).where(CALENDAR.c.day.in_(wanted)))
+    }
     for day in sorted(wanted):
-        right = timeframe.calendar_of(timeframe.midnight(day))
+        calendar = timeframe.calendar_of(timeframe.midnight(day))
         row = known.get(day)
-        if row is None or {name: row[name] for name in right} != right:
-            yield Fault(CALENDAR, {'day': day}, right,
-                        row and {name: row[name] for name in right})
+        found = row and {name: row[name] for name in calendar}
+        if found != calendar:
+            yield Fault(CALENDAR, {'day': day}, calendar, found)
 
 
-def _stored_sums(connection, table, scope, month, *conditions):
+def _stored_sums(
+    connection: sa.Connection,
+    table: sa.Table,
+    scope: Scope,
+    month: Month,
+    *conditions: sa.ColumnElement[bool],
+) -> SumsByDay:
     """Return the sums by series in a roll-up, by (series, day)."""
     rows = connection.execute(
-        sa.select(table).join_from(table, SERIES, SERIES.c.id == table.c.series_id)
-        .where(SERIES.c.owner_id == scope.id, *within(table, month), *conditions))
+        sa.select(table)
+        .join_from(table, SERIES, SERIES.c.id == table.c.series_id)
+        .where(SERIES.c.owner_id == scope.id, *within(table, month), *conditions)
+    )
     return {(row.series_id, row.day): _sums(row) for row in rows}
 
 
 def check_totals(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
-    """Yield which sums of a scope in a month are not those of its days."""
+    """Yield the sums of a scope in a month that differ from those of its days.
+
+    Unfolded frames count, too: they are in no sums by series yet.
+    """
     rows = connection.execute(
-        sa.select(SERIES.c.metric, DAYS.c.day, types.exact_sum(DAYS.c.qty).label('qty'),
-                  types.exact_sum(DAYS.c.price).label('price'),
-                  sa.cast(sa.func.sum(DAYS.c.points), sa.BigInteger).label('points'))
+        sa.select(
+            SERIES.c.metric,
+            DAYS.c.day,
+            types.exact_sum(DAYS.c.qty).label('qty'),
+            types.exact_sum(DAYS.c.price).label('price'),
+            sa.cast(sa.func.sum(DAYS.c.points), sa.BigInteger).label('points'),
+        )
         .join_from(DAYS, SERIES, SERIES.c.id == DAYS.c.series_id)
         .where(SERIES.c.scope_id == scope.id, *within(DAYS, month))
-        .group_by(SERIES.c.metric, DAYS.c.day))
-    totals, months = {}, {}
-    for row in rows:
-        right = _sums(row)
-        totals[scope.id, row.metric, row.day] = right
-        whole = months.setdefault((scope.id, row.metric, month.first), (ZERO, ZERO, 0))
-        months[scope.id, row.metric, month.first] = _add(whole, right)
+        .group_by(SERIES.c.metric, DAYS.c.day)
+    )
+    totals: dict[tuple[int, str, date], Sums] = {}
+    months: dict[tuple[int, str, date], Sums] = {}
+    by_metric = itertools.chain(
+        ((row.metric, row.day, _sums(row)) for row in rows), _unfolded(connection, scope, month)
+    )
+    for metric, day, right in by_metric:
+        for sums, key in (
+            (totals, (scope.id, metric, day)),
+            (months, (scope.id, metric, month.first)),
+        ):
+            sums[key] = _add(sums.get(key, (ZERO, ZERO, 0)), right)
     for table, wanted in ((TOTALS, totals), (MONTHS, months)):
         stored = connection.execute(
-            sa.select(table).where(table.c.scope_id == scope.id, *within(table, month)))
+            sa.select(table).where(table.c.scope_id == scope.id, *within(table, month))
+        )
         found = {(row.scope_id, row.metric, row.day): _sums(row) for row in stored}
         yield from _compare(table, ('scope_id', 'metric', 'day'), found, wanted)
 
 
-def _series_faults(connection, scope):
+def _unfolded(
+    connection: sa.Connection, scope: Scope, month: Month
+) -> Iterator[tuple[str, date, Sums]]:
+    """Yield metric, day and numbers of the unfolded points that name a scope."""
+    owners = sa.select(SERIES.c.owner_id).where(SERIES.c.scope_id == scope.id)
+    frames = connection.execute(
+        sa.select(FRAMES.c.begin, FRAMES.c.block)
+        .join(folding.UNFOLDED, folding.IS_UNFOLDED)
+        .where(FRAMES.c.scope_id.in_(owners), *begins(month))
+    ).all()
+    metrics: dict[int, str] = (
+        {
+            row.id: row.metric
+            for row in connection.execute(
+                sa.select(SERIES.c.id, SERIES.c.metric).where(SERIES.c.scope_id == scope.id)
+            )
+        }
+        if frames
+        else {}
+    )
+    for row in frames:
+        # An unreadable block is reported by check_days().
+        with contextlib.suppress(block.CorruptBlock):
+            for series_id, qty, price in zip(*block.decode(row.block), strict=True):
+                if series_id in metrics:
+                    yield metrics[series_id], row.begin.date(), (qty, price, 1)
+
+
+def _series_faults(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
     last = 0
     while rows := connection.execute(
-            sa.select(SERIES).where(SERIES.c.owner_id == scope.id, SERIES.c.id > last)
-            .order_by(SERIES.c.id).limit(ROWS_AT_ONCE)).all():
+        sa.select(SERIES)
+        .where(SERIES.c.owner_id == scope.id, SERIES.c.id > last)
+        .order_by(SERIES.c.id)
+        .limit(ROWS_AT_ONCE)
+    ).all():
         last = rows[-1].id
-        right = {}
+        right: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in rows:
+            entry: series_ids.Entry | None
             try:
-                entry = catalogues.entry_of(row)
+                entry = series_ids.entry_of(row)
             except ValueError:
                 entry = None
-            if entry is None or catalogues.digest(scope.scope_key, entry) != bytes(row.digest):
+            if entry is None or series_ids.digest(scope.scope_key, entry) != bytes(row.digest):
                 yield Fault(SERIES, {'id': row.id}, reason='its content is not what was stored')
                 continue
-            right.update(_attributes(catalogues.attribute_rows(row.id, entry)))
-        # Of a series that is not right, nothing says which attributes it has.
-        found = _attributes(map(dict, connection.execute(sa.select(ATTRIBUTES).where(
-            ATTRIBUTES.c.series_id.in_({key[0] for key in right}))).mappings()))
+            right.update(_attributes(series_ids.attribute_rows(row.id, entry)))
+        # The attributes of a faulty series cannot be derived.
+        found = _attributes(
+            map(
+                dict,
+                connection.execute(
+                    sa.select(ATTRIBUTES).where(
+                        ATTRIBUTES.c.series_id.in_({key[0] for key in right})
+                    )
+                ).mappings(),
+            )
+        )
         yield from _differences(ATTRIBUTES, ('series_id', 'name', 'is_groupby'), found, right)
 
 
-def _attributes(rows):
-    return {(row['series_id'], row['name'], bool(row['is_groupby'])): {'value': row['value']}
-            for row in rows}
+def _attributes(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {
+        (row['series_id'], row['name'], bool(row['is_groupby'])): {'value': row['value']}
+        for row in rows
+    }
 
 
-def _frame_faults(connection, scope, month, days, kept_from):
-    """Yield the faults of frames; *days* gets the sums by (series, day) of all others."""
-    known = set()
-    statement = (sa.select(FRAMES).where(
-        FRAMES.c.scope_id == scope.id, *begins(month),
-        FRAMES.c.begin >= timeframe.to_naive(kept_from.begin))
-                 .order_by(FRAMES.c.begin, FRAMES.c.origin).limit(ROWS_AT_ONCE))
+def _frame_faults(
+    connection: sa.Connection,
+    scope: Scope,
+    month: Month,
+    days: SumsByDay,
+    later: SumsByDay,
+    kept_from: retention_cutoff.RetentionCutoff,
+) -> Iterator[Fault]:
+    """Yield the faults of frames; add the sums by (series, day) of all others to *days*.
+
+    Those of unfolded frames are added to *later*.
+    """
+    known: set[int] = set()
+    unfolded = sa.exists().where(folding.IS_UNFOLDED).label('is_unfolded')
+    statement = (
+        sa.select(FRAMES, unfolded)
+        .where(
+            FRAMES.c.scope_id == scope.id,
+            *begins(month),
+            FRAMES.c.begin >= timeframe.to_naive(kept_from.begin),
+        )
+        .order_by(FRAMES.c.begin, FRAMES.c.origin)
+        .limit(ROWS_AT_ONCE)
+    )
     rows = connection.execute(statement).all()
     while rows:
         for row in rows:
@@ -258,78 +377,106 @@ def _frame_faults(connection, scope, month, days, kept_from):
             unknown = set(columns[0]) - known
             known |= _owned(connection, scope, unknown)
             if unknown - known:
-                yield _frame_fault(scope, row.begin, row.origin,
-                                   f'series {min(unknown - known)} is not one of this scope')
+                yield _frame_fault(
+                    scope,
+                    row.begin,
+                    row.origin,
+                    f'series {min(unknown - known)} is not one of this scope',
+                )
                 continue
-            if row.end <= row.begin:
-                yield _frame_fault(scope, row.begin, row.origin, f'ends at {row.end}')
-            found = {'points': row.points, 'qty': row.qty, 'price': row.price}
-            right = {'points': len(columns[0]),
-                     'qty': functools.reduce(SUM_CONTEXT.add, columns[1], ZERO),
-                     'price': functools.reduce(SUM_CONTEXT.add, columns[2], ZERO)}
-            if found != right:
-                yield Fault(FRAMES, _key(scope, row.begin, row.origin), right, found)
+            yield from _row_faults(scope, row, columns)
             for series_id, qty, price in zip(*columns, strict=True):
                 key = series_id, row.begin.date()
-                days[key] = _add(days.get(key, (ZERO, ZERO, 0)), (qty, price, 1))
+                sums = later if row.is_unfolded else days
+                sums[key] = _add(sums.get(key, (ZERO, ZERO, 0)), (qty, price, 1))
         last = rows[-1]
-        rows = connection.execute(statement.where(
-            FRAMES.c.begin >= last.begin,
-            sa.or_(FRAMES.c.begin > last.begin, FRAMES.c.origin > last.origin))).all()
+        rows = connection.execute(
+            statement.where(
+                FRAMES.c.begin >= last.begin,
+                sa.or_(FRAMES.c.begin > last.begin, FRAMES.c.origin > last.origin),
+            )
+        ).all()
 
 
-def _owned(connection, scope, ids):
-    found = set()
-    for chunk in catalogues.chunks(sorted(ids)):
-        found.update(connection.execute(sa.select(SERIES.c.id).where(
-            SERIES.c.id.in_(chunk), SERIES.c.owner_id == scope.id)).scalars())
+def _row_faults(scope: Scope, row: tables.Row, columns: Sequence[Sequence[Any]]) -> Iterator[Fault]:
+    """Yield what a frame says of itself and its points do not."""
+    if row.end <= row.begin:
+        yield _frame_fault(scope, row.begin, row.origin, f'ends at {row.end}')
+    found = {'points': row.points, 'qty': row.qty, 'price': row.price}
+    right = {
+        'points': len(columns[0]),
+        'qty': functools.reduce(SUM_CONTEXT.add, columns[1], ZERO),
+        'price': functools.reduce(SUM_CONTEXT.add, columns[2], ZERO),
+    }
+    if found != right:
+        yield Fault(FRAMES, _key(scope, row.begin, row.origin), right, found)
+
+
+def _owned(connection: sa.Connection, scope: Scope, ids: Iterable[int]) -> set[int]:
+    found: set[int] = set()
+    for chunk in series_ids.chunks(sorted(ids)):
+        found.update(
+            connection.execute(
+                sa.select(SERIES.c.id).where(SERIES.c.id.in_(chunk), SERIES.c.owner_id == scope.id)
+            ).scalars()
+        )
     return found
 
 
-def _compare(table, names, found, right):
-    return _differences(table, names, *(
-        {key: dict(zip(SUMS, sums, strict=True)) for key, sums in side.items()}
-        for side in (found, right)))
+def _compare(
+    table: sa.Table, names: Sequence[str], found: Mapping[Any, Sums], right: Mapping[Any, Sums]
+) -> Iterator[Fault]:
+    return _differences(
+        table,
+        names,
+        *(
+            {key: dict(zip(SUMS, sums, strict=True)) for key, sums in side.items()}
+            for side in (found, right)
+        ),
+    )
 
 
-def _differences(table, names, found, right):
+def _differences(
+    table: sa.Table, names: Sequence[str], found: Rows, right: Rows
+) -> Iterator[Fault]:
     for key in sorted(found.keys() | right.keys()):
         if found.get(key) != right.get(key):
             yield Fault(table, dict(zip(names, key, strict=True)), right.get(key), found.get(key))
 
 
-def _frame_fault(scope, begin, origin, reason):
+def _frame_fault(scope: Scope, begin: datetime, origin: int, reason: str) -> Fault:
     return Fault(FRAMES, _key(scope, begin, origin), reason=reason)
 
 
-def _key(scope, begin, origin):
+def _key(scope: Scope, begin: datetime, origin: int) -> dict[str, Any]:
     return {'scope_id': scope.id, 'begin': begin, 'origin': origin}
 
 
-def _sums(row):
+def _sums(row: tables.Row) -> Sums:
     return row.qty, row.price, row.points
 
 
-def _add(one, other):
-    return (SUM_CONTEXT.add(one[0], other[0]), SUM_CONTEXT.add(one[1], other[1]),
-            one[2] + other[2])
+def _add(one: Sums, other: Sums) -> Sums:
+    return (SUM_CONTEXT.add(one[0], other[0]), SUM_CONTEXT.add(one[1], other[1]), one[2] + other[2])
 
 
-def _month_of(day):
+def _month_of(day: date) -> Month:
     first = day.replace(day=1)
     return Month(first, (first + timedelta(days=31)).replace(day=1))
 
 
-def begins(month: Month) -> tuple[sa.ColumnElement, ...]:
-    """Return the conditions that a frame begins in *month*."""
-    return (FRAMES.c.begin >= datetime.combine(month.first, datetime.min.time()),
-            FRAMES.c.begin < datetime.combine(month.end, datetime.min.time()))
+def begins(month: Month) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions for frames that begin in *month*."""
+    return (
+        FRAMES.c.begin >= datetime.combine(month.first, datetime.min.time()),
+        FRAMES.c.begin < datetime.combine(month.end, datetime.min.time()),
+    )
 
 
-def within(table: sa.Table, month: Month) -> tuple[sa.ColumnElement, ...]:
-    """Return the conditions that a row of a roll-up is of *month*."""
+def within(table: sa.Table, month: Month) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions for rows of a roll-up in *month*."""
     return table.c.day >= month.first, table.c.day < month.end
 
 
-def _text(values):
-    return ', '.join(f'{name} {value}' for name, value in values.items())
+def _text(values: Mapping[str, Any] | None) -> str:
+    return ', '.join(f'{name} {value}' for name, value in (values or {}).items())

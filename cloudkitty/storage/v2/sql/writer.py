@@ -1,111 +1,227 @@
-"""Writing frames: blocks and roll-ups change together, in the transaction they are handed.
+"""Writes frames: blocks and roll-ups change together, in the caller's transaction.
 
-What is written is the difference between the old and the new content of a (scope, period,
-origin), so that storing the same thing twice changes nothing.
+Only the difference between the old and the new content of a (scope, period, origin) is written, so
+storing is idempotent.
 """
 
 import decimal
 import functools
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, time
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty import block, errors, timeframe
-from cloudkitty.dataframe import SUM_CONTEXT, ZERO, DataFrame, DataPoint
-from cloudkitty.db import models, upsert
-from cloudkitty.storage.v2.sql import catalogue as catalogues
-from cloudkitty.storage.v2.sql import horizon
-from cloudkitty.storage.v2.sql.numbering import Cell, Numbering
+from cloudkitty import db, errors
+from cloudkitty.core import block, timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
+from cloudkitty.core.scope_period import ScopePeriods
+from cloudkitty.db import tables, upsert
+from cloudkitty.storage.v2.sql import folding, overlaps, retention_cutoff, series_ids
+from cloudkitty.storage.v2.sql.changes import Changes
+from cloudkitty.storage.v2.sql.folding import PUSHED, RATED, Unfolded
+from cloudkitty.storage.v2.sql.frame_rows import Frame, IdAssignment, NumberedPart, Part
+from cloudkitty.storage.v2.sql.rollup_rows import Columns, Days, Rollups
 
-RATED = 0                            # origin of frames that the processor rated
-PUSHED = 1                           # origin of frames pushed over the API
-SUMS = ('qty', 'price', 'points')
-FRAMES, DAYS, SERIES = models.rated_frames, models.rated_days, models.rated_series
-FRAME_COLUMNS = ('scope_id', 'begin', 'origin', 'end', 'points', 'qty', 'price', 'revision',
-                 'block')
+FRAMES, DAYS, SERIES = tables.rated_frames, tables.rated_days, tables.rated_series
+# Scopes that are folded in one transaction.
+SCOPES_AT_ONCE = 50
+FRAME_COLUMNS = (
+    'scope_id',
+    'begin',
+    'origin',
+    'end',
+    'points',
+    'qty',
+    'price',
+    'revision',
+    'block',
+)
+
+
+# Scope, begin and origin of a frame.
+Key = tuple[int, datetime, int]
+
+
+class Cell(NamedTuple):
+    """The new content of a (scope, period, origin).
+
+    :ivar owner: scope id.
+    :ivar frame: points; aware UTC bounds.
+    """
+
+    owner: str
+    origin: int
+    frame: DataFrame
+
+
+def parts_of(cells: Iterable[Cell]) -> list[Part]:
+    """Return *cells* in columns; their (scope, period, origin) must be unique."""
+    frames: dict[tuple[str, int], list[DataFrame]] = {}
+    for cell in cells:
+        frames.setdefault((cell.owner, cell.origin), []).append(cell.frame)
+    return [
+        Part(origin, ScopePeriods.of_frames(owner, found))
+        for (owner, origin), found in frames.items()
+    ]
 
 
 class Writer:
-    """Stores cells in one transaction; after the commit `numbering` remembers what it made."""
+    """Stores cells in one transaction; call ids.fill_cache() after the commit.
 
-    def __init__(self, connection: sa.Connection, catalogue: catalogues.Catalogue):
+    :param changes: notes what changes in months that may be closed; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        id_cache: series_ids.IdCache,
+        changes: Changes | None = None,
+    ) -> None:
         self.connection = connection
-        self.catalogue = catalogue
-        self.numbering = Numbering(connection, catalogue)
+        self.id_cache = id_cache
+        self.changes = changes
+        self.ids = IdAssignment(connection, id_cache)
+        self._unfolded = Unfolded(connection)
+        self._rollups = Rollups(connection, self.ids.entries)
 
     @functools.cached_property
-    def horizon(self) -> datetime:
-        """Where points begin, aware UTC, as the transaction sees it."""
-        return horizon.read(self.connection).begin
+    def retention_cutoff(self) -> datetime:
+        """The retention cut-off, aware UTC, as the transaction sees it."""
+        return retention_cutoff.read(self.connection).begin
 
     def require_points(self, frames: Iterable[DataFrame]) -> None:
-        """Make sure that points of *frames* can be told from those that are stored.
+        """Make sure that no frame is before the retention cut-off, where stored points are unknown.
 
-        :raises InvalidInput: one is of a time that only has its sums.
+        :raises InvalidInput: one of them is of a time of which only sums are kept.
         """
         for frame in frames:
-            if frame.start < self.horizon:
+            if frame.start < self.retention_cutoff:
                 raise errors.InvalidInput(
                     reason=f'The period that begins at {timeframe.render(frame.start)} is older '
-                           f'than [storage]retention_period; points are kept from '
-                           f'{timeframe.render(self.horizon)} on')
+                    f'than [storage]retention_period; points are kept from '
+                    f'{timeframe.render(self.retention_cutoff)} on'
+                )
 
     def lock(self, owners: Iterable[int]) -> None:
-        """Let nobody else push or delete frames of *owners* until the transaction ends.
+        """Lock *owners* against other writers until the transaction ends.
 
-        On MariaDB the rows are changed and not only locked, because the nodes of a Galera cluster
-        do not see each other's locks: of two that change the same row one fails, and is tried
-        again.
+        On MariaDB the rows are updated and not only locked, because the nodes of a Galera cluster
+        do not see each other's locks: of two transactions that update the same row one fails and is
+        retried.
         """
-        table = models.rated_scopes
+        table = tables.rated_scopes
         is_mysql = self.connection.dialect.name in ('mysql', 'mariadb')
-        # Rows that refer to these may still be inserted meanwhile.
-        statement = sa.update(table).values(changes=table.c.changes + 1) if is_mysql else (
-            sa.select(table.c.id).order_by(table.c.id).with_for_update(key_share=True))
-        for chunk in catalogues.chunks(sorted(owners)):
+        # Other transactions may still insert rows that refer to these.
+        statement = (
+            sa.update(table).values(changes=table.c.changes + 1)
+            if is_mysql
+            else (sa.select(table.c.id).order_by(table.c.id).with_for_update(key_share=True))
+        )
+        for chunk in series_ids.chunks(sorted(owners)):
             self.connection.execute(statement.where(table.c.id.in_(chunk)))
 
-    def store(self, cells: Sequence[Cell]) -> None:
-        """Make each cell's (scope, period, origin) hold its points and nothing else.
+    def store(self, parts: Sequence[Part]) -> None:
+        """Replace the content of each (scope, period, origin) of *parts*.
 
-        Of a period before the horizon only the sums are kept, to which its points are added; so
-        the caller must know that they are not in there yet.
+        Points of a period before the cut-off are only added to the sums, so the caller must
+        know that the sums do not include them yet.
+
+        :raises PeriodsOverlap: a rated period would overlap another one of its scope.
         """
         with decimal.localcontext(SUM_CONTEXT):
-            frames = self.numbering.frames(cells)
-            kept_from = timeframe.to_naive(self.horizon)
-            old = self._existing([frame for frame in frames if frame.begin >= kept_from])
-            days = _Days()
-            rows = []
-            for frame in frames:
-                revision = 1
-                stored = old.get((frame.owner, frame.begin, frame.origin))
-                if stored is not None:
-                    revision = stored.revision + 1
-                    days.add(frame.begin, block.decode(stored.block), sign=-1)
-                if frame.ids:
-                    days.add(frame.begin, (frame.ids, frame.quantities, frame.prices))
-                    if frame.begin >= kept_from:
-                        rows.append(_row(frame, revision))
+            rated = self._lock_rated(parts)
+            numbered = self.ids.assign(parts)
+            kept_from = timeframe.to_naive(self.retention_cutoff)
+            frames = [frame for one in numbered for frame in one.frames if frame.begin >= kept_from]
+            overlaps.require_none(
+                self.connection, [frame for frame in frames if frame.origin == RATED]
+            )
+            old = self._existing(frames)
+            waiting = self._defer(parts, numbered, kept_from)
+            days, later = Days(), Days()
+            for part, one in zip(parts, numbered, strict=True):
+                (later if self._place_of(part) in waiting else days).add_part(one)
+            for row in old.values():
+                is_later = (row.scope_id, row.origin) in waiting
+                (later if is_later else days).add(row.begin, block.decode(row.block), sign=-1)
+            missed = self._take_unfolded(rated - {owner for owner, _ in waiting})
             self._delete_keys(old)
+            rows = [
+                _row(frame, old.get((frame.owner, frame.begin, frame.origin)))
+                for frame in frames
+                if frame.ids
+            ]
             upsert.insert(self.connection, FRAMES, FRAME_COLUMNS, rows)
-            self._roll_up(days.sums())
+            self._rollups.add(days.sums(), later.sums(), missed.sums())
+            stored = ((frame.begin, frame.ids) for one in numbered for frame in one.frames)
+            replaced = ((row.begin, block.decode(row.block)[0]) for row in old.values())
+            self._note(itertools.chain(stored, replaced))
 
-    def remove(self, owners: Iterable[int] | None, begin: datetime | None,
-               end: datetime | None, *, origin: int | None = None) -> None:
+    def fold(self, owners: Collection[int] | None) -> None:
+        """Fold all frames of *owners* (None: of all), which are locked; see folding."""
+        with decimal.localcontext(SUM_CONTEXT):
+            self._rollups.add_by_series(self._take_unfolded(owners).sums())
+
+    def _place_of(self, part: Part) -> tuple[int, int]:
+        return self.ids.scopes[part.owner], part.origin
+
+    def _lock_rated(self, parts: Sequence[Part]) -> set[int]:
+        """Lock the scopes of rated *parts* and return their numbers."""
+        self.ids.add_scopes(part.owner for part in parts)
+        rated = {self.ids.scopes[part.owner] for part in parts if part.origin == RATED}
+        self.lock(rated)
+        return rated
+
+    def _defer(
+        self, parts: Sequence[Part], numbered: Sequence[NumberedPart], kept_from: datetime
+    ) -> set[tuple[int, int]]:
+        """Return (scope, origin) of *parts* whose sums by series are added later."""
+        first: dict[int, datetime | None] = {}
+        for part, one in zip(parts, numbered, strict=True):
+            begin = min((frame.begin for frame in one.frames), default=None)
+            # Of periods before the cut-off there is nothing but the sums.
+            if part.can_wait and (begin is None or begin >= kept_from):
+                first[self.ids.scopes[part.owner]] = begin
+        return {(owner, RATED) for owner in self._unfolded.defer(first)}
+
+    def _take_unfolded(self, owners: Iterable[int] | None) -> Days:
+        """Return the sums of the frames that are folded now."""
+        days = Days()
+        for row in self._unfolded.take(owners):
+            days.add(row.begin, block.decode(row.block))
+        return days
+
+    def _note(self, touched: Iterable[tuple[datetime, Iterable[int]]]) -> None:
+        """Note that series change in periods, by their begin, naive UTC."""
+        if self.changes is not None:
+            self.changes.note(self.connection, self.ids.entries, touched)
+
+    def remove(
+        self,
+        owners: Iterable[int] | None,
+        begin: datetime | None,
+        end: datetime | None,
+        *,
+        origin: int | None = None,
+    ) -> dict[int, int]:
         """Remove the frames of *owners* (None: of all) that begin in [begin, end).
 
-        Of days before the horizon, the sums of those that lie in there as a whole are removed.
+        Returns how many points they had, by owner.
 
-        :param origin: only those; None: all. Sums do not tell, and stay if it is given.
+        Before the cut-off, the sums of days that lie in the span as a whole are removed.
+
+        :param origin: only frames of this origin; None: all. Sums have no origin, so they are kept
+            if one is given.
         """
-        table = models.rated_frames
+        table = tables.rated_frames
         owners = None if owners is None else list(owners)
         if origin is None:
             self._remove_old_days(owners, begin, end)
-        begin = self.horizon if begin is None else max(begin, self.horizon)
-        chosen = [table.c.begin >= timeframe.to_naive(begin)]
+        begin = self.retention_cutoff if begin is None else max(begin, self.retention_cutoff)
+        chosen: list[sa.ColumnElement[bool]] = [table.c.begin >= timeframe.to_naive(begin)]
         if owners is not None:
             chosen.append(table.c.scope_id.in_(owners))
         if end is not None:
@@ -113,73 +229,109 @@ class Writer:
         if origin is not None:
             chosen.append(table.c.origin == origin)
         with decimal.localcontext(SUM_CONTEXT):
-            days = _Days()
-            # Just these are deleted: whatever is committed meanwhile stays, in sums and points.
+            if origin != PUSHED:
+                self._fold_first(owners)
+            days = Days()
+            # Only these rows are deleted: what others commit meanwhile is kept, in sums and points.
             found = self.connection.execute(
                 sa.select(table.c.scope_id, table.c.begin, table.c.origin, table.c.block)
-                .where(*chosen).with_for_update())
-            keys = []
+                .where(*chosen)
+                .with_for_update()
+            )
+            keys: list[Key] = []
+            removed: dict[int, int] = {}
+            touched: list[tuple[datetime, Iterable[int]]] = []
             for row in found:
                 keys.append((row.scope_id, row.begin, row.origin))
-                days.add(row.begin, block.decode(row.block), sign=-1)
+                columns = block.decode(row.block)
+                days.add(row.begin, columns, sign=-1)
+                removed[row.scope_id] = removed.get(row.scope_id, 0) + len(columns[0])
+                touched.append((row.begin, columns[0]))
             self._delete_keys(keys)
-            self._roll_up(days.sums())
+            self._rollups.add(days.sums())
+            self._note(touched)
+        return removed
 
-    def _remove_old_days(self, owners, begin, end):
-        """Remove the sums of whole days in [begin, end) that have no points any more."""
-        end = self.horizon if end is None else min(end, self.horizon)
-        chosen = [DAYS.c.day < timeframe.to_utc(end).date()]
+    def _fold_first(self, owners: Collection[int] | None) -> None:
+        """Fold *owners*, so that the sums by series include all that is to be removed."""
+        if owners is not None:
+            self.lock(owners)
+        self.fold(owners)
+
+    def _remove_old_days(
+        self, owners: list[int] | None, begin: datetime | None, end: datetime | None
+    ) -> None:
+        """Remove the sums of whole days in [begin, end) whose points are no longer kept."""
+        end = self.retention_cutoff if end is None else min(end, self.retention_cutoff)
+        chosen: list[sa.ColumnElement[bool]] = [DAYS.c.day < timeframe.to_utc(end).date()]
         if begin is not None:
             day = timeframe.to_utc(begin).date()
-            chosen.append(DAYS.c.day >= day if timeframe.midnight(day) == begin
-                          else DAYS.c.day > day)
+            chosen.append(
+                DAYS.c.day >= day if timeframe.midnight(day) == begin else DAYS.c.day > day
+            )
         if owners is not None:
-            chosen.append(DAYS.c.series_id.in_(
-                sa.select(SERIES.c.id).where(SERIES.c.owner_id.in_(owners))))
+            chosen.append(
+                DAYS.c.series_id.in_(sa.select(SERIES.c.id).where(SERIES.c.owner_id.in_(owners)))
+            )
         self.remove_days(*chosen)
 
-    def remove_days(self, *chosen: sa.ColumnElement) -> None:
-        """Remove the sums by series and day that are chosen, from those by month and scope too."""
-        rows = self.connection.execute(sa.select(
-            DAYS.c.series_id, DAYS.c.day, DAYS.c.qty, DAYS.c.price, DAYS.c.points).where(*chosen))
+    def remove_days(self, *chosen: sa.ColumnElement[bool]) -> None:
+        """Remove the selected sums by series and day, also from those by month and scope."""
+        rows = self.connection.execute(
+            sa.select(DAYS.c.series_id, DAYS.c.day, DAYS.c.qty, DAYS.c.price, DAYS.c.points).where(
+                *chosen
+            )
+        ).all()
         with decimal.localcontext(SUM_CONTEXT):
-            self._roll_up({(row.series_id, row.day): (-row.qty, -row.price, -row.points)
-                           for row in rows})
+            self._rollups.add(
+                {(row.series_id, row.day): (-row.qty, -row.price, -row.points) for row in rows}
+            )
+            self._note((datetime.combine(row.day, time()), [row.series_id]) for row in rows)
 
-    def rated_begins(self, owners: Iterable[int], after: datetime | None,
-                     last: datetime | None) -> dict[int, set[datetime]]:
+    def rated_begins(
+        self, owners: Iterable[int], after: datetime, last: datetime
+    ) -> dict[int, set[datetime]]:
         """Return the begins of the rated frames in (after, last], aware UTC, by owner."""
-        table = models.rated_frames
-        found = {}
-        for chunk in catalogues.chunks(sorted(owners)):
+        table = tables.rated_frames
+        found: dict[int, set[datetime]] = {}
+        for chunk in series_ids.chunks(sorted(owners)):
             rows = self.connection.execute(
                 sa.select(table.c.scope_id, table.c.begin).where(
-                    table.c.scope_id.in_(chunk), table.c.origin == RATED,
+                    table.c.scope_id.in_(chunk),
+                    table.c.origin == RATED,
                     table.c.begin > timeframe.to_naive(after),
-                    table.c.begin <= timeframe.to_naive(last)))
+                    table.c.begin <= timeframe.to_naive(last),
+                )
+            )
             for owner, begin in rows:
                 found.setdefault(owner, set()).add(timeframe.from_naive(begin))
         return found
 
     def merged(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return *cells* with the points stored there that they do not name themselves."""
-        self.numbering.number_owners(cells)
-        table = models.rated_frames
+        self.ids.add_scopes(cell.owner for cell in cells)
+        table = tables.rated_frames
         result = []
         for cell in cells:
             stored = self.connection.execute(
-                sa.select(table.c.block).where(
-                    table.c.scope_id == self.numbering.scopes[cell.owner],
+                sa.select(table.c.block)
+                .where(
+                    table.c.scope_id == self.ids.scopes[cell.owner],
                     table.c.begin == timeframe.to_naive(cell.frame.start),
-                    table.c.origin == cell.origin).with_for_update()).scalar()
+                    table.c.origin == cell.origin,
+                )
+                .with_for_update()
+            ).scalar()
             result.append(cell if stored is None else self._merge(cell, block.decode(stored)))
         return result
 
-    def _merge(self, cell, columns):
-        from_ids = self.catalogue.entries(self.connection, columns[0])
+    def _merge(self, cell: Cell, columns: Columns) -> Cell:
+        from_ids = self.id_cache.entries(self.connection, columns[0])
         frame = DataFrame(cell.frame.start, cell.frame.end)
-        named = {(name, catalogues.without_calendar(point.series, frame.start))
-                 for name, point in cell.frame}
+        named = {
+            (name, series_ids.without_calendar(point.series, frame.start))
+            for name, point in cell.frame
+        }
         for series_id, qty, price in zip(*columns, strict=True):
             entry = from_ids[series_id]
             if (entry.metric, entry.series) not in named:
@@ -188,122 +340,75 @@ class Writer:
             frame.add_points(points, name)
         return cell._replace(frame=frame)
 
-    def _existing(self, frames):
+    def _existing(self, frames: Sequence[Frame]) -> dict[Key, tables.Row]:
         """Return the rows that *frames* replace, by key."""
         if not frames:
             return {}
-        table = models.rated_frames
+        table = tables.rated_frames
         wanted = {(frame.owner, frame.begin, frame.origin) for frame in frames}
-        found = {}
-        for owners in catalogues.chunks(sorted({frame.owner for frame in frames})):
+        found: dict[Key, tables.Row] = {}
+        for owners in series_ids.chunks(sorted({frame.owner for frame in frames})):
             rows = self.connection.execute(
-                sa.select(table.c.scope_id, table.c.begin, table.c.origin, table.c.revision,
-                          table.c.block)
-                .where(table.c.scope_id.in_(owners),
-                       table.c.begin.between(min(frame.begin for frame in frames),
-                                             max(frame.begin for frame in frames))))
-            found.update(((row.scope_id, row.begin, row.origin), row) for row in rows
-                         if (row.scope_id, row.begin, row.origin) in wanted)
+                sa.select(
+                    table.c.scope_id, table.c.begin, table.c.origin, table.c.revision, table.c.block
+                ).where(
+                    table.c.scope_id.in_(owners),
+                    table.c.begin.between(
+                        min(frame.begin for frame in frames), max(frame.begin for frame in frames)
+                    ),
+                )
+            )
+            found.update(
+                ((row.scope_id, row.begin, row.origin), row)
+                for row in rows
+                if (row.scope_id, row.begin, row.origin) in wanted
+            )
         return found
 
-    def _delete_keys(self, keys):
-        table = models.rated_frames
+    def _delete_keys(self, keys: Iterable[Key]) -> None:
+        table = tables.rated_frames
         if keys:
             self.connection.execute(
-                sa.delete(table).where(table.c.scope_id == sa.bindparam('key_scope'),
-                                       table.c.begin == sa.bindparam('key_begin'),
-                                       table.c.origin == sa.bindparam('key_origin')),
-                [{'key_scope': scope, 'key_begin': begin, 'key_origin': origin}
-                 for scope, begin, origin in sorted(keys)])
-
-    def _roll_up(self, sums):
-        """Add sums by (series, day) to the roll-ups; rows that hold no point any more go."""
-        if not sums:
-            return
-        entries = self.numbering.entries({series for series, _ in sums})
-        months = {day: day.replace(day=1) for _, day in sums}
-        # A month's sums are found by its first day, whether that holds data or not.
-        self._fill_calendar({*months, *months.values()})
-        series_months = _grouped(((series, months[day]), total)
-                                 for (series, day), total in sums.items())
-        totals = _grouped(((entries[series].scope, entries[series].metric, day), total)
-                          for (series, day), total in sums.items())
-        months = _grouped(((scope, metric, months[day]), total)
-                          for (scope, metric, day), total in totals.items())
-        self._apply(models.rated_days, ('series_id', 'day'), sums)
-        self._apply(models.rated_series_months, ('series_id', 'day'), series_months)
-        self._apply(models.rated_totals, ('scope_id', 'metric', 'day'), totals)
-        self._apply(models.rated_months, ('scope_id', 'metric', 'day'), months)
-
-    def _apply(self, table, names, sums):
-        # In order of the key, so that two writers never wait for each other in a circle.
-        rows = [(*key, *sums[key]) for key in sorted(sums)]
-        upsert.add(self.connection, table, (*names, *SUMS), rows)
-        emptied = [key for key in sorted(sums) if sums[key][2] < 0]
-        if emptied:
-            self.connection.execute(
                 sa.delete(table).where(
-                    table.c.points == 0,
-                    *(table.c[name] == sa.bindparam(f'key_{name}') for name in names)),
-                [{f'key_{name}': part for name, part in zip(names, key, strict=True)}
-                 for key in emptied])
-
-    def _fill_calendar(self, days):
-        table = models.rated_calendar
-        known = set(self.connection.execute(
-            sa.select(table.c.day).where(table.c.day.between(min(days), max(days)))).scalars())
-        rows = [{'day': day, **timeframe.calendar_of(timeframe.midnight(day))}
-                for day in sorted(days - known)]
-        if rows:
-            upsert.insert_missing(self.connection, table, rows)
+                    table.c.scope_id == sa.bindparam('key_scope'),
+                    table.c.begin == sa.bindparam('key_begin'),
+                    table.c.origin == sa.bindparam('key_origin'),
+                ),
+                [
+                    {'key_scope': scope, 'key_begin': begin, 'key_origin': origin}
+                    for scope, begin, origin in sorted(keys)
+                ],
+            )
 
 
-class _Days:
-    """Sums by (series id, day); the caller sets the context that makes them exact.
+def fold_left(database: db.Database, id_cache: series_ids.IdCache, before: datetime) -> bool:
+    """Fold some scopes with unfolded frames that begin before an instant, aware UTC.
 
-    Frames of a scope mostly hold the same series, so their columns are added as a whole.
+    Returns whether there may be more.
     """
+    with database.reader() as connection:
+        owners = folding.find_left(connection, before, SCOPES_AT_ONCE)
 
-    def __init__(self):
-        self._columns = {}
+    def change(connection: sa.Connection) -> None:
+        writer = Writer(connection, id_cache)
+        # First of all, so that what is read afterwards is what whoever held it before left.
+        writer.lock(owners)
+        writer.fold(owners)
 
-    def add(self, begin, columns, sign=1):
-        ids, quantities, prices = columns
-        gathered = self._columns.setdefault((begin.date(), tuple(ids), sign), ([], []))
-        gathered[0].append(quantities)
-        gathered[1].append(prices)
-
-    def sums(self):
-        """Return (quantity, price, points); what comes to nothing is left out."""
-        totals = {}
-        for (day, ids, sign), columns in self._columns.items():
-            count = sign * len(columns[0])
-            # The first series of each column, then the second and so on.
-            for series_id, qty, price in zip(
-                    ids, *(map(sum, zip(*column, strict=True)) for column in columns),
-                    strict=True):
-                if sign < 0:
-                    qty, price = -qty, -price
-                old = totals.get((series_id, day))
-                totals[series_id, day] = (qty, price, count) if old is None else (
-                    old[0] + qty, old[1] + price, old[2] + count)
-        return {key: total for key, total in totals.items() if any(total)}
+    if owners:
+        database.write(change)
+    return len(owners) == SCOPES_AT_ONCE
 
 
-def _grouped(sums):
-    """Return (key, sums) pairs as sums by key."""
-    totals = {}
-    for key, (qty, price, points) in sums:
-        total = totals.get(key)
-        if total is None:
-            totals[key] = [qty, price, points]
-        else:
-            total[0] += qty
-            total[1] += price
-            total[2] += points
-    return totals
-
-
-def _row(frame, revision):
-    return (frame.owner, frame.begin, frame.origin, frame.end, len(frame.ids),
-            sum(frame.quantities, ZERO), sum(frame.prices, ZERO), revision, frame.block)
+def _row(frame: Frame, replaced: tables.Row | None) -> tuple[Any, ...]:
+    return (
+        frame.owner,
+        frame.begin,
+        frame.origin,
+        frame.end,
+        len(frame.ids),
+        sum(frame.quantities, ZERO),
+        sum(frame.prices, ZERO),
+        1 if replaced is None else replaced.revision + 1,
+        frame.block,
+    )

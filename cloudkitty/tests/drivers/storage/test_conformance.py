@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from cloudkitty import errors
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1.adapter import Adapter
 from cloudkitty.tests.conformance import storage as conformance
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, frame, point
@@ -24,17 +25,32 @@ class TestDriver(ReadingContract):
 """
 
 
-class TestMemoryV2(conformance.ReadingContract, conformance.ExactnessContract,
-                   conformance.ReplacementContract, conformance.MarksContract):
+class TestMemoryV2(
+    conformance.ReadingContract,
+    conformance.ExactnessContract,
+    conformance.ReplacementContract,
+    conformance.MarksContract,
+):
     """A driver outside the database, which has the default ways of commit, reset and replace."""
 
     @pytest.fixture
     def storage(self, conf):
         return foreign.MemoryV2(conf)
 
+    def test_a_mark_that_moves_while_points_are_stored_is_told(self, storage, batch):
+        class Raced(foreign.MemoryV2):
+            def push(self, dataframes, scope_id=None):
+                """Another worker is faster with the first scope."""
+                super().push(dataframes, scope_id)
+                with self.database.writer() as connection:
+                    scope_state.advance(connection, {batch[0].state_id: batch[0].new_mark})
 
-class TestMemoryV1(conformance.ReadingContract, conformance.ExactnessContract,
-                   conformance.MarksContract):
+        assert Raced(storage.conf).commit(batch) == [batch[0]]
+
+
+class TestMemoryV1(
+    conformance.ReadingContract, conformance.ExactnessContract, conformance.MarksContract
+):
     """A driver of interface 1 behind the adapter."""
 
     @pytest.fixture
@@ -48,9 +64,9 @@ class TestMemoryV1(conformance.ReadingContract, conformance.ExactnessContract,
         given = frame(MAY, {'cpu': [point('a')]})
         storage.push([given, frame(MAY + HOUR, {})], 'a')
 
-        assert [(owner, kept.start.tzinfo, sorted(kept.usage))
-                for owner, kept in storage.driver.stored] == [('a', None, ['cpu']),
-                                                              ('a', None, [])]
+        assert [
+            (owner, kept.start.tzinfo, sorted(kept.usage)) for owner, kept in storage.driver.stored
+        ] == [('a', None, ['cpu']), ('a', None, [])]
         assert given.start == MAY
 
     def test_nothing_can_be_taken_away(self, two_projects):
@@ -67,8 +83,13 @@ def test_an_author_can_run_it(tmp_path, driver, status):
     module = tmp_path / 'test_driver.py'
     module.write_text(MODULE.format(driver=driver))
 
-    ended = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', module],
-                           cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', module],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
     assert ended.returncode == status, ended.stdout
     if status:

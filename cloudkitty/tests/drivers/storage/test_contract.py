@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from cloudkitty import db, errors, timeframe
-from cloudkitty.dataframe import DataFrame
-from cloudkitty.db import models
+from cloudkitty import db, errors
+from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame
+from cloudkitty.db import tables
 from cloudkitty.storage.v2.sql import SQLStorage, rollups
 from cloudkitty.tests.conformance import storage as conformance
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, flat, frame, point, totals
@@ -27,16 +28,26 @@ class TestSQLStorage(conformance.StorageContract):
         two_projects.delete(filters={'project_id': 'a'})
 
         with two_projects.database.reader() as connection:
-            assert connection.execute(sa.select(sa.func.count()).select_from(
-                models.rated_days)).scalar() == 1
+            assert (
+                connection.execute(
+                    sa.select(sa.func.count()).select_from(tables.rated_days)
+                ).scalar()
+                == 1
+            )
         with pytest.raises(errors.InvalidInput, match='project_id and time only'):
             two_projects.delete(filters={'id': 'i3'})
 
     def test_an_error_leaves_nothing(self, storage):
-        batch = [conformance.ScopeBatch(
-            conformance.state(storage, name, MAY - HOUR), name, MAY - HOUR, MAY + HOUR,
-            [frame(MAY, {'cpu': [point(name, number, 1)]})])
-            for name, number in (('a', '1'), ('b', '1e30'))]
+        batch = [
+            conformance.ScopeBatch(
+                conformance.state(storage, name, MAY - HOUR),
+                name,
+                MAY - HOUR,
+                MAY + HOUR,
+                [frame(MAY, {'cpu': [point(name, number, 1)]})],
+            )
+            for name, number in (('a', '1'), ('b', '1e30'))
+        ]
 
         with pytest.raises(errors.InvalidInput):
             storage.commit(batch)
@@ -55,8 +66,9 @@ def test_a_month_whose_first_day_is_empty_has_a_sum(storage):
 
 def test_a_point_that_names_another_scope_is_that_scopes(storage):
     """A rating module may move a point; it is billed to the scope it names, and found there."""
-    storage.push([frame(MAY, {'instance': [point('a', 1, 1, id='x'),
-                                           point('b', 1, 5, id='y')]})], 'a')
+    storage.push(
+        [frame(MAY, {'instance': [point('a', 1, 1, id='x'), point('b', 1, 5, id='y')]})], 'a'
+    )
 
     assert totals(storage, ['project_id']) == [('a', 1, 1), ('b', 1, 5)]
     found = list(flat(storage.retrieve(MAY, JUNE, {'project_id': 'b'})))
@@ -74,25 +86,44 @@ def test_calendar_attributes_of_a_source_with_its_own_zone_stay(storage):
     assert totals(storage, ['time-m'], end=MAY + HOUR) == [('4', 1, 1), ('5', 2, 2)]
     assert totals(storage, [], filters={'month': '5'}) == [(2, 2)]
     with storage.database.reader() as connection:
-        assert connection.execute(sa.select(models.rated_attributes.c.name).where(
-            models.rated_attributes.c.name.in_(timeframe.CALENDAR_KEYS))).scalars().all() == [
-                'month']
+        assert connection.execute(
+            sa.select(tables.rated_attributes.c.name).where(
+                tables.rated_attributes.c.name.in_(timeframe.CALENDAR_KEYS)
+            )
+        ).scalars().all() == ['month']
 
 
 def test_one_series_object_may_say_something_else_on_another_day(storage):
     """What its calendar attributes mean depends on the period each point is in."""
     may_first = point('a', 1, 1, day_of_the_year='122')
-    storage.push([DataFrame(begin, begin + HOUR, {'instance': [may_first]})
-                  for begin in (MAY, MAY + 24 * HOUR)], 'a')
+    storage.push(
+        [
+            DataFrame(begin, begin + HOUR, {'instance': [may_first]})
+            for begin in (MAY, MAY + 24 * HOUR)
+        ],
+        'a',
+    )
 
     assert totals(storage, ['time-d'], filters={'day_of_the_year': '122'}) == [('122', 2, 2)]
     with storage.database.reader() as connection:
-        assert len(connection.execute(sa.select(models.rated_series.c.id)).all()) == 2
+        assert len(connection.execute(sa.select(tables.rated_series.c.id)).all()) == 2
+
+
+def test_one_series_object_may_say_something_else_in_the_next_batch(storage):
+    """How the batch before was laid out is no help then."""
+    may_second = point('a', 1, 1, day_of_the_year='123')
+    for day in (1, 0, 2):
+        begin = MAY + day * 24 * HOUR
+        storage.push([DataFrame(begin, begin + HOUR, {'instance': [may_second]})], 'a')
+
+    assert totals(storage, ['time-d'], filters={'day_of_the_year': '123'}) == [('123', 3, 3)]
+    with storage.database.reader() as connection:
+        assert len(connection.execute(sa.select(tables.rated_series.c.id)).all()) == 2
 
 
 def test_numbers_beyond_the_columns_are_refused_whole(storage):
-    with pytest.raises(errors.InvalidInput, match='27 digits before the point'):
-        storage.push([frame(MAY, {'instance': [point('a', '1e27', 1), point('a', 1, 1)]})], 'a')
+    with pytest.raises(errors.InvalidInput, match='20 digits before the point'):
+        storage.push([frame(MAY, {'instance': [point('a', '1e20', 1), point('a', 1, 1)]})], 'a')
 
     assert storage.retrieve(MAY, JUNE)['total'] == 0
 
@@ -114,25 +145,36 @@ def test_a_server_that_lost_what_it_had_confirmed_confuses_nobody(storage, any_d
     usage = [frame(MAY, {'instance': [point('a', id='i1')]})]
     storage.push(usage, 'a')
     with any_database.writer() as connection:
-        for table in reversed(models.metadata.sorted_tables):
+        for table in reversed(tables.metadata.sorted_tables):
             connection.execute(sa.delete(table))
         _end_other_connections(connection)
 
     storage.push(usage, 'a')
 
     assert storage.total(['id'], MAY, JUNE)['results'] == [
-        {'begin': MAY, 'end': JUNE, 'id': 'i1', 'qty': 1, 'rate': 0}]
+        {'begin': MAY, 'end': JUNE, 'id': 'i1', 'qty': 1, 'rate': 0}
+    ]
 
 
 def _end_other_connections(connection):
     if connection.dialect.name == 'postgresql':
-        connection.execute(sa.text(
-            'SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
-            'WHERE datname = current_database() AND pid <> pg_backend_pid()'))
+        connection.execute(
+            sa.text(
+                'SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
+                'WHERE datname = current_database() AND pid <> pg_backend_pid()'
+            )
+        )
         return
-    others = connection.execute(sa.text(
-        'SELECT id FROM information_schema.processlist '
-        'WHERE db = database() AND id <> connection_id()')).scalars().all()
+    others = (
+        connection.execute(
+            sa.text(
+                'SELECT id FROM information_schema.processlist '
+                'WHERE db = database() AND id <> connection_id()'
+            )
+        )
+        .scalars()
+        .all()
+    )
     for number in others:
         connection.execute(sa.text(f'KILL {number}'))
 

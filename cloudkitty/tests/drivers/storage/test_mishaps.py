@@ -8,16 +8,18 @@ import pytest
 import sqlalchemy as sa
 from oslo_db import exception as db_exception
 
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import models
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.db import tables
 from cloudkitty.storage.v2.sql import SQLStorage
 
 MAY = datetime(2024, 5, 1, tzinfo=UTC)
 JUNE = datetime(2024, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SERVERS = pytest.mark.parametrize('any_conf', ['postgresql', 'mariadb'], indirect=True)
-KILL = {'postgresql': ('SELECT pg_backend_pid()', 'SELECT pg_terminate_backend({})'),
-        'mysql': ('SELECT connection_id()', 'KILL {}')}
+KILL = {
+    'postgresql': ('SELECT pg_backend_pid()', 'SELECT pg_terminate_backend({})'),
+    'mysql': ('SELECT connection_id()', 'KILL {}'),
+}
 
 
 @pytest.fixture
@@ -28,9 +30,21 @@ def storage(any_database, any_conf):
 
 
 def frames(count, project='a'):
-    return [DataFrame(MAY + hour * HOUR, MAY + (hour + 1) * HOUR, {'cpu': [
-        DataPoint('u', 1, Decimal('0.5'), {'project_id': project, 'id': f'{hour}-{n}'}, {})
-        for n in range(20)]}) for hour in range(count)]
+    return [
+        DataFrame(
+            MAY + hour * HOUR,
+            MAY + (hour + 1) * HOUR,
+            {
+                'cpu': [
+                    DataPoint(
+                        'u', 1, Decimal('0.5'), {'project_id': project, 'id': f'{hour}-{n}'}, {}
+                    )
+                    for n in range(20)
+                ]
+            },
+        )
+        for hour in range(count)
+    ]
 
 
 def content(storage):
@@ -38,8 +52,7 @@ def content(storage):
     rows = storage.total([], MAY, JUNE)['results']
     cut = storage.total([], MAY - HOUR / 2, JUNE)['results']
     assert [row['rate'] for row in rows] == [row['rate'] for row in cut]
-    return (storage.retrieve(MAY, JUNE, limit=1)['total'],
-            sum(row['rate'] for row in rows))
+    return (storage.retrieve(MAY, JUNE, limit=1)['total'], sum(row['rate'] for row in rows))
 
 
 @pytest.mark.parametrize('any_conf', ['sqlite'], indirect=True)
@@ -86,7 +99,7 @@ def test_of_two_in_a_deadlock_both_get_through(storage, any_database):
     """The database ends one of them, which then does all of its work again."""
     storage.push(frames(1, 'a'), 'a')
     storage.push(frames(1, 'b'), 'b')
-    table, met = models.rated_scopes, threading.Barrier(2)
+    table, met = tables.rated_scopes, threading.Barrier(2)
     with any_database.reader() as connection:
         numbers = dict(connection.execute(sa.select(table.c.identifier, table.c.id)).all())
     attempts = []
@@ -95,10 +108,14 @@ def test_of_two_in_a_deadlock_both_get_through(storage, any_database):
         def work(connection):
             attempts.append(names)
             for turn, name in enumerate(names):
-                connection.execute(sa.update(table).where(
-                    table.c.id == numbers[name]).values(scope_key=f'key-{names[0]}'))
+                connection.execute(
+                    sa.update(table)
+                    .where(table.c.id == numbers[name])
+                    .values(scope_key=f'key-{names[0]}')
+                )
                 if turn == 0 and attempts.count(names) == 1:
                     met.wait(timeout=30)
+
         any_database.write(work)
 
     threads = [threading.Thread(target=change, args=(names,)) for names in ('ab', 'ba')]

@@ -7,13 +7,16 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import models, reprocess, resets, scopes
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.timeframe import Period
+from cloudkitty.db import tables
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes import resets, source_gaps
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
 from cloudkitty.storage.v2.sql import SQLStorage, rebuild, retention, verify
 from cloudkitty.tests.stored import keys, marks
-from cloudkitty.timeframe import Period
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 APRIL = datetime(2024, 4, 1, tzinfo=UTC)
@@ -21,7 +24,7 @@ MAY = datetime(2024, 5, 1, tzinfo=UTC)
 END = datetime(2024, 5, 5, tzinfo=UTC)
 KEPT_FROM = datetime(2024, 5, 3, tzinfo=UTC)
 NOW = datetime(2024, 5, 13, 7, tzinfo=UTC)
-IDENTITY = scopes.Identity('project_id', 'fetcher', 'collector')
+IDENTITY = scope_state.Identity('project_id', 'fetcher', 'collector')
 STEP = 6 * HOUR
 
 
@@ -34,11 +37,17 @@ def storage(any_database, any_conf, monkeypatch):
     opened = SQLStorage(any_conf)
     for name in 'ab':
         opened.push([frame(begin, name) for begin in begins(MAY - 2 * DAY, END)], name)
-    opened.push([DataFrame(MAY, MAY + STEP, {
-        'credit': [DataPoint('EUR', 1, '-0.25', {'project_id': 'a'}, {})]})])
+    opened.push(
+        [
+            DataFrame(
+                MAY, MAY + STEP, {'credit': [DataPoint('EUR', 1, '-0.25', {'project_id': 'a'}, {})]}
+            )
+        ]
+    )
     with any_database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, ['a', 'b'], now=MAY, initial_mark=END - STEP,
-                           final_mark=MAY)
+        scope_state.record_seen(
+            connection, IDENTITY, ['a', 'b'], now=MAY, initial_mark=END - STEP, final_mark=MAY
+        )
     yield opened
     opened.database.close()
 
@@ -48,12 +57,15 @@ def begins(begin, end):
 
 
 def frame(begin, name, price='0.1'):
-    return DataFrame(begin, begin + STEP, {
-        'cpu': [DataPoint('u', 1, price, {'project_id': name, 'id': f'{name}-{begin.day}'}, {})]})
+    return DataFrame(
+        begin,
+        begin + STEP,
+        {'cpu': [DataPoint('u', 1, price, {'project_id': name, 'id': f'{name}-{begin.day}'}, {})]},
+    )
 
 
 def expire(storage):
-    """Let the horizon move, and an hour later everything go; return the number of steps."""
+    """Move the cut-off and, an hour later, remove everything; return the number of steps."""
     assert storage.expire(NOW) is False
     assert storage.expire(NOW + HOUR / 2) is False
     steps = 1
@@ -63,14 +75,19 @@ def expire(storage):
 
 
 def prices(storage, groups=('project_id',), begin=APRIL, end=END):
-    return {tuple(row[name] for name in groups): row['rate']
-            for row in storage.total(list(groups), begin, end)['results']}
+    return {
+        tuple(row[name] for name in groups): row['rate']
+        for row in storage.total(list(groups), begin, end)['results']
+    }
 
 
 def old_frames(storage):
     with storage.database.reader() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(models.rated_frames).where(
-            models.rated_frames.c.begin < KEPT_FROM.replace(tzinfo=None)))
+        return connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(tables.rated_frames)
+            .where(tables.rated_frames.c.begin < KEPT_FROM.replace(tzinfo=None))
+        )
 
 
 def faults(storage):
@@ -94,12 +111,14 @@ def test_points_go_and_sums_stay(storage):
 
 
 def test_nobody_sees_points_that_are_about_to_go(storage):
-    """From the moment the horizon has moved answers are those of afterwards."""
+    """From the moment the retention cut-off has moved answers are those of afterwards."""
     storage.expire(NOW)
-    questions = [lambda: storage.retrieve(APRIL, END, limit=3),
-                 lambda: storage.total(['time'], APRIL, END),
-                 lambda: storage.total(['type'], APRIL, END, custom_fields='max(qty)'),
-                 lambda: storage.total(['type'], MAY + HOUR, END)]
+    questions = [
+        lambda: storage.retrieve(APRIL, END, limit=3),
+        lambda: storage.total(['time'], APRIL, END),
+        lambda: storage.total(['type'], APRIL, END, custom_fields='max(qty)'),
+        lambda: storage.total(['type'], MAY + HOUR, END),
+    ]
     before = [ask() for ask in questions]
 
     expire(storage)
@@ -127,24 +146,48 @@ def test_a_period_without_points_is_neither_pushed_nor_rated_again(storage, is_g
     for owner in ('a', None):
         with pytest.raises(errors.InvalidInput, match=r'kept from 2024-05-03T00:00:00'):
             storage.push([frame(old, 'a', '7')], owner)
-    storage.database.write(lambda connection: reprocess.create(
-        connection, ['a'], window=Period(old, KEPT_FROM + STEP), reason='test'))
+    storage.database.write(
+        lambda connection: scope_reprocessing.create(
+            connection,
+            ['a'],
+            identity=IDENTITY,
+            window=Period(old, KEPT_FROM + STEP),
+            reason='test',
+        )
+    )
     with storage.database.reader() as connection:
-        (task,) = reprocess.list_tasks(connection)[1]
+        (task,) = scope_reprocessing.list_tasks(connection)[1]
 
-    assert storage.replace([Replacement(task.id, None, KEPT_FROM, ScopeBatch(
-        keys(storage)['a'], 'a', old - STEP, KEPT_FROM,
-        [frame(old, 'a', '7'), frame(KEPT_FROM, 'a', '7')]))]) == []
+    assert (
+        storage.replace(
+            [
+                Replacement(
+                    task.id,
+                    None,
+                    KEPT_FROM,
+                    ScopeBatch(
+                        keys(storage)['a'],
+                        'a',
+                        old - STEP,
+                        KEPT_FROM,
+                        [frame(old, 'a', '7'), frame(KEPT_FROM, 'a', '7')],
+                    ),
+                )
+            ]
+        )
+        == []
+    )
 
     assert prices(storage) == {**before, ('a',): before['a',] + Decimal('6.9')}
     with storage.database.reader() as connection:
-        (task,) = reprocess.list_tasks(connection)[1]
+        (task,) = scope_reprocessing.list_tasks(connection)[1]
     assert (task.current, task.kept_periods) == (KEPT_FROM, 1)
     assert faults(storage) == []
 
 
-@pytest.mark.parametrize('mark, expected', [
-    (APRIL, KEPT_FROM - STEP), (KEPT_FROM + STEP, KEPT_FROM + STEP)])
+@pytest.mark.parametrize(
+    'mark, expected', [(APRIL, KEPT_FROM - STEP), (KEPT_FROM + STEP, KEPT_FROM + STEP)]
+)
 def test_a_reset_ends_where_points_begin(storage, mark, expected):
     expire(storage)
     before = prices(storage)['a',]
@@ -156,8 +199,13 @@ def test_a_reset_ends_where_points_begin(storage, mark, expected):
     assert marks(storage)['a'] == expected
     gone = (END - STEP - expected) // STEP
     assert prices(storage)['a',] == before - gone * Decimal('0.1')
-    again = ScopeBatch(key, 'a', expected, END - STEP,
-                       [frame(begin, 'a') for begin in begins(expected + STEP, END)])
+    again = ScopeBatch(
+        key,
+        'a',
+        expected,
+        END - STEP,
+        [frame(begin, 'a') for begin in begins(expected + STEP, END)],
+    )
     assert storage.commit([again]) == []
     assert prices(storage)['a',] == before
     assert faults(storage) == []
@@ -167,10 +215,16 @@ def test_a_scope_that_is_late_gets_its_sums(storage):
     """It was not rated while its points would have been kept."""
     expire(storage)
     with storage.database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, ['a', 'b', 'c'], now=MAY, initial_mark=APRIL,
-                           final_mark=MAY)
-    part = ScopeBatch(keys(storage)['c'], 'c', APRIL, KEPT_FROM,
-                      [frame(KEPT_FROM - STEP, 'c', 2), frame(KEPT_FROM, 'c', 3)])
+        scope_state.record_seen(
+            connection, IDENTITY, ['a', 'b', 'c'], now=MAY, initial_mark=APRIL, final_mark=MAY
+        )
+    part = ScopeBatch(
+        keys(storage)['c'],
+        'c',
+        APRIL,
+        KEPT_FROM,
+        [frame(KEPT_FROM - STEP, 'c', 2), frame(KEPT_FROM, 'c', 3)],
+    )
 
     assert storage.commit([part]) == []
     assert storage.commit([part]) == [part]
@@ -197,13 +251,15 @@ def test_sums_go_by_months(storage):
     storage.conf.set_override('rollup_retention_period', 1, 'storage')
     storage.push([frame(MAY - DAY, 'b')], 'a')
     assert [row['rate'] for row in storage.total(['time-m'], APRIL, END)['results']] == [
-        Decimal('1.6'), Decimal('2.95')]
+        Decimal('1.6'),
+        Decimal('2.95'),
+    ]
     expire(storage)
 
     assert [row['month'] for row in storage.total(['time-m'], APRIL, END)['results']] == ['5']
     assert prices(storage) == {('a',): Decimal('1.35'), ('b',): Decimal('1.6')}
     with storage.database.reader() as connection:
-        for table in (models.rated_days, models.rated_totals):
+        for table in (tables.rated_days, tables.rated_totals):
             assert connection.scalar(sa.select(sa.func.min(table.c.day))) == MAY.date()
     assert faults(storage) == []
 
@@ -212,13 +268,17 @@ def test_rebuild_keeps_sums_without_points(storage):
     expire(storage)
     before = prices(storage)
     with storage.database.writer() as connection:
-        connection.execute(sa.delete(models.rated_totals))
-        connection.execute(sa.delete(models.rated_series_months))
+        connection.execute(sa.delete(tables.rated_totals))
+        connection.execute(sa.delete(tables.rated_series_months))
         found = verify.list_scopes(connection, None)
 
     for make in (rebuild.rebuild_days, rebuild.rebuild_totals):
-        assert [outcome.left for scope in found for outcome in make(storage.database, scope)
-                if outcome.left] == []
+        assert [
+            outcome.left
+            for scope in found
+            for outcome in make(storage.database, scope)
+            if outcome.left
+        ] == []
 
     assert faults(storage) == []
     assert prices(storage) == before
@@ -235,3 +295,24 @@ def test_rows_of_version_1_go(any_database, any_conf):
     points = store.retrieve(APRIL, END)
     assert (points['total'], points['dataframes'][0].start) == (8, KEPT_FROM)
     store.database.close()
+
+
+def test_disuse_of_the_time_that_is_gone_is_forgotten(storage, monkeypatch):
+    """Of every source, in small steps; not what somebody explained, or has to."""
+    monkeypatch.setattr(retention, 'GAPS_AT_ONCE', 2)
+    states = (*[source_gaps.UNUSED] * 5, source_gaps.NOTED)
+    gaps = [
+        source_gaps.Gap('cpu', APRIL + n * DAY, APRIL + n * DAY + HOUR, state, 'sign')
+        for n, state in enumerate(states)
+    ]
+    late = gaps[0]._replace(begin=KEPT_FROM - HOUR, end=KEPT_FROM + HOUR)
+    storage.database.write(
+        lambda connection: source_gaps.record(
+            connection, IDENTITY, {'cpu': [*gaps, late]}, Period(APRIL, END)
+        )
+    )
+
+    expire(storage)
+
+    with storage.database.reader() as connection:
+        assert source_gaps.list_gaps(connection, IDENTITY) == [gaps[-1], late]

@@ -8,16 +8,18 @@ import sqlalchemy as sa
 
 from cloudkitty import errors
 from cloudkitty import storage as storages
-from cloudkitty.dataframe import DataFrame
+from cloudkitty.core.dataframe import DataFrame
+from cloudkitty.core.timeframe import to_naive
 from cloudkitty.storage.v1.sqlalchemy import SQLAlchemyStorage
 from cloudkitty.storage.v1.table import ROWS
 from cloudkitty.tests.conformance import storage as conformance
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, frame, point, totals
-from cloudkitty.timeframe import to_naive
 
-# As releases before this one made it; contract processing, section 8.
+# As releases before this one made it.
+# Source: doc/source/contributor/compatibility/processing.rst, "Driver sqlalchemy of version 1".
 FORMER = sa.Table(
-    'rated_data_frames', sa.MetaData(),
+    'rated_data_frames',
+    sa.MetaData(),
     sa.Column('id', sa.Integer, primary_key=True),
     sa.Column('begin', sa.DateTime, nullable=False),
     sa.Column('end', sa.DateTime, nullable=False),
@@ -29,7 +31,9 @@ FORMER = sa.Table(
     sa.Column('tenant_id', sa.String(32)),
     sa.Index('idx_rated_data_frames_date', 'begin', 'end'),
     sa.Index('idx_tenantid_begin_end', 'tenant_id', 'begin', 'end'),
-    mysql_charset='utf8', mysql_engine='InnoDB')
+    mysql_charset='utf8',
+    mysql_engine='InnoDB',
+)
 
 
 def opened(conf):
@@ -38,9 +42,13 @@ def opened(conf):
     return storages.get_driver(conf)
 
 
-class TestOwnTable(conformance.ReadingContract, conformance.ExactnessContract,
-                   conformance.ReplacementContract, conformance.PushedContract,
-                   conformance.MarksContract):
+class TestOwnTable(
+    conformance.ReadingContract,
+    conformance.ExactnessContract,
+    conformance.ReplacementContract,
+    conformance.PushedContract,
+    conformance.MarksContract,
+):
     """A table that this release made keeps all of the contract but metadata apart."""
 
     @pytest.fixture
@@ -59,15 +67,38 @@ def former(any_database, any_conf):
     """A store over a table of an earlier release, with points of two hours in it."""
     FORMER.create(any_database.engine)
     with any_database.writer() as connection:
-        connection.execute(sa.insert(FORMER), [
-            {'begin': to_naive(MAY + hour * HOUR), 'end': to_naive(MAY + (hour + 1) * HOUR),
-             'unit': 'GiB', 'qty': Decimal('0.1'), 'res_type': kind, 'rate': 0.5,
-             'desc': desc, 'tenant_id': 'a'}
-            for hour in range(2) for kind, desc in (('volume', '{"id": "v"}'),
-                                                    ('volume', '{"id": "V"}'))])
-        connection.execute(sa.insert(FORMER), [
-            {'begin': to_naive(MAY), 'end': to_naive(MAY + HOUR), 'unit': 'None', 'qty': 0,
-             'res_type': '_NO_DATA_', 'rate': 0, 'desc': '""', 'tenant_id': 'b'}])
+        connection.execute(
+            sa.insert(FORMER),
+            [
+                {
+                    'begin': to_naive(MAY + hour * HOUR),
+                    'end': to_naive(MAY + (hour + 1) * HOUR),
+                    'unit': 'GiB',
+                    'qty': Decimal('0.1'),
+                    'res_type': kind,
+                    'rate': 0.5,
+                    'desc': desc,
+                    'tenant_id': 'a',
+                }
+                for hour in range(2)
+                for kind, desc in (('volume', '{"id": "v"}'), ('volume', '{"id": "V"}'))
+            ],
+        )
+        connection.execute(
+            sa.insert(FORMER),
+            [
+                {
+                    'begin': to_naive(MAY),
+                    'end': to_naive(MAY + HOUR),
+                    'unit': 'None',
+                    'qty': 0,
+                    'res_type': '_NO_DATA_',
+                    'rate': 0,
+                    'desc': '""',
+                    'tenant_id': 'b',
+                }
+            ],
+        )
     store = opened(any_conf)
     yield store
     store.database.engine.dispose()
@@ -78,24 +109,39 @@ def test_a_former_table_is_read_and_added_to(former):
     former.push([frame(MAY + 2 * HOUR, {'volume': [point('a', '0.2', '0.25', id='v')]})], 'a')
     former.push([frame(MAY + HOUR, {'volume': [point('a', '0.3', 2, id='v')]})], 'a')
 
-    assert totals(former, ['id']) == [('V', Decimal('0.1'), Decimal('0.5')),
-                                      ('v', Decimal('0.6'), Decimal('2.75'))]
+    assert totals(former, ['id']) == [
+        ('V', Decimal('0.1'), Decimal('0.5')),
+        ('v', Decimal('0.6'), Decimal('2.75')),
+    ]
     assert totals(former, ['project_id'], filters={'project_id': ['A', 'b']}) == []
     (first, *_) = former.retrieve(MAY, JUNE)['dataframes']
-    assert [(found.qty, found.price, found.unit, found.groupby['project_id'])
-            for found in first.usage['volume']] == [
-                (Decimal('0.1'), Decimal('0.5'), 'GiB', 'a')] * 2
+    assert [
+        (found.qty, found.price, found.unit, found.groupby['project_id'])
+        for found in first.usage['volume']
+    ] == [(Decimal('0.1'), Decimal('0.5'), 'GiB', 'a')] * 2
 
 
 def test_former_prices_are_read_as_they_were_written(former):
     """Not with the digits that follow from a floating point number, which sums would gather."""
     prices = [Decimal(text) for text in ('0.01', '0.000013', '1234567.9', '16777216', '-0.3', '0')]
-    former.push([frame(MAY + HOUR * hour, {'cpu': [
-        point('c', 1, price, id=f'{number}') for number, price in enumerate(prices)]})
-        for hour in range(3)], 'c')
+    former.push(
+        [
+            frame(
+                MAY + HOUR * hour,
+                {
+                    'cpu': [
+                        point('c', 1, price, id=f'{number}') for number, price in enumerate(prices)
+                    ]
+                },
+            )
+            for hour in range(3)
+        ],
+        'c',
+    )
 
     assert [row[2] for row in totals(former, ['id'], filters={'project_id': 'c'})] == [
-        3 * price for price in prices]
+        3 * price for price in prices
+    ]
     found = former.retrieve(MAY, MAY + HOUR, {'project_id': 'c'})['dataframes'][0]
     assert [one.price for one in found.usage['cpu']] == prices
 
@@ -142,12 +188,17 @@ def test_the_methods_of_interface_1(database, conf):
     assert driver.get_tenants(begin, end) == ['a']
     assert driver.get_total(begin, end, groupby='tenant_id,res_type') == [
         {'begin': begin, 'end': end, 'rate': 1, 'tenant_id': 'a', 'res_type': 'disk'},
-        {'begin': begin, 'end': end, 'rate': 2, 'tenant_id': 'a', 'res_type': 'cpu'}]
+        {'begin': begin, 'end': end, 'rate': 2, 'tenant_id': 'a', 'res_type': 'cpu'},
+    ]
     assert driver.get_total(begin, end, 'a', 'cpu') == [
-        {'begin': begin, 'end': end, 'rate': 2, 'tenant_id': 'a', 'res_type': 'cpu'}]
+        {'begin': begin, 'end': end, 'rate': 2, 'tenant_id': 'a', 'res_type': 'cpu'}
+    ]
     (only,) = driver.get_time_frame(begin, end, 'cpu', 'a')
     assert only['usage']['cpu'][0]['rating'] == {'price': 2}
     assert driver.get_time_frame(begin, end, None, 'b') == []
     with database.reader() as connection:
         assert sorted(connection.execute(sa.select(ROWS.c.tenant_id, ROWS.c.res_type)).all()) == [
-            ('a', 'cpu'), ('a', 'disk'), ('b', '_NO_DATA_')]
+            ('a', 'cpu'),
+            ('a', 'disk'),
+            ('b', '_NO_DATA_'),
+        ]

@@ -12,8 +12,8 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty.api import app
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import scopes
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.functional.api import keystone
 from cloudkitty.tests.functional.api.described import Described
@@ -21,7 +21,7 @@ from cloudkitty.tests.functional.api.described import Described
 BIN = pathlib.Path(sys.executable).parent
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2019, 1, 1, tzinfo=UTC)
-IDENTITY = scopes.Identity('project_id', 'source', 'prometheus')
+IDENTITY = scope_state.Identity('project_id', 'source', 'prometheus')
 
 
 METRICS = """\
@@ -40,8 +40,9 @@ metrics:
 
 
 def _point(project, qty, price, **groupby):
-    return DataPoint('instance', qty, price, {'project_id': project, **groupby},
-                     {'flavor_name': 'm1'})
+    return DataPoint(
+        'instance', qty, price, {'project_id': project, **groupby}, {'flavor_name': 'm1'}
+    )
 
 
 def frames():
@@ -52,9 +53,14 @@ def frames():
         if hour == 0:
             usage['ip'] = [_point('p1', '1', '0.1', id="O'Brien")]
         yield 'p1', DataFrame(begin, begin + HOUR, usage)
-        yield 'p2', DataFrame(begin, begin + HOUR,
-                              {'instance': [_point('p2', '2', '0.5000000000000000000000000001',
-                                                   id='u2')]})
+        yield (
+            'p2',
+            DataFrame(
+                begin,
+                begin + HOUR,
+                {'instance': [_point('p2', '2', '0.5000000000000000000000000001', id='u2')]},
+            ),
+        )
 
 
 @pytest.fixture
@@ -67,15 +73,28 @@ def storage(conf, database):
     opened.database.engine.dispose()
 
 
+def rate_as(conf, identity=IDENTITY):
+    """Let *conf* rate scopes of *identity*."""
+    conf.set_override('scope_key', identity.scope_key, 'collect')
+    conf.set_override('backend', identity.fetcher, 'fetcher')
+    conf.set_override('collector', identity.collector, 'collect')
+
+
 @pytest.fixture
-def known_scopes(database):
-    """Three scopes, the last one switched off."""
+def known_scopes(conf, database):
+    """Three scopes of those that are rated, the last one switched off."""
+    rate_as(conf)
     names = ['p1', 'p2', 'p3']
     with database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, names, now=BEGIN, initial_mark=BEGIN,
-                           final_mark=BEGIN)
-        connection.execute(scopes.models.scopes.update().values(active=False).where(
-            scopes.models.scopes.c.identifier == 'p3'))
+        scope_state.record_seen(
+            connection, IDENTITY, names, now=BEGIN, initial_mark=BEGIN, final_mark=BEGIN
+        )
+        scope_state.claim_fetch(connection, IDENTITY, seen=None, now=datetime.now(UTC))
+        connection.execute(
+            scope_state.tables.scopes.update()
+            .values(active=False)
+            .where(scope_state.tables.scopes.c.identifier == 'p3')
+        )
     return names
 
 
@@ -114,14 +133,14 @@ def identity_service():
 
 
 @pytest.fixture
-def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes,
-                  metrics_file):
+def authenticated(tmp_path, identity_service, conf, database, storage, known_scopes, metrics_file):
     """The application behind keystonemiddleware."""
     path = tmp_path / 'keystone.conf'
     path.write_text(keystone.middleware_options(identity_service))
     secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     secured.set_override('connection', conf.database.connection, 'database')
     secured.set_override('metrics_conf', str(metrics_file), 'collect')
+    rate_as(secured)
     return Described(app.build(secured, database=database, storage=storage))
 
 
@@ -136,9 +155,12 @@ def config_file(tmp_path, conf, metrics_file):
     """A configuration file for noauth on a free port; returns (path, port)."""
     port = _free_port()
     path = tmp_path / 'cloudkitty.conf'
-    path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {port}\n'
-                    f'[database]\nconnection = {conf.database.connection}\n'
-                    f'[collect]\nmetrics_conf = {metrics_file}\n')
+    path.write_text(
+        f'[DEFAULT]\nauth_strategy = noauth\n[api]\nport = {port}\n'
+        f'[database]\nconnection = {conf.database.connection}\n'
+        f'[collect]\nmetrics_conf = {metrics_file}\ncollector = {IDENTITY.collector}\n'
+        f'[fetcher]\nbackend = {IDENTITY.fetcher}\n'
+    )
     return path, port
 
 
@@ -146,8 +168,12 @@ def config_file(tmp_path, conf, metrics_file):
 def server(config_file, storage, known_scopes):
     """A running cloudkitty-api with data; returns its URL."""
     path, port = config_file
-    process = subprocess.Popen([BIN / 'cloudkitty-api', '--config-file', str(path)], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [BIN / 'cloudkitty-api', '--config-file', str(path)],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     url = f'http://127.0.0.1:{port}'
     # Log lines come first; the test's own timeout ends a wait in vain.
     assert f'cloudkitty-api listens on {url}\n' in iter(process.stdout.readline, '')

@@ -31,7 +31,8 @@ class Described:
             self._document = answer.json
             self._routes = sorted(
                 ((path.count('{'), _pattern(path), path) for path in self._document['paths']),
-                key=lambda route: route[0])
+                key=lambda route: route[0],
+            )
         return self._document
 
     def __call__(self, environ, start_response):
@@ -88,7 +89,8 @@ class Described:
         key = id(schema)
         if key not in self._validators:
             self._validators[key] = jsonschema_rs.validator_for(
-                {'$schema': DRAFT, **schema, 'components': self.document['components']})
+                {'$schema': DRAFT, **schema, 'components': self.document['components']}
+            )
         return self._validators[key]
 
 

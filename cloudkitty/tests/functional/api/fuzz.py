@@ -1,6 +1,7 @@
 """Requests that schemathesis makes up from the description, sent to the real application."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,20 +12,34 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
 # What is true of every answer; that a valid request succeeds is not, ids may be unknown.
-CHECKS = ('not_a_server_error', 'status_code_conformance', 'content_type_conformance',
-          'response_headers_conformance', 'response_schema_conformance')
+CHECKS = (
+    'not_a_server_error',
+    'status_code_conformance',
+    'content_type_conformance',
+    'response_headers_conformance',
+    'response_schema_conformance',
+)
+# Of one answer, whatever is asked.
+TIME_MAX_S = 5
+SIZE_MAX_BYTES = 64 * 2**20
 HASHMAP = '/v1/rating/module_config/hashmap'
 SCRIPTS = '/v1/rating/module_config/pyscripts/scripts'
 FIXED = {
-    'module_id': ['hashmap', 'noop', 'pyscripts'], 'tenant_id': ['p1', 'p2'],
-    'scope_id': ['p1', 'p2', 'p3'], 'filters': ['type:instance', 'project_id:p2', 'id:u1'],
+    'module_id': ['hashmap', 'noop', 'pyscripts'],
+    'tenant_id': ['p1', 'p2'],
+    'scope_id': ['p1', 'p2', 'p3'],
+    'filters': ['type:instance', 'project_id:p2', 'id:u1'],
     'groupby': ['type', 'project_id', 'id', 'time', 'time-d', 'time-y'],
-    'metric_name': ['instance'], 'custom_fields': ['sum(price) AS total', 'MAX(qty)', '*'],
-    'begin': ['2018-12-31', '2019-01-01T00:00:00Z'], 'end': ['2019-01-01T01:00:00', '2020-01'],
-    'scope_ids': ['ALL', 'p1', ['p1', 'p2'], 'p3'], 'reason': ['wrong price'],
+    'metric_name': ['instance'],
+    'custom_fields': ['sum(price) AS total', 'MAX(qty)', '*'],
+    'begin': ['2018-12-31', '2019-01-01T00:00:00Z'],
+    'end': ['2019-01-01T01:00:00', '2020-01'],
+    'scope_ids': ['ALL', 'p1', ['p1', 'p2'], 'p3'],
+    'reason': ['wrong price'],
     'start_reprocess_time': ['2018-12-31T22:00:00Z', '2018-12-31T23:00:00+00:00'],
     'end_reprocess_time': ['2019-01-01', '2018-12-31T23:00:00Z'],
-    'last_processed_timestamp': ['2019-01-01T05:00:00Z'], 'month': ['2019-01'],
+    'last_processed_timestamp': ['2019-01-01T05:00:00Z'],
+    'month': ['2019-01'],
 }
 
 
@@ -40,14 +55,24 @@ class Pool:
         """Look at what is there; make what is missing."""
         self.values = dict(FIXED)
         service_id = self._some('services', 'service_id', {'name': 'instance'})
-        field_id = self._some('fields', 'field_id', {'name': 'flavor', 'service_id': service_id},
-                              f'?service_id={service_id}')
+        field_id = self._some(
+            'fields',
+            'field_id',
+            {'name': 'flavor', 'service_id': service_id},
+            f'?service_id={service_id}',
+        )
         group_id = self._some('groups', 'group_id', {'name': 'g'})
-        self._some('mappings', 'mapping_id', {'field_id': field_id, 'value': 'm1', 'cost': 1,
-                                              'group_id': group_id})
-        self._some('thresholds', 'threshold_id', {'service_id': service_id, 'level': 1, 'cost': 1,
-                                                  'group_id': group_id},
-                   f'?service_id={service_id}')
+        self._some(
+            'mappings',
+            'mapping_id',
+            {'field_id': field_id, 'value': 'm1', 'cost': 1, 'group_id': group_id},
+        )
+        self._some(
+            'thresholds',
+            'threshold_id',
+            {'service_id': service_id, 'level': 1, 'cost': 1, 'group_id': group_id},
+            f'?service_id={service_id}',
+        )
         self._some('scripts', 'script_id', {'name': 's', 'data': 'pass'}, base=SCRIPTS)
 
     def _some(self, collection, name, new, question='', base=None):
@@ -72,9 +97,12 @@ class Pool:
         """Return *given*, some of its members replaced by values that exist."""
         if not isinstance(given, dict):
             return given
-        return {name: choose.choice(self.values[name])
-                if name in self.values and choose.random() < 0.7 else value
-                for name, value in given.items()}
+        return {
+            name: choose.choice(self.values[name])
+            if name in self.values and choose.random() < 0.7
+            else value
+            for name, value in given.items()
+        }
 
 
 class Fuzz:
@@ -83,6 +111,7 @@ class Fuzz:
     :ivar sent: number of requests.
     :ivar problems: what was wrong, the text of the first one for each operation and kind.
     :ivar statuses: number of answers by status.
+    :ivar slowest_s, largest_bytes: what the worst of the answers took.
     """
 
     def __init__(self, application, headers: Mapping[str, str], pool: Pool):
@@ -93,6 +122,8 @@ class Fuzz:
         self.sent = 0
         self.problems: dict[tuple, str] = {}
         self.statuses: dict[int, int] = {}
+        self.slowest_s = 0.0
+        self.largest_bytes = 0
 
     def operations(self) -> Iterator:
         """Yield what the description names, but for the old names of other operations."""
@@ -114,13 +145,20 @@ class Fuzz:
 
     def _run(self, operation, mode, count, seed):
         @hypothesis.seed(seed)
-        @hypothesis.settings(max_examples=count, database=None, deadline=None,
-                             phases=[hypothesis.Phase.generate],
-                             suppress_health_check=list(hypothesis.HealthCheck))
-        @hypothesis.given(case=operation.as_strategy(generation_mode=mode),
-                          choose=st.randoms(use_true_random=False))
+        @hypothesis.settings(
+            max_examples=count,
+            database=None,
+            deadline=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(
+            case=operation.as_strategy(generation_mode=mode),
+            choose=st.randoms(use_true_random=False),
+        )
         def send(case, choose):
             self._send(case, choose)
+
         try:
             send()
         except hypothesis.errors.Unsatisfiable:
@@ -134,8 +172,14 @@ class Fuzz:
         # Tokens are made up too.
         case.headers = {**(case.headers or {}), **self._headers}
         self.sent += 1
+        begin = time.monotonic()
         try:
             response = case.call()
+            taken_s, size_bytes = time.monotonic() - begin, len(response.content)
+            self.slowest_s = max(self.slowest_s, taken_s)
+            self.largest_bytes = max(self.largest_bytes, size_bytes)
+            assert taken_s <= TIME_MAX_S, f'{case.as_curl_command()}: {taken_s:.1f} s'
+            assert size_bytes <= SIZE_MAX_BYTES, f'{case.as_curl_command()}: {size_bytes} bytes'
             self.statuses[response.status_code] = self.statuses.get(response.status_code, 0) + 1
             case.validate_response(response, checks=self._checks)
         except (AssertionError, BaseExceptionGroup) as exc:

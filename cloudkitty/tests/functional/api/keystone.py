@@ -10,15 +10,37 @@ SERVICE_TOKEN = 'service-token'
 
 
 def _token(roles, **scope):
-    return {'token': {
-        'methods': ['password'], 'issued_at': '2020-01-01T00:00:00.000000Z', 'expires_at': EXPIRES,
-        'audit_ids': ['audit'], 'roles': [{'id': role, 'name': role} for role in roles],
-        'user': {'id': 'user-1', 'name': 'user', 'domain': {'id': 'default', 'name': 'Default'}},
-        **scope}}
+    return {
+        'token': {
+            'methods': ['password'],
+            'issued_at': '2020-01-01T00:00:00.000000Z',
+            'expires_at': EXPIRES,
+            'audit_ids': ['audit'],
+            'roles': [{'id': role, 'name': role} for role in roles],
+            'user': {
+                'id': 'user-1',
+                'name': 'user',
+                'domain': {'id': 'default', 'name': 'Default'},
+            },
+            **scope,
+        }
+    }
 
 
 def _project(project_id):
     return {'id': project_id, 'name': project_id, 'domain': {'id': 'default', 'name': 'Default'}}
+
+
+def _limited(service):
+    """Return a token of an application credential that may list the scopes of one service."""
+    rule = {'id': 'rule', 'service': service, 'method': 'GET', 'path': '/v2/scope'}
+    kinds = ('rating', 'compute')
+    return _token(
+        ['admin', 'member', 'reader'],
+        project=_project('admin'),
+        catalog=[{'type': kind, 'name': kind, 'id': kind, 'endpoints': []} for kind in kinds],
+        application_credential={'id': 'credential', 'restricted': True, 'access_rules': [rule]},
+    )
 
 
 TOKENS = {
@@ -27,8 +49,13 @@ TOKENS = {
     'reader-p1': _token(['member', 'reader'], project=_project('p1')),
     'member-only-p1': _token(['member'], project=_project('p1')),
     'system-admin': _token(['admin', 'member', 'reader'], system={'all': True}),
-    'domain-admin': _token(['admin', 'member', 'reader'],
-                           domain={'id': 'default', 'name': 'Default'}),
+    'service': _token(['service'], project=_project('service')),
+    'system-service': _token(['service'], system={'all': True}),
+    'domain-admin': _token(
+        ['admin', 'member', 'reader'], domain={'id': 'default', 'name': 'Default'}
+    ),
+    'limited': _limited('rating'),
+    'limited-elsewhere': _limited('compute'),
     'unscoped': _token([]),
     'unscoped-reader': _token(['reader']),
 }
@@ -48,22 +75,43 @@ class _Identity(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get('Content-Length', 0)))
         issued = _token(['service'], project=_project('service'))
         url = f'http://{self.headers["Host"]}/v3'
-        issued['token']['catalog'] = [{
-            'type': 'identity', 'name': 'keystone', 'id': 'i', 'endpoints': [
-                {'id': interface, 'interface': interface, 'region': 'R', 'region_id': 'R',
-                 'url': url} for interface in ('internal', 'public', 'admin')]}]
+        issued['token']['catalog'] = [
+            {
+                'type': 'identity',
+                'name': 'keystone',
+                'id': 'i',
+                'endpoints': [
+                    {
+                        'id': interface,
+                        'interface': interface,
+                        'region': 'R',
+                        'region_id': 'R',
+                        'url': url,
+                    }
+                    for interface in ('internal', 'public', 'admin')
+                ],
+            }
+        ]
         self._answer(201, issued, {'X-Subject-Token': SERVICE_TOKEN})
 
     def _version(self):
         url = f'http://{self.headers["Host"]}/v3/'
-        return {'id': 'v3.14', 'status': 'stable', 'updated': '2020-04-07T00:00:00Z',
-                'links': [{'rel': 'self', 'href': url}], 'media-types': []}
+        return {
+            'id': 'v3.14',
+            'status': 'stable',
+            'updated': '2020-04-07T00:00:00Z',
+            'links': [{'rel': 'self', 'href': url}],
+            'media-types': [],
+        }
 
     def _answer(self, status, form, headers=None):
         body = json.dumps(form).encode()
         self.send_response(status)
-        for name, value in {'Content-Type': 'application/json', 'Content-Length': str(len(body)),
-                            **(headers or {})}.items():
+        for name, value in {
+            'Content-Type': 'application/json',
+            'Content-Length': str(len(body)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -82,13 +130,18 @@ def serve():
     server.server_close()
 
 
-def middleware_options(url: str) -> str:
-    """Return a configuration file that lets keystonemiddleware ask the server at *url*."""
+def middleware_options(url: str, *, auth_section: str = 'keystone_authtoken') -> str:
+    """Return a configuration file that lets keystonemiddleware ask the server at *url*.
+
+    :param auth_section: where the credentials are.
+    """
     return f"""
 [keystone_authtoken]
+www_authenticate_uri = {url}
+auth_section = {auth_section}
+[{auth_section}]
 auth_type = password
 auth_url = {url}
-www_authenticate_uri = {url}
 username = cloudkitty
 password = secret
 project_name = service

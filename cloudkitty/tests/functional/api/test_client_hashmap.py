@@ -12,7 +12,7 @@ from cloudkittyclient import auth, client
 from keystoneauth1 import session
 from keystoneauth1.exceptions.http import HttpError
 
-from cloudkitty.dataframe import DataFrame, DataPoint
+from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.rating.modules import ModuleSet
 
 BEFORE = '2090-01-01T00:00:00'
@@ -102,14 +102,26 @@ def test_a_future_mapping_can_be_changed(hashmap, service_id):
     field_id = hashmap.create_field(name='flavor', service_id=service_id)['field_id']
     group = hashmap.create_group(name='g')
     mapping = hashmap.create_mapping(
-        cost='1.5', field_id=field_id, value='m1', type='rate', group_id=group['group_id'],
-        start=BEFORE.replace('T', ' '), end=END, description='d', name='n')
+        cost='1.5',
+        field_id=field_id,
+        value='m1',
+        type='rate',
+        group_id=group['group_id'],
+        start=BEFORE.replace('T', ' '),
+        end=END,
+        description='d',
+        name='n',
+    )
     assert (mapping['start'], mapping['end']) == (BEFORE, f'{END}T23:59:59')
 
     updated = hashmap.update_mapping(mapping_id=mapping['mapping_id'], cost='2.5', description='e')
 
-    assert updated == {**mapping, 'cost': '2.5000000000000000000000000000', 'description': 'e',
-                       'updated_by': 'unknown'}
+    assert updated == {
+        **mapping,
+        'cost': '2.5000000000000000000000000000',
+        'description': 'e',
+        'updated_by': 'unknown',
+    }
     assert hashmap.get_mapping(field_id=field_id, filter_tenant=True)['mappings'] == [updated]
     assert hashmap.get_mapping(field_id=field_id, no_group=True)['mappings'] == []
     assert hashmap.get_mapping_group(mapping_id=mapping['mapping_id']) == group
@@ -118,8 +130,14 @@ def test_a_future_mapping_can_be_changed(hashmap, service_id):
 
 def test_thresholds(hashmap, service_id):
     group = hashmap.create_group(name='g')
-    threshold = hashmap.create_threshold(cost=0.5, level=10, service_id=service_id, type='rate',
-                                         group_id=group['group_id'], tenant_id='t')
+    threshold = hashmap.create_threshold(
+        cost=0.5,
+        level=10,
+        service_id=service_id,
+        type='rate',
+        group_id=group['group_id'],
+        tenant_id='t',
+    )
 
     updated = hashmap.update_threshold(threshold_id=threshold['threshold_id'], level='20')
 
@@ -132,10 +150,12 @@ def test_thresholds(hashmap, service_id):
 
 
 def test_what_the_client_sets_is_what_points_cost(conf, database, rating, hashmap, service_id):
-    """Example W2 of the contract, then the deletion of a rule, which spares the past."""
+    """A worked example, then the deletion of a rule, which spares the past."""
     for name, value, cost, kind in (
-            ('flavor', 'm1.tiny', 0.5, 'flat'), ('image', 'img1', 2, 'flat'),
-            ('vcpus', '2', 1.5, 'rate')):
+        ('flavor', 'm1.tiny', 0.5, 'flat'),
+        ('image', 'img1', 2, 'flat'),
+        ('vcpus', '2', 1.5, 'rate'),
+    ):
         field = hashmap.create_field(name=name, service_id=service_id)
         hashmap.create_mapping(cost=cost, field_id=field['field_id'], value=value, type=kind)
     hashmap.create_mapping(cost=1.25, service_id=service_id)
@@ -144,8 +164,13 @@ def test_what_the_client_sets_is_what_points_cost(conf, database, rating, hashma
 
     def price(begin):
         modules.refresh()
-        point = DataPoint('instance', 4, 0, {'project_id': 'p'},
-                          {'flavor': 'm1.tiny', 'image': 'img1', 'vcpus': 2})
+        point = DataPoint(
+            'instance',
+            4,
+            0,
+            {'project_id': 'p'},
+            {'flavor': 'm1.tiny', 'image': 'img1', 'vcpus': 2},
+        )
         rated = modules.rate(DataFrame(begin, begin + HOUR, {'instance': [point]}), 'p')
         return rated.usage['instance'][0].price
 
@@ -159,9 +184,22 @@ def test_what_the_client_sets_is_what_points_cost(conf, database, rating, hashma
 def test_the_command_line(url):
     def run(*arguments):
         ended = subprocess.run(
-            [sys.executable, '-c', 'from cloudkittyclient.shell import main; main()',
-             '--os-auth-type', 'cloudkitty-noauth', '--os-endpoint', url, *arguments, '-f', 'json'],
-            capture_output=True, text=True, timeout=60)
+            [
+                sys.executable,
+                '-c',
+                'from cloudkittyclient.shell import main; main()',
+                '--os-auth-type',
+                'cloudkitty-noauth',
+                '--os-endpoint',
+                url,
+                *arguments,
+                '-f',
+                'json',
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)[0]
 

@@ -29,8 +29,9 @@ def test_scripts_are_kept(rating):
     """All that the client does with scripts; it sends back the whole of what it read."""
     scripts = rating.pyscripts
     made = scripts.create_script(name='one', data=SOURCE)
-    future = scripts.create_script(name='two', data='return 0', start='2090-01-01 00:00:00',
-                                   end='2100-01-31', description='d')
+    future = scripts.create_script(
+        name='two', data='return 0', start='2090-01-01 00:00:00', end='2100-01-31', description='d'
+    )
     assert scripts.list_scripts() == {'scripts': [made, future]}
     assert 'data' not in scripts.list_scripts(no_data=True)['scripts'][0]
     assert scripts.get_script(script_id=made['script_id']) == made
@@ -40,8 +41,13 @@ def test_scripts_are_kept(rating):
     assert ended == {**made, 'end': '2100-01-31T23:59:59', 'updated_by': 'unknown'}
     assert scripts.update_script(script_id=made['script_id']) == ended
     changed = scripts.update_script(script_id=future['script_id'], data='a = 1', name='three')
-    assert changed == {**future, 'name': 'three', 'data': 'a = 1', 'updated_by': 'unknown',
-                       'checksum': changed['checksum']}
+    assert changed == {
+        **future,
+        'name': 'three',
+        'data': 'a = 1',
+        'updated_by': 'unknown',
+        'checksum': changed['checksum'],
+    }
     assert changed['checksum'] != future['checksum']
     with pytest.raises(HttpError, match='already processed'):
         scripts.update_script(script_id=made['script_id'], data='a = 1')
@@ -53,12 +59,15 @@ def test_scripts_are_kept(rating):
 
 
 def test_a_script_decides_what_a_quote_says(rating):
-    """The API runs scripts, too, in a process of its own; a bad one harms nobody."""
+    """The API runs scripts, too, in a process of its own; with a bad one there is no price."""
     resources = [{'service': 'compute', 'desc': {'flavor_id': 'f1'}, 'volume': 3}]
-    for name, source in (('a bad one', 'import os; os._exit(1)'), ('price', SOURCE)):
-        rating.pyscripts.create_script(name=name, data=source)
+    bad = rating.pyscripts.create_script(name='a bad one', data='import os; os._exit(1)')
+    rating.pyscripts.create_script(name='price', data=SOURCE)
     assert float(rating.get_quotation(res_data=resources)) == 0
     rating.update_module(module_id='pyscripts', enabled=True)
+    with pytest.raises(HttpError, match="Script 'a bad one' cannot price this"):
+        rating.get_quotation(res_data=resources)
+    rating.pyscripts.delete_script(script_id=bad['script_id'])
     assert rating.get_quotation(res_data=resources) == '1.3'
 
 
@@ -69,9 +78,22 @@ def test_the_commands(server, tmp_path):
     def run(*arguments):
         shown = [] if 'delete' in arguments else ['-f', 'json']
         ended = subprocess.run(
-            [sys.executable, '-c', 'from cloudkittyclient.shell import main; main()',
-             '--os-auth-type', 'cloudkitty-noauth', '--os-endpoint', server, 'pyscript',
-             *arguments, *shown], capture_output=True, text=True, timeout=60)
+            [
+                sys.executable,
+                '-c',
+                'from cloudkittyclient.shell import main; main()',
+                '--os-auth-type',
+                'cloudkitty-noauth',
+                '--os-endpoint',
+                server,
+                'pyscript',
+                *arguments,
+                *shown,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout) if shown else None
 

@@ -25,9 +25,14 @@ print(json.dumps(ended))
 
 # A command and the rows it shows.
 COMMANDS = [
-    ('info metric list', [['instance', 'instance', ['flavor_name', 'flavor_id', 'vcpus']],
-                          ['image.size', 'MiB', ['disk_format', 'container_format']],
-                          ['image.count', 'image', []]]),
+    (
+        'info metric list',
+        [
+            ['instance', 'instance', ['flavor_name', 'flavor_id', 'vcpus']],
+            ['image.size', 'MiB', ['disk_format', 'container_format']],
+            ['image.count', 'image', []],
+        ],
+    ),
     ('info metric get image.count', [['image.count', 'image', []]]),
     ('collector-mapping create compute gnocchi', [['compute', 'gnocchi']]),
     ('collector-mapping create network prometheus', [['network', 'prometheus']]),
@@ -46,13 +51,20 @@ COMMANDS = [
     ('module get hashmap', [['hashmap', True, 7]]),
     ('module disable hashmap', [['hashmap', False, 7]]),
     ('report tenant list SPAN', [['p1'], ['p2']]),
-    ('report tenant list', []),
+    # Without a span it is of all times.
+    ('report tenant list', [['p1'], ['p2']]),
     ('summary get SPAN', [['ALL', 'ALL', '1.6', '2019-01-01T00:00:00', '2019-02-01T00:00:00']]),
-    ('summary get SPAN -a -s ip -t p2',
-     [['ALL', 'ALL', '0.1', '2019-01-01T00:00:00', '2019-02-01T00:00:00']]),
-    ('summary get SPAN -t p1 -g tenant_id res_type',
-     [['p1', 'instance', '0.5', '2019-01-01T00:00:00', '2019-02-01T00:00:00'],
-      ['p1', 'ip', '0.1', '2019-01-01T00:00:00', '2019-02-01T00:00:00']]),
+    (
+        'summary get SPAN -a -s ip -t p2',
+        [['ALL', 'ALL', '0.1', '2019-01-01T00:00:00', '2019-02-01T00:00:00']],
+    ),
+    (
+        'summary get SPAN -t p1 -g tenant_id res_type',
+        [
+            ['p1', 'instance', '0.5', '2019-01-01T00:00:00', '2019-02-01T00:00:00'],
+            ['p1', 'ip', '0.1', '2019-01-01T00:00:00', '2019-02-01T00:00:00'],
+        ],
+    ),
     ('total get SPAN -t p1', {'Total': 0.6}),
     ('total get', {'Total': 0.0}),
 ]
@@ -60,10 +72,25 @@ COMMANDS = [
 
 def _run(url, commands):
     """Return status and output of each of *commands*."""
-    arguments = [['--os-rating-api-version', '1', '--os-auth-type', 'cloudkitty-noauth',
-                  '--os-endpoint', url, *command] for command in commands]
-    ended = subprocess.run([sys.executable, '-c', RUNNER], input=json.dumps(arguments),
-                           capture_output=True, text=True, timeout=120)
+    arguments = [
+        [
+            '--os-rating-api-version',
+            '1',
+            '--os-auth-type',
+            'cloudkitty-noauth',
+            '--os-endpoint',
+            url,
+            *command,
+        ]
+        for command in commands
+    ]
+    ended = subprocess.run(
+        [sys.executable, '-c', RUNNER],
+        input=json.dumps(arguments),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 
@@ -89,10 +116,14 @@ def test_the_commands_show_what_is_there(server):
 
 
 def test_the_commands_that_show_more_than_rows(server):
-    config, points, table = _run(server, [
-        ['info', 'config', 'get', '-f', 'json'],
-        ['dataframes', 'get', *SPAN, '-p', 'p1', '-r', 'ip', '-f', 'json'],
-        ['dataframes', 'get', *SPAN, '-f', 'df-to-csv']])
+    config, points, table = _run(
+        server,
+        [
+            ['info', 'config', 'get', '-f', 'json'],
+            ['dataframes', 'get', *SPAN, '-p', 'p1', '-r', 'ip', '-f', 'json'],
+            ['dataframes', 'get', *SPAN, '-f', 'df-to-csv'],
+        ],
+    )
 
     assert json.loads(config[1])[0]['Section'] == 'metrics'
     [frame] = json.loads(points[1])

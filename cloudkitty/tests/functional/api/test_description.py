@@ -41,8 +41,11 @@ def test_it_is_openapi(noauth):
     assert document['openapi'].startswith('3.1.')
     openapi_spec_validator.validate(document)
     assert document['servers'] == [{'url': 'http://localhost'}]
-    identifiers = [operation['operationId'] for methods in document['paths'].values()
-                   for operation in methods.values()]
+    identifiers = [
+        operation['operationId']
+        for methods in document['paths'].values()
+        for operation in methods.values()
+    ]
     assert len(identifiers) == len(set(identifiers))
 
 
@@ -59,6 +62,7 @@ def test_every_function_of_v1_is_described(monkeypatch):
     def note(method, function, *arguments):
         described.add(f'{function.__func__.__module__}:{function.__qualname__}')
         return form(method, function, *arguments)
+
     monkeypatch.setattr(openapi.v1, '_operation', note)
     assert controllers.description['paths']
 
@@ -72,7 +76,7 @@ def test_every_endpoint_of_v2_is_described(noauth):
     paths = _call(noauth, '/openapi.json').json['paths']
 
     for pattern, endpoints in v2.ROUTES.items():
-        wanted = '/'.join(['/v2', *('[^/]+' if part == '*' else part for part in pattern)])
+        wanted = '/'.join(['/v2', *(r'\{[^/]+\}' if part == '*' else part for part in pattern)])
         (path,) = [path for path in paths if re.fullmatch(wanted, path)]
         assert set(paths[path]) == {method.lower() for method in endpoints}
         for method, endpoint in endpoints.items():

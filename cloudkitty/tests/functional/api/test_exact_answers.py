@@ -16,8 +16,10 @@ FRAME = """{{"dataframes": [{{
         "vol": {{"unit": "GiB", "qty": {qty}}}, "rating": {{"price": {price}}},
         "groupby": {{"project_id": "p1", "id": "v"}}, "metadata": {{}}}}]}}}}]}}"""
 # A whole month from the sums, and a part of a day from the points.
-WINDOWS = ('begin=2019-03-01T00:00:00&end=2019-04-01T00:00:00',
-           'begin=2019-03-01T00:00:00&end=2019-03-01T05:00:00')
+WINDOWS = (
+    'begin=2019-03-01T00:00:00&end=2019-04-01T00:00:00',
+    'begin=2019-03-01T00:00:00&end=2019-03-01T05:00:00',
+)
 
 
 @pytest.fixture
@@ -48,8 +50,9 @@ def test_every_digit_survives(ask, form):
     for window in WINDOWS:
         for groups in ('', '&groupby=type', '&groupby=id', '&groupby=time'):
             found = ask(f'/v2/summary?{window}{groups}')
-            (row,) = (dict(zip(found['columns'], values, strict=True))
-                      for values in found['results'])
+            (row,) = (
+                dict(zip(found['columns'], values, strict=True)) for values in found['results']
+            )
             assert (row['qty'], row['rate']) == (Decimal(QUANTITY), Decimal(PRICE)), groups
         (frame,) = ask(f'/v2/dataframes?{window}')['dataframes']
         (point,) = frame['usage']['volume']
@@ -58,4 +61,6 @@ def test_every_digit_survives(ask, form):
         assert Decimal(ask(f'/v1/report/total?all_tenants=true&{window}')) == Decimal(PRICE)
         (frame,) = ask(f'/v1/storage/dataframes?{window}')['dataframes']
         assert [Decimal(frame['resources'][0][name]) for name in ('volume', 'rating')] == [
-            Decimal(QUANTITY), Decimal(PRICE)]
+            Decimal(QUANTITY),
+            Decimal(PRICE),
+        ]

@@ -1,4 +1,4 @@
-"""No request makes the API fail, and every answer is as the description says.
+"""No request makes the API fail, take long or answer much; all is as the description says.
 
 tools/fuzz sends more of them.
 """
@@ -7,16 +7,27 @@ import os
 
 import pytest
 
+from cloudkitty.tests import conftest
 from cloudkitty.tests.functional.api.fuzz import Fuzz, Pool
 
 REQUESTS = int(os.environ.get('CLOUDKITTY_TEST_FUZZ_REQUESTS', '600'))
 SEED = int(os.environ.get('CLOUDKITTY_TEST_FUZZ_SEED', '1'))
+DATABASE = os.environ.get('CLOUDKITTY_TEST_FUZZ_DATABASE', 'sqlite')
 ADMIN = {'X-Auth-Token': 'admin'}
 
 
+@pytest.fixture
+def conf(conf, server_schemas):
+    """The configuration with the database that is chosen."""
+    with conftest.on_schema(DATABASE, conf, server_schemas) as configured:
+        yield configured
+
+
 @pytest.mark.timeout(max(300, REQUESTS // 2))
-@pytest.mark.parametrize('strategy, token', [
-    ('noauth', None), ('authenticated', 'admin'), ('authenticated', 'reader-p1')])
+@pytest.mark.parametrize(
+    'strategy, token',
+    [('noauth', None), ('authenticated', 'admin'), ('authenticated', 'reader-p1')],
+)
 def test_no_request_makes_it_fail(strategy, token, request):
     application = request.getfixturevalue(strategy)
     headers = {'X-Auth-Token': token} if token else {}
@@ -24,6 +35,9 @@ def test_no_request_makes_it_fail(strategy, token, request):
 
     run.run(-(-REQUESTS // 3), SEED)
 
-    print(f'{strategy} {token}: {run.sent} requests, answers {dict(sorted(run.statuses.items()))}')
+    print(
+        f'{strategy} {token}: {run.sent} requests, answers {dict(sorted(run.statuses.items()))}, '
+        f'slowest {run.slowest_s:.2f} s, largest {run.largest_bytes} bytes'
+    )
     assert not run.problems, '\n\n'.join(f'{key}: {text}' for key, text in run.problems.items())
     assert run.sent >= REQUESTS // 3

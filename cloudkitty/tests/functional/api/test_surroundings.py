@@ -13,19 +13,25 @@ from cloudkitty import conf as configuration
 from cloudkitty.api import app
 
 DASHBOARD = 'http://dashboard.example'
-PREFLIGHT = {'Origin': DASHBOARD, 'Access-Control-Request-Method': 'PATCH',
-             'Access-Control-Request-Headers': 'X-Auth-Token'}
+PREFLIGHT = {
+    'Origin': DASHBOARD,
+    'Access-Control-Request-Method': 'PATCH',
+    'Access-Control-Request-Headers': 'X-Auth-Token',
+}
 
 
 @pytest.fixture
 def configured(tmp_path, database):
     """Build the application for noauth with the text of a configuration file."""
+
     def build(text=''):
         path = tmp_path / 'cloudkitty.conf'
-        path.write_text(f'[DEFAULT]\nauth_strategy = noauth\n[database]\n'
-                        f'connection = {database.url}\n{text}\n')
+        path.write_text(
+            f'[DEFAULT]\nauth_strategy = noauth\n[database]\nconnection = {database.url}\n{text}\n'
+        )
         loaded = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
         return app.build(loaded, database=database, storage=None)
+
     return build
 
 
@@ -38,8 +44,9 @@ class _Lines(logging.Handler):
 
     def __init__(self, conf):
         super().__init__(logging.DEBUG)
-        self.setFormatter(formatters.ContextFormatter(project='cloudkitty', version='1',
-                                                      config=conf))
+        self.setFormatter(
+            formatters.ContextFormatter(project='cloudkitty', version='1', config=conf)
+        )
         self.written = []
 
     def emit(self, record):
@@ -100,13 +107,23 @@ def test_without_cors_options_nothing_is_allowed(configured):
     answer = _call(application, '/v2/summary', 'OPTIONS', headers=PREFLIGHT)
     plain = _call(application, '/', headers={'Origin': DASHBOARD})
 
-    assert not [name for name in (*answer.headers, *plain.headers)
-                if name.lower().startswith('access-control')]
+    assert not [
+        name
+        for name in (*answer.headers, *plain.headers)
+        if name.lower().startswith('access-control')
+    ]
 
 
-@pytest.mark.parametrize('origin, is_allowed', [
-    (DASHBOARD, True), ('http://other.example', True), ('http://evil.example', False),
-    (f'{DASHBOARD}.evil.example', False), ('null', False)])
+@pytest.mark.parametrize(
+    'origin, is_allowed',
+    [
+        (DASHBOARD, True),
+        ('http://other.example', True),
+        ('http://evil.example', False),
+        (f'{DASHBOARD}.evil.example', False),
+        ('null', False),
+    ],
+)
 def test_only_origins_that_are_listed_are_allowed(configured, origin, is_allowed):
     application = configured(f'[cors]\nallowed_origin = {DASHBOARD},http://other.example')
 
@@ -123,7 +140,8 @@ def test_cors_options_are_obeyed(configured):
     """Methods, credentials, age, headers; errors carry them too, so that a page can read these."""
     application = configured(
         f'[cors]\nallowed_origin = {DASHBOARD}\nallow_credentials = false\nmax_age = 600\n'
-        'allow_methods = GET\nexpose_headers = X-OpenStack-Request-ID\n')
+        'allow_methods = GET\nexpose_headers = X-OpenStack-Request-ID\n'
+    )
 
     preflight = {**PREFLIGHT, 'Access-Control-Request-Method': 'GET'}
     answer = _call(application, '/v2/summary', 'OPTIONS', headers=preflight)
@@ -140,9 +158,11 @@ def test_cors_options_are_obeyed(configured):
 
 def test_a_preflight_needs_no_token(tmp_path, identity_service, database):
     path = tmp_path / 'secured.conf'
-    path.write_text(f'[database]\nconnection = {database.url}\n[cors]\n'
-                    f'allowed_origin = {DASHBOARD}\n[keystone_authtoken]\nauth_type = password\n'
-                    f'auth_url = {identity_service}\nusername = u\npassword = p\n')
+    path.write_text(
+        f'[database]\nconnection = {database.url}\n[cors]\n'
+        f'allowed_origin = {DASHBOARD}\n[keystone_authtoken]\nauth_type = password\n'
+        f'auth_url = {identity_service}\nusername = u\npassword = p\n'
+    )
     loaded = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     application = app.build(loaded, database=database, storage=None)
 
@@ -155,31 +175,96 @@ def test_a_preflight_needs_no_token(tmp_path, identity_service, database):
     assert refused.headers['Access-Control-Allow-Origin'] == DASHBOARD
 
 
-@pytest.mark.parametrize('headers, base', [
-    ({}, 'http://localhost'),
-    ({'X-Forwarded-Proto': 'https', 'Host': 'api.example'}, 'https://api.example'),
-    ({'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'cloud.example:8443',
-      'X-Forwarded-Prefix': '/rating'}, 'https://cloud.example:8443/rating'),
-    ({'Forwarded': 'for=10.0.0.1;proto=https;host=cloud.example'}, 'https://cloud.example'),
-])
+@pytest.mark.parametrize(
+    'headers, base',
+    [
+        ({}, 'http://localhost'),
+        ({'X-Forwarded-Proto': 'https', 'Host': 'api.example'}, 'https://api.example'),
+        (
+            {
+                'X-Forwarded-Proto': 'https',
+                'X-Forwarded-Host': 'cloud.example:8443',
+                'X-Forwarded-Prefix': '/rating',
+            },
+            'https://cloud.example:8443/rating',
+        ),
+        ({'Forwarded': 'for=10.0.0.1;proto=https;host=cloud.example'}, 'https://cloud.example'),
+    ],
+)
 def test_every_link_follows_the_proxy(configured, headers, base):
     """Discovery, the description, and the Location of what is made."""
     application = configured('[oslo_middleware]\nenable_proxy_headers_parsing = true')
 
     versions = _call(application, '/', headers=headers).json['versions']
     described = _call(application, '/openapi.json', headers=headers).json
-    service = _call(application, '/v1/rating/module_config/hashmap/services', 'POST',
-                    headers=headers, body=b'{"name": "x"}', content_type='application/json')
+    service = _call(
+        application,
+        '/v1/rating/module_config/hashmap/services',
+        'POST',
+        headers=headers,
+        body=b'{"name": "x"}',
+        content_type='application/json',
+    )
 
     assert versions[0]['links'][0]['href'] == f'{base}/v1'
     assert described['servers'] == [{'url': base}]
-    assert service.location == (f'{base}/v1/rating/module_config/hashmap/services/'
-                                f'{service.json["service_id"]}')
+    assert service.location == (
+        f'{base}/v1/rating/module_config/hashmap/services/{service.json["service_id"]}'
+    )
 
 
 def test_a_proxy_is_not_believed_by_default(configured):
-    answer = _call(configured(), '/', headers={
-        'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'evil.example',
-        'Forwarded': 'proto=https;host=evil.example'})
+    answer = _call(
+        configured(),
+        '/',
+        headers={
+            'X-Forwarded-Proto': 'https',
+            'X-Forwarded-Host': 'evil.example',
+            'Forwarded': 'proto=https;host=evil.example',
+        },
+    )
 
     assert answer.json['versions'][0]['links'][0]['href'] == 'http://localhost/v1'
+
+
+def test_the_scheme_of_anybody_is_not_believed(configured):
+    """uWSGI writes what X-Forwarded-Proto says into the scheme before the application is asked."""
+    headers = {'X-Forwarded-Proto': 'javascript'}
+    environ = {'wsgi.url_scheme': 'javascript'}
+
+    answer = _call(configured(), '/', headers=headers, environ=environ)
+    secure = _call(configured(), '/', headers=headers, environ={**environ, 'HTTPS': 'on'})
+
+    assert answer.json['versions'][0]['links'][0]['href'].startswith('http://')
+    assert secure.json['versions'][0]['links'][0]['href'].startswith('https://')
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'X-Forwarded-Proto': 'javascript'},
+        {'X-Forwarded-Host': 'evil.example/"><script>'},
+        {'Host': 'evil.example/x?y'},
+    ],
+)
+def test_a_link_that_is_none_is_refused(configured, headers):
+    application = configured('[oslo_middleware]\nenable_proxy_headers_parsing = true')
+
+    answer = _call(application, '/', headers=headers)
+
+    assert answer.status_int == 400
+    assert 'evil' not in answer.text
+
+
+def test_no_name_writes_a_line_of_its_own(configured):
+    """What any of our handlers writes is one line, whatever it tells of."""
+    configured()
+    handlers = logging.getLogger().handlers
+    assert handlers
+
+    for handler in handlers:
+        record = logging.LogRecord(
+            'cloudkitty', logging.ERROR, '', 1, 'Scope %s', ('p1\r\nERROR \x1b[31mfake',), None
+        )
+        assert handler.filter(record)
+        assert record.getMessage() == 'Scope p1\\r\\nERROR \\x1b[31mfake'

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 import requests
 
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import scopes
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests.functional.api.conftest import IDENTITY, METRICS
 from cloudkitty.tests.keystone import Keystone
 from cloudkitty.tests.rating_api import RatingApi
@@ -38,8 +38,12 @@ class Cloud(NamedTuple):
     def get(self, path: str, token: str | None = None, **arguments) -> requests.Response:
         """Return the answer of the API; without a token, none is sent."""
         headers = {'X-Auth-Token': token} if token is not None else {}
-        return requests.get(self.api.url + path, timeout=30, headers={
-            **headers, **arguments.pop('headers', {})}, **arguments)
+        return requests.get(
+            self.api.url + path,
+            timeout=30,
+            headers={**headers, **arguments.pop('headers', {})},
+            **arguments,
+        )
 
 
 def _frames(alpha, beta):
@@ -53,22 +57,31 @@ def _frames(alpha, beta):
 
 
 def _point(project_id, price, **groupby):
-    return DataPoint('unit', '1', price, {'project_id': project_id, **groupby},
-                     {'flavor_name': 'm1'})
+    return DataPoint(
+        'unit', '1', price, {'project_id': project_id, **groupby}, {'flavor_name': 'm1'}
+    )
 
 
 def _fill(storage, *projects):
     for scope_id, frame in _frames(*projects):
         storage.push([frame], scope_id)
     with storage.database.writer() as connection:
-        scopes.record_seen(connection, IDENTITY, projects, now=BEGIN,
-                           initial_mark=BEGIN + 2 * HOUR, final_mark=BEGIN + 2 * HOUR)
+        scope_state.record_seen(
+            connection,
+            IDENTITY,
+            projects,
+            now=BEGIN,
+            initial_mark=BEGIN + 2 * HOUR,
+            final_mark=BEGIN + 2 * HOUR,
+        )
     storage.database.engine.dispose()
 
 
 @pytest.fixture(scope='session')
 def cloud(tmp_path_factory, keystone):
     """The services, see Cloud; users are those of tests/keystone.py."""
-    with RatingApi(tmp_path_factory.mktemp('api'), keystone=keystone, metrics=METRICS) as api:
+    server = RatingApi(tmp_path_factory.mktemp('api'), keystone=keystone, metrics=METRICS)
+    server.port = keystone.page_port
+    with server as api:
         _fill(api.open_storage(), *map(keystone.project_id, ('alpha', 'beta')))
         yield Cloud(keystone, api)

@@ -59,16 +59,21 @@ RULES = [
     Step('hashmap field list {service}', {'Name': 'flavor'}),
     Step('hashmap group create g', {'Name': 'g'}, {'group': 'Group ID'}),
     Step('hashmap group list', {'Name': 'g'}),
-    Step('hashmap mapping create 0.25 --field-id {field} --value m1 -g {group} -p {alpha}'
-         ' --start 2090-01-01 --end 2100-01-31 --name n --description d',
-         {'Cost': '0.2500000000000000000000000000'}, {'mapping': 'Mapping ID'}),
+    Step(
+        'hashmap mapping create 0.25 --field-id {field} --value m1 -g {group} -p {alpha}'
+        ' --start 2090-01-01 --end 2100-01-31 --name n --description d',
+        {'Cost': '0.2500000000000000000000000000'},
+        {'mapping': 'Mapping ID'},
+    ),
     Step('hashmap mapping get {mapping}', {'Value': 'm1'}),
     Step('hashmap mapping list --field-id {field}', {'Value': 'm1'}),
-    Step('hashmap mapping update {mapping} --cost 0.5',
-         {'Cost': '0.5000000000000000000000000000'}),
+    Step('hashmap mapping update {mapping} --cost 0.5', {'Cost': '0.5000000000000000000000000000'}),
     Step('hashmap group mappings get {group}', {'Cost': '0.5000000000000000000000000000'}),
-    Step('hashmap threshold create 10 0.9 -s {service} -t rate -g {group}',
-         {'Level': '10.00000000'}, {'threshold': 'Threshold ID'}),
+    Step(
+        'hashmap threshold create 10 0.9 -s {service} -t rate -g {group}',
+        {'Level': '10.00000000'},
+        {'threshold': 'Threshold ID'},
+    ),
     Step('hashmap threshold get {threshold}', {'Type': 'rate'}),
     Step('hashmap threshold list -s {service}', {'Type': 'rate'}),
     Step('hashmap threshold update {threshold} -l 20', {'Level': '20.00000000', 'Type': 'rate'}),
@@ -78,8 +83,11 @@ RULES = [
     Step('hashmap group delete --recursive {group}', None),
     Step('hashmap field delete {field}', None),
     Step('hashmap service delete {service}', None),
-    Step('pyscript create one {script_file} --description d', {'Name': 'one'},
-         {'script': 'Script ID'}),
+    Step(
+        'pyscript create one {script_file} --description d',
+        {'Name': 'one'},
+        {'script': 'Script ID'},
+    ),
     Step('pyscript get {script}', {'Name': 'one', 'Data': 'pass\n'}),
     Step('pyscript list -n', {'Name': 'one'}),
     Step('pyscript update {script} --end 2100-01-31', {'Name': 'one'}),
@@ -105,24 +113,33 @@ SERVICE = [
 ]
 STEPS = {
     '1': [
-        *SERVICE, *RULES,
-        Step(f'summary get {SPAN} -t {{alpha}} -g res_type', {'Resource Type': 'instance',
-                                                              'Rate': '0.5'}),
+        *SERVICE,
+        *RULES,
+        Step(
+            f'summary get {SPAN} -t {{alpha}} -g res_type',
+            {'Resource Type': 'instance', 'Rate': '0.5'},
+        ),
         Step(f'total get {SPAN} -t {{alpha}}', {'Total': 0.6}),
         Step(f'dataframes get {SPAN} -p {{alpha}}', {'Begin': '2019-01-01T00:00:00'}),
     ],
     '2': [
-        *SERVICE, *RULES,
-        Step(f'summary get {SPAN} -g type --filter project_id:{{alpha}}',
-             {'Type': 'instance', 'Rate': 0.5}),
+        *SERVICE,
+        *RULES,
+        Step(
+            f'summary get {SPAN} -g type --filter project_id:{{alpha}}',
+            {'Type': 'instance', 'Rate': 0.5},
+        ),
         Step(f'dataframes get {SPAN} --filter project_id:{{alpha}}', {'Metric Type': 'instance'}),
         Step('dataframes add {frames_file}', None),
         Step('scope state get --scope-id {alpha}', {'Scope ID': '{alpha}'}),
         Step('scope patch -id {alpha} --collector prometheus --active 1', None),
         Step('scope state reset --scope-id {alpha} ' + LATER, None),
-        Step('tasks reprocessing create --scope-id {alpha} --reason test'
-             ' --start-reprocess-time 2019-01-01T00:00:00Z'
-             ' --end-reprocess-time 2019-01-01T02:00:00Z', {}),
+        Step(
+            'tasks reprocessing create --scope-id {alpha} --reason test'
+            ' --start-reprocess-time 2019-01-01T00:00:00Z'
+            ' --end-reprocess-time 2019-01-01T02:00:00Z',
+            {},
+        ),
         Step('tasks reprocessing get --scope-id {alpha}', {'Scope ID': '{alpha}'}),
     ],
 }
@@ -130,30 +147,43 @@ STEPS = {
 
 def _commands(version):
     """Return the commands of the client, as it registers them."""
-    return {entry.name.replace('_', ' ')
-            for entry in metadata.entry_points(group=f'cloudkittyclient_v{version}')}
+    return {
+        entry.name.replace('_', ' ')
+        for entry in metadata.entry_points(group=f'cloudkittyclient_v{version}')
+    }
 
 
 def _command_of(words, commands):
-    return max((command for command in commands if f'{words} '.startswith(f'{command} ')),
-               key=len)
+    return max((command for command in commands if f'{words} '.startswith(f'{command} ')), key=len)
 
 
 @pytest.fixture
 def run(cloud):
     """Run steps as a user: run(version, steps, user, project); returns [(status, output)]."""
+
     def run_as(version, steps, user, project):
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith('OS_')},
-            'OS_AUTH_TYPE': 'password', 'OS_AUTH_URL': f'{cloud.keystone.url}/v3',
-            'OS_USERNAME': user, 'OS_PASSWORD': user, 'OS_PROJECT_NAME': project,
-            'OS_USER_DOMAIN_ID': 'default', 'OS_PROJECT_DOMAIN_ID': 'default',
-            'OS_REGION_NAME': 'RegionOne'}
+            'OS_AUTH_TYPE': 'password',
+            'OS_AUTH_URL': f'{cloud.keystone.url}/v3',
+            'OS_USERNAME': user,
+            'OS_PASSWORD': user,
+            'OS_PROJECT_NAME': project,
+            'OS_USER_DOMAIN_ID': 'default',
+            'OS_PROJECT_DOMAIN_ID': 'default',
+            'OS_REGION_NAME': 'RegionOne',
+        }
         ended = subprocess.run(
-            [sys.executable, '-c', RUNNER], env=variables, capture_output=True, text=True,
-            timeout=200, input=json.dumps([['--os-rating-api-version', version], steps]))
+            [sys.executable, '-c', RUNNER],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            input=json.dumps([['--os-rating-api-version', version], steps]),
+        )
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout), ended.stderr
+
     return run_as
 
 
@@ -163,14 +193,37 @@ def texts(cloud, tmp_path):
     (tmp_path / 'script.py').write_text('pass\n')
     # In another year and project than what other tests look at.
     project_id = cloud.keystone.project_id('elsewhere')
-    (tmp_path / 'frames.json').write_text(json.dumps({'dataframes': [{
-        'period': {'begin': '2018-01-01T00:00:00+00:00', 'end': '2018-01-01T01:00:00+00:00'},
-        'usage': {'disk': [{'vol': {'unit': 'GiB', 'qty': 1}, 'rating': {'price': 2},
-                            'groupby': {'project_id': project_id}, 'metadata': {}}]}}]}))
+    (tmp_path / 'frames.json').write_text(
+        json.dumps(
+            {
+                'dataframes': [
+                    {
+                        'period': {
+                            'begin': '2018-01-01T00:00:00+00:00',
+                            'end': '2018-01-01T01:00:00+00:00',
+                        },
+                        'usage': {
+                            'disk': [
+                                {
+                                    'vol': {'unit': 'GiB', 'qty': 1},
+                                    'rating': {'price': 2},
+                                    'groupby': {'project_id': project_id},
+                                    'metadata': {},
+                                }
+                            ]
+                        },
+                    }
+                ]
+            }
+        )
+    )
     rated = [cloud.keystone.project_id(name) for name in ('alpha', 'beta')]
-    return {'{alpha}': rated[0], '{first}': min(rated),
-            '{script_file}': str(tmp_path / 'script.py'),
-            '{frames_file}': str(tmp_path / 'frames.json')}
+    return {
+        '{alpha}': rated[0],
+        '{first}': min(rated),
+        '{script_file}': str(tmp_path / 'script.py'),
+        '{frames_file}': str(tmp_path / 'frames.json'),
+    }
 
 
 @pytest.mark.parametrize('version', ['1', '2'])
@@ -209,7 +262,8 @@ def _prepared(step, texts):
 @pytest.mark.parametrize('user, project, total', [('alice', 'alpha', 0.6), ('bob', 'beta', 1.5)])
 def test_a_user_sees_the_cost_of_the_own_project(run, user, project, total):
     [[status, output]], errors = run(
-        '1', [[f'total get {SPAN} -f json'.split(), {}]], user, project)
+        '1', [[f'total get {SPAN} -f json'.split(), {}]], user, project
+    )
 
     assert (status, json.loads(output)) == (0, {'Total': total}), errors
 

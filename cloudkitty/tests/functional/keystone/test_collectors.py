@@ -9,8 +9,10 @@ from cloudkitty.tests import faults, history, keystone
 from cloudkitty.tests.fake_ceilometer import Ceilometer
 from cloudkitty.tests.fake_monasca import Monasca
 
-SOURCES = {'monasca': ('collector_monasca', 'monitoring', Monasca),
-           'ceilometer': ('ceilometer_collector', 'metering', Ceilometer)}
+SOURCES = {
+    'monasca': ('collector_monasca', 'monitoring', Monasca),
+    'ceilometer': ('ceilometer_collector', 'metering', Ceilometer),
+}
 
 
 @pytest.fixture(params=SOURCES)
@@ -18,14 +20,25 @@ def source(request, cloud, conf, tmp_path):
     """A server that is in the catalog, and the collector that asks it."""
     group, kind, answer = SOURCES[request.param]
     (tmp_path / 'metrics.yml').write_text(
-        'metrics: {test_vcpus: {unit: x, extra_args: {resource_key: resource}}}')
+        'metrics: {test_vcpus: {unit: x, extra_args: {resource_key: resource}}}'
+    )
     with faults.FaultyServer(answer()) as server:
-        made = cloud.keystone.ask('POST', 'services', json={
-            'service': {'name': request.param, 'type': kind}})['service']
-        cloud.keystone.ask('POST', 'endpoints', json={'endpoint': {
-            'service_id': made['id'], 'interface': 'internal', 'region_id': keystone.REGION,
-            'url': f'http://{server.address}'}})
-        (tmp_path / 'cloudkitty.conf').write_text(f'''
+        made = cloud.keystone.ask(
+            'POST', 'services', json={'service': {'name': request.param, 'type': kind}}
+        )['service']
+        cloud.keystone.ask(
+            'POST',
+            'endpoints',
+            json={
+                'endpoint': {
+                    'service_id': made['id'],
+                    'interface': 'internal',
+                    'region_id': keystone.REGION,
+                    'url': f'http://{server.address}',
+                }
+            },
+        )
+        (tmp_path / 'cloudkitty.conf').write_text(f"""
 [collect]
 collector = {request.param}
 metrics_conf = {tmp_path}/metrics.yml
@@ -33,7 +46,7 @@ metrics_conf = {tmp_path}/metrics.yml
 auth_type = password
 auth_section = keystone_authtoken
 timeout = 10
-{cloud.keystone.auth_token_options}''')
+{cloud.keystone.auth_token_options}""")
         conf([], project='cloudkitty', default_config_files=[str(tmp_path / 'cloudkitty.conf')])
         yield server
         cloud.keystone.ask('DELETE', f'services/{made["id"]}')
@@ -52,6 +65,7 @@ def test_a_token_that_is_refused_is_replaced(source, conf, caplog):
     def refusing(handler, request):
         known = request.headers['X-Auth-Token'] != old
         (answer if known else faults.as_json({}, status=401))(handler, request)
+
     source.answer = refusing
 
     assert whole

@@ -37,26 +37,31 @@ def _make_tenants(keystone):
     made = keystone.ask('POST', 'domains', json={'domain': {'name': 'tenants'}})
     domain_id = made['domain']['id']
     ids = keystone.add_projects((f'tenant-{number}' for number in range(15)), domain='default')
-    inherited = keystone.add_projects((f'heir-{number}' for number in range(15, PROJECTS)),
-                                      domain=domain_id)
-    found = Tenants(ids[:3], ids[3:6], inherited, ids[6:8], ids[8:10], ids[10:],
-                    [ids[0], ids[3], inherited[0]])
+    inherited = keystone.add_projects(
+        (f'heir-{number}' for number in range(15, PROJECTS)), domain=domain_id
+    )
+    found = Tenants(
+        ids[:3], ids[3:6], inherited, ids[6:8], ids[8:10], ids[10:], [ids[0], ids[3], inherited[0]]
+    )
     roles = [keystone.role_id(name) for name in ('rating', 'billing', 'Rating')]
     keystone.ask('PUT', f'roles/{roles[1]}/implies/{roles[0]}')
     group_id = keystone.ask('POST', 'groups', json={'group': {'name': 'raters'}})['group']['id']
     user, plain = (f'users/{keystone.user_id(name)}' for name in (USER, PLAIN))
-    for whose, project_ids, role in ((f'groups/{group_id}', found.group, roles[0]),
-                                     (user, found.direct, roles[0]),
-                                     (user, found.implied, roles[1]),
-                                     (user, found.other_case, roles[2]),
-                                     (plain, found.direct, roles[0]),
-                                     (plain, ids[10:12], roles[2])):
+    for whose, project_ids, role in (
+        (f'groups/{group_id}', found.group, roles[0]),
+        (user, found.direct, roles[0]),
+        (user, found.implied, roles[1]),
+        (user, found.other_case, roles[2]),
+        (plain, found.direct, roles[0]),
+        (plain, ids[10:12], roles[2]),
+    ):
         for project_id in project_ids:
             keystone.ask('PUT', f'projects/{project_id}/{whose}/roles/{role}')
     for whose in (user, plain):
         keystone.ask('PUT', f'groups/{group_id}/{whose}')
-    keystone.ask('PUT', f'OS-INHERIT/domains/{domain_id}/{user}/roles/{roles[0]}/'
-                        'inherited_to_projects')
+    keystone.ask(
+        'PUT', f'OS-INHERIT/domains/{domain_id}/{user}/roles/{roles[0]}/inherited_to_projects'
+    )
     for project_id in found.disabled:
         keystone.ask('PATCH', f'projects/{project_id}', json={'project': {'enabled': False}})
     return found
@@ -71,27 +76,43 @@ def tenants(cloud):
 
 
 SYSTEM = {'username': USER, 'password': USER, 'system_scope': 'all'}
-PROJECT = {'username': PLAIN, 'password': PLAIN, 'project_name': 'service',
-           'project_domain_id': 'default'}
+PROJECT = {
+    'username': PLAIN,
+    'password': PLAIN,
+    'project_name': 'service',
+    'project_domain_id': 'default',
+}
 
 
 def write(folder, url, scope, **options):
     """Return the path of a configuration file."""
-    lines = {'auth_type': 'password', 'auth_url': url, 'user_domain_id': 'default',
-             'timeout': 20, **scope, **options}
+    lines = {
+        'auth_type': 'password',
+        'auth_url': url,
+        'user_domain_id': 'default',
+        'timeout': 20,
+        **scope,
+        **options,
+    }
     path = folder / 'cloudkitty.conf'
-    path.write_text('[fetcher_keystone]\n' + ''.join(
-        f'{name} = {value}\n' for name, value in lines.items()))
+    path.write_text(
+        '[fetcher_keystone]\n' + ''.join(f'{name} = {value}\n' for name, value in lines.items())
+    )
     return path
 
 
 @pytest.fixture
 def build(conf, tmp_path):
     """Return what builds the driver that is the default."""
+
     def build(url, scope=SYSTEM, **options):
-        conf([], project='cloudkitty',
-             default_config_files=[str(write(tmp_path, url, scope, **options))])
+        conf(
+            [],
+            project='cloudkitty',
+            default_config_files=[str(write(tmp_path, url, scope, **options))],
+        )
         return fetcher.get_driver(conf)
+
     return build
 
 
@@ -114,16 +135,27 @@ def test_projects_with_the_effective_role_are_listed(cloud, tenants, build):
     assert set(found) == tenants.rated
 
 
+def test_names_are_those_of_keystone(cloud, tenants, build):
+    """With a system role those of all projects; else Keystone tells the user's own."""
+    everything = build(cloud.keystone.url).get_names()
+    own = build(cloud.keystone.url, PROJECT).get_names()
+
+    assert len(everything) > PROJECTS
+    assert everything[cloud.keystone.project_id('alpha')] == 'alpha'
+    assert 0 < len(own) < len(everything)
+    assert own.items() <= everything.items()
+
+
 def test_disabled_projects_are_left_out_when_told(cloud, tenants, build):
     found = build(cloud.keystone.url, ignore_disabled_tenants=True).get_tenants()
 
     assert set(found) == tenants.rated - {*tenants.disabled}
 
 
-@pytest.mark.parametrize('options, is_disabled_in', [
-    ({}, True), ({'ignore_disabled_tenants': True}, False)])
-def test_without_the_role_every_project_is_listed(cloud, tenants, build, options,
-                                                  is_disabled_in):
+@pytest.mark.parametrize(
+    'options, is_disabled_in', [({}, True), ({'ignore_disabled_tenants': True}, False)]
+)
+def test_without_the_role_every_project_is_listed(cloud, tenants, build, options, is_disabled_in):
     found = set(build(cloud.keystone.url, ignore_rating_role=True, **options).get_tenants())
 
     assert len(found) > PROJECTS - len(tenants.disabled) > PAGE_SIZE
@@ -131,11 +163,14 @@ def test_without_the_role_every_project_is_listed(cloud, tenants, build, options
     assert (set(tenants.disabled) <= found) == is_disabled_in
 
 
-@pytest.mark.parametrize('options, expected', [
-    ({}, ['roles', 'role_assignments']),
-    ({'ignore_disabled_tenants': True}, ['roles', 'role_assignments', *['projects'] * 3]),
-    ({'ignore_rating_role': True}, ['projects'] * 3),
-])
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        ({}, ['roles', 'role_assignments']),
+        ({'ignore_disabled_tenants': True}, ['roles', 'role_assignments', *['projects'] * 3]),
+        ({'ignore_rating_role': True}, ['projects'] * 3),
+    ],
+)
 def test_the_number_of_requests_is_that_of_the_pages(proxy, tenants, build, options, expected):
     """The token is kept for the next time; assignments have no pages."""
     driver = build(url_of(proxy), **options)
@@ -145,7 +180,8 @@ def test_the_number_of_requests_is_that_of_the_pages(proxy, tenants, build, opti
     driver.get_tenants()
 
     assert [request.path for request in proxy.requests[first:]] == [
-        f'/v3/{name}' for name in expected]
+        f'/v3/{name}' for name in expected
+    ]
 
 
 def test_a_plain_service_user_gets_the_projects_that_are_enabled(cloud, tenants, build, caplog):
@@ -156,10 +192,12 @@ def test_a_plain_service_user_gets_the_projects_that_are_enabled(cloud, tenants,
 
     assert set(found) == {*tenants.direct, *tenants.group} - {*tenants.disabled}
     assert driver.get_tenants() == found
-    assert [record.getMessage() for record in caplog.records
-            if record.levelno >= logging.WARNING] == [
-        'The user of [fetcher_keystone] may not list role assignments: each project takes a '
-        'request, and disabled ones are left out']
+    assert [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ] == [
+        'The user of [fetcher_keystone] may not list role assignments: the roles of '
+        'each project are requested one by one, and disabled projects are skipped'
+    ]
 
 
 def test_a_plain_service_user_cannot_list_every_project(cloud, tenants, build):
@@ -171,9 +209,14 @@ def test_a_plain_service_user_cannot_list_every_project(cloud, tenants, build):
 
 def test_an_application_credential_that_can_list_nothing_is_told_so(cloud, tenants, build):
     made = cloud.keystone.add_credential(PLAIN, project='service', name='fetcher')
-    driver = build(cloud.keystone.url, {
-        'auth_type': 'v3applicationcredential', 'application_credential_id': made['id'],
-        'application_credential_secret': made['secret']})
+    driver = build(
+        cloud.keystone.url,
+        {
+            'auth_type': 'v3applicationcredential',
+            'application_credential_id': made['id'],
+            'application_credential_secret': made['secret'],
+        },
+    )
 
     with pytest.raises(errors.FetcherError, match='which no application credential does'):
         driver.get_tenants()
@@ -202,6 +245,7 @@ def test_a_token_revoked_while_projects_are_listed_is_replaced(cloud, tenants, p
             if len(seen) == 3:
                 cloud.keystone.revoke(driver._client.token())
         forward(handler, asked)
+
     proxy.answer = revoking
 
     assert driver.get_tenants() == found
@@ -209,8 +253,9 @@ def test_a_token_revoked_while_projects_are_listed_is_replaced(cloud, tenants, p
 
 
 @pytest.mark.parametrize('name, scope', [(USER, SYSTEM), (PLAIN, PROJECT)])
-def test_a_user_who_lost_the_password_is_a_failure_until_it_is_back(cloud, tenants, build, name,
-                                                                    scope):
+def test_a_user_who_lost_the_password_is_a_failure_until_it_is_back(
+    cloud, tenants, build, name, scope
+):
     driver = build(cloud.keystone.url, scope)
     found = driver.get_tenants()
     place = f'users/{cloud.keystone.user_id(name)}'
@@ -226,11 +271,13 @@ def test_a_user_who_lost_the_password_is_a_failure_until_it_is_back(cloud, tenan
 
 def wait_for(driver, found):
     """Wait until *driver* lists *found*: a change revokes what is issued in its second, too."""
+
     def is_back():
         try:
             return driver.get_tenants() == found
         except errors.FetcherError:
             return False
+
     services.wait_until(is_back, deadline_s=10, what='the list after the password is back')
 
 
@@ -265,13 +312,23 @@ def test_a_keystone_that_is_gone_is_a_failure_until_it_is_back(cloud, tenants, b
     assert driver.get_tenants() == found
 
 
-@pytest.mark.parametrize('answer', [
-    faults.text('<html>', status=500), faults.text('<html>'), faults.reset, faults.truncated,
-    faults.drip, faults.as_json({'roles': None}), faults.as_json({'roles': [None]}),
-    faults.as_json([]), faults.as_json({'roles': []}), faults.as_json({'roles': [{'name': 'x'}]}),
-    faults.as_json({'roles': [], 'links': {'next': 'http://127.0.0.1:9/v3/roles?marker=1'}}),
-    faults.as_json({'roles': [{'id': '1', 'name': 'rating'}], 'truncated': True}),
-])
+@pytest.mark.parametrize(
+    'answer',
+    [
+        faults.text('<html>', status=500),
+        faults.text('<html>'),
+        faults.reset,
+        faults.truncated,
+        faults.drip,
+        faults.as_json({'roles': None}),
+        faults.as_json({'roles': [None]}),
+        faults.as_json([]),
+        faults.as_json({'roles': []}),
+        faults.as_json({'roles': [{'name': 'x'}]}),
+        faults.as_json({'roles': [], 'links': {'next': 'http://127.0.0.1:9/v3/roles?marker=1'}}),
+        faults.as_json({'roles': [{'id': '1', 'name': 'rating'}], 'truncated': True}),
+    ],
+)
 def test_garbage_is_a_failure_never_an_empty_list(proxy, tenants, build, answer):
     driver = build(url_of(proxy), timeout=1)
     forward = proxy.answer
@@ -298,6 +355,7 @@ def test_no_secret_is_in_an_error(proxy, tenants, build):
 
 @pytest.mark.parametrize('version', ['2', '2.0', '4'])
 def test_other_versions_are_refused(build, version):
-    with pytest.raises(errors.ConfigurationError,
-                       match=r'\[fetcher_keystone\]keystone_version: .*3'):
+    with pytest.raises(
+        errors.ConfigurationError, match=r'\[fetcher_keystone\]keystone_version: .*3'
+    ):
         build('http://127.0.0.1:9', keystone_version=version)

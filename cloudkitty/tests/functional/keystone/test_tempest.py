@@ -9,7 +9,11 @@ def test_every_test_of_the_plugin_passes(tmp_path, cloud):
     """All but one, which skips itself wherever it runs."""
     ended = tempest.run(tmp_path, cloud.keystone)
 
-    counts = {word.lower(): int(number) for word, number in re.findall(
-        r'^ - (Passed|Skipped|Failed): (\d+)$', ended.stdout, re.MULTILINE)}
+    counts = {
+        word.lower(): int(number)
+        for word, number in re.findall(
+            r'^ - (Passed|Skipped|Failed): (\d+)$', ended.stdout, re.MULTILINE
+        )
+    }
     assert counts == {'passed': 33, 'skipped': 1, 'failed': 0}, ended.stdout + ended.stderr
     assert ended.returncode == 0

@@ -7,10 +7,21 @@ import requests
 
 LIFE = timedelta(seconds=5)
 SPAN = 'begin=2019-01-01&end=2019-02-01'
-ADMIN_PATHS = ('/v1/rating/modules', '/v1/rating/module_config/hashmap/services',
-               '/v1/report/tenants', '/v1/collector/mappings', '/v2/scope', '/v2/rating/modules')
-OWN_PATHS = (f'/v1/report/total?{SPAN}', f'/v1/report/summary?{SPAN}',
-             f'/v1/storage/dataframes?{SPAN}', f'/v2/summary?{SPAN}', f'/v2/dataframes?{SPAN}')
+ADMIN_PATHS = (
+    '/v1/rating/modules',
+    '/v1/rating/module_config/hashmap/services',
+    '/v1/report/tenants',
+    '/v1/collector/mappings',
+    '/v2/scope',
+    '/v2/rating/modules',
+)
+OWN_PATHS = (
+    f'/v1/report/total?{SPAN}',
+    f'/v1/report/summary?{SPAN}',
+    f'/v1/storage/dataframes?{SPAN}',
+    f'/v2/summary?{SPAN}',
+    f'/v2/dataframes?{SPAN}',
+)
 OPEN_PATHS = ('/v1/info/metrics', '/v1/info/config')
 PATHS = (*ADMIN_PATHS, *OWN_PATHS, *OPEN_PATHS)
 
@@ -48,8 +59,7 @@ def test_without_a_valid_token_the_answer_is_401(cloud, token):
         answer = cloud.get(path, token)
 
         assert answer.status_code == 401, path
-        assert answer.headers['WWW-Authenticate'] == (
-            f'Keystone uri="{cloud.keystone.url}/v3"')
+        assert answer.headers['WWW-Authenticate'] == (f'Keystone uri="{cloud.keystone.url}/v3"')
         assert answer.headers['X-OpenStack-Request-Id'].startswith('req-')
 
 
@@ -112,8 +122,12 @@ def test_members_and_readers_do_not_administrate(cloud, tokens, user):
         assert cloud.get(path, tokens[user]).status_code == 403, path
     for path in OPEN_PATHS:
         assert cloud.get(path, tokens[user]).status_code == 200, path
-    answer = requests.put(f'{cloud.api.url}/v1/rating/modules/hashmap', timeout=30,
-                          headers={'X-Auth-Token': tokens[user]}, json={'enabled': True})
+    answer = requests.put(
+        f'{cloud.api.url}/v1/rating/modules/hashmap',
+        timeout=30,
+        headers={'X-Auth-Token': tokens[user]},
+        json={'enabled': True},
+    )
     assert answer.status_code == 403
 
 
@@ -133,11 +147,13 @@ def test_v1_shows_a_project_its_own_cost(cloud, tokens, user, total):
 def test_v1_refuses_what_belongs_to_others(cloud, tokens):
     _, beta = _ids(cloud)
 
-    for path in (f'/v1/report/total?{SPAN}&tenant_id={beta}',
-                 f'/v1/report/total?{SPAN}&all_tenants=true',
-                 f'/v1/report/summary?{SPAN}&tenant_id={beta}',
-                 f'/v1/report/summary?{SPAN}&all_tenants=true&groupby=tenant_id',
-                 f'/v1/storage/dataframes?{SPAN}&tenant_id={beta}'):
+    for path in (
+        f'/v1/report/total?{SPAN}&tenant_id={beta}',
+        f'/v1/report/total?{SPAN}&all_tenants=true',
+        f'/v1/report/summary?{SPAN}&tenant_id={beta}',
+        f'/v1/report/summary?{SPAN}&all_tenants=true&groupby=tenant_id',
+        f'/v1/storage/dataframes?{SPAN}&tenant_id={beta}',
+    ):
         assert cloud.get(path, tokens['alice']).status_code == 403, path
         assert cloud.get(path, tokens['admin']).status_code == 200, path
 
@@ -148,8 +164,10 @@ def test_v2_shows_a_project_its_own_rows_whatever_it_asks_for(cloud, tokens):
 
     def rows(user, extra=''):
         table = cloud.get(path + extra, tokens[user]).json()
-        return sorted((row[table['columns'].index('project_id')],
-                       row[table['columns'].index('rate')]) for row in table['results'])
+        return sorted(
+            (row[table['columns'].index('project_id')], row[table['columns'].index('rate')])
+            for row in table['results']
+        )
 
     assert rows('alice') == [(alpha, 0.6)]
     assert rows('bob') == [(beta, 1.5)]
@@ -157,17 +175,28 @@ def test_v2_shows_a_project_its_own_rows_whatever_it_asks_for(cloud, tokens):
     assert rows('alice', f'&filters=project_id:{beta}') in ([], [(alpha, 0.6)])
     for user, owners in (('alice', {alpha}), ('bob', {beta}), ('admin', {alpha, beta})):
         frames = cloud.get(f'/v2/dataframes?{SPAN}', tokens[user]).json()['dataframes']
-        assert {point['groupby']['project_id'] for frame in frames
-                for points in frame['usage'].values() for point in points} == owners
+        assert {
+            point['groupby']['project_id']
+            for frame in frames
+            for points in frame['usage'].values()
+            for point in points
+        } == owners
     assert cloud.get(f'/v2/dataframes?{SPAN}', tokens['carol']).status_code == 404
 
 
 def test_identity_headers_of_a_caller_are_not_believed(cloud, tokens):
     """Only what the token says counts."""
     alpha, beta = _ids(cloud)
-    headers = {'X-Roles': 'admin', 'X-Project-Id': beta, 'X-Tenant-Id': beta, 'X-Role': 'admin',
-               'X-User-Id': 'root', 'X-Is-Admin-Project': 'True', 'X-Identity-Status': 'Confirmed',
-               'Openstack-System-Scope': 'all'}
+    headers = {
+        'X-Roles': 'admin',
+        'X-Project-Id': beta,
+        'X-Tenant-Id': beta,
+        'X-Role': 'admin',
+        'X-User-Id': 'root',
+        'X-Is-Admin-Project': 'True',
+        'X-Identity-Status': 'Confirmed',
+        'Openstack-System-Scope': 'all',
+    }
 
     assert cloud.get('/v2/scope', headers=headers).status_code == 401
     assert cloud.get('/v2/scope', tokens['alice'], headers=headers).status_code == 403
@@ -179,11 +208,16 @@ def test_who_makes_a_rule_is_written_down(cloud, tokens):
     """It is the user of the token."""
     rules = f'{cloud.api.url}/v1/rating/module_config/hashmap'
     headers = {'X-Auth-Token': tokens['admin']}
-    service = requests.post(f'{rules}/services', headers=headers, timeout=30,
-                            json={'name': 'audited'}).json()
+    service = requests.post(
+        f'{rules}/services', headers=headers, timeout=30, json={'name': 'audited'}
+    ).json()
     try:
-        mapping = requests.post(f'{rules}/mappings', headers=headers, timeout=30, json={
-            'service_id': service['service_id'], 'cost': '1'}).json()
+        mapping = requests.post(
+            f'{rules}/mappings',
+            headers=headers,
+            timeout=30,
+            json={'service_id': service['service_id'], 'cost': '1'},
+        ).json()
     finally:
         requests.delete(f'{rules}/services/{service["service_id"]}', headers=headers, timeout=30)
 

@@ -31,11 +31,14 @@ def test_a_timeout_of_zero_is_refused(section):
         section.set_override('timeout', 0, GROUP)
 
 
-@pytest.mark.parametrize('options, told', [
-    ({}, '[fetcher_keystone]auth_type is missing'),
-    ({'auth_type': 'nonsense'}, '[fetcher_keystone]: '),
-    ({'auth_type': 'password'}, '[fetcher_keystone]: '),
-])
+@pytest.mark.parametrize(
+    'options, told',
+    [
+        ({}, '[fetcher_keystone]auth_type is missing'),
+        ({'auth_type': 'nonsense'}, '[fetcher_keystone]: '),
+        ({'auth_type': 'password'}, '[fetcher_keystone]: '),
+    ],
+)
 def test_what_is_missing_is_said_with_its_section(section, options, told):
     with pytest.raises(errors.ConfigurationError) as caught:
         load(section, **options)

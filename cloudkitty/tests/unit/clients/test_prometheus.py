@@ -19,13 +19,16 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def build(conf):
     """Return what builds a client with options."""
+
     def build_client(url, *, answer_size_max=2**20, **options):
         section = configuration.register_driver(conf, GROUP, prometheus_access.OPTS)
         conf.set_override('prometheus_url', url, GROUP)
         for name, value in options.items():
             conf.set_override(name, value, GROUP)
-        return prometheus.Client(prometheus_access.Direct(GROUP, section),
-                                 answer_size_max=answer_size_max)
+        return prometheus.Client(
+            prometheus_access.Direct(GROUP, section), answer_size_max=answer_size_max
+        )
+
     return build_client
 
 
@@ -44,8 +47,12 @@ def test_an_instant_query_names_time_in_utc(build, server):
     (request,) = server.requests
     assert (request.method, request.path) == ('GET', '/api/v1/query')
     assert request.parameters == {
-        'query': 'up{a="b"}', 'time': '2024-05-01T12:00:00+00:00', 'nocache': '1',
-        'deny_partial_response': '1', 'partial_response': 'false'}
+        'query': 'up{a="b"}',
+        'time': '2024-05-01T12:00:00+00:00',
+        'nocache': '1',
+        'deny_partial_response': '1',
+        'partial_response': 'false',
+    }
     assert 'Authorization' not in request.headers
 
 
@@ -59,11 +66,14 @@ def test_a_long_query_travels_in_the_body(build, server):
     assert request.parameters['query'] == promql
 
 
-@pytest.mark.parametrize('options, expected', [
-    ({'prometheus_user': 'käse', 'prometheus_password': 'brot'}, 'käse:brot'),
-    ({'prometheus_user': 'kate'}, None),
-    ({'prometheus_password': 'secret'}, None),
-])
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        ({'prometheus_user': 'käse', 'prometheus_password': 'brot'}, 'käse:brot'),
+        ({'prometheus_user': 'kate'}, None),
+        ({'prometheus_password': 'secret'}, None),
+    ],
+)
 def test_login_needs_user_and_password(build, server, options, expected):
     build(server.url, **options).query('up')
 
@@ -85,12 +95,20 @@ def test_a_token_file_is_read_for_each_request(build, server, tmp_path):
         client.query('up')
 
     assert [request.headers['Authorization'] for request in server.requests] == [
-        'Bearer first', 'Bearer second']
+        'Bearer first',
+        'Bearer second',
+    ]
 
 
-@pytest.mark.parametrize('content, told', [
-    (None, 'No such file'), ('', 'holds no token'), ('se\ncret', 'holds no token'),
-    ('schlüssel', 'holds no token')])
+@pytest.mark.parametrize(
+    'content, told',
+    [
+        (None, 'No such file'),
+        ('', 'holds no token'),
+        ('se\ncret', 'holds no token'),
+        ('schlüssel', 'holds no token'),
+    ],
+)
 def test_a_token_file_without_a_token_is_named(build, server, tmp_path, content, told):
     file = tmp_path / 'token'
     if content is not None:
@@ -104,13 +122,19 @@ def test_a_token_file_without_a_token_is_named(build, server, tmp_path, content,
     assert not server.requests
 
 
-@pytest.mark.parametrize('options, told', [
-    ({'prometheus_token': 'a', 'prometheus_token_file': 'b'}, 'only one of'),
-    ({'prometheus_token': 'a', 'prometheus_user': 'b', 'prometheus_password': 'c'}, 'only one of'),
-    ({'keyfile': '/etc/passwd'}, 'keyfile is set, but certfile is not'),
-    ({'certfile': '/nonexistent'}, 'certfile: there is no file /nonexistent'),
-    ({'certfile': '/etc/passwd', 'keyfile': '/nonexistent'}, 'keyfile: there is no file'),
-])
+@pytest.mark.parametrize(
+    'options, told',
+    [
+        ({'prometheus_token': 'a', 'prometheus_token_file': 'b'}, 'only one of'),
+        (
+            {'prometheus_token': 'a', 'prometheus_user': 'b', 'prometheus_password': 'c'},
+            'only one of',
+        ),
+        ({'keyfile': '/etc/passwd'}, 'keyfile is set, but certfile is not'),
+        ({'certfile': '/nonexistent'}, 'certfile: there is no file /nonexistent'),
+        ({'certfile': '/etc/passwd', 'keyfile': '/nonexistent'}, 'keyfile: there is no file'),
+    ],
+)
 def test_options_that_contradict_each_other_are_refused(build, options, told):
     with pytest.raises(errors.ConfigurationError, match=told):
         build('https://host/api/v1', **options)
@@ -124,15 +148,18 @@ GARBAGE = [
     faults.text('Unauthorized', status=401),
     faults.text('Not found', status=404),
     faults.text(''),
-    faults.text('{"status": "success", "data": {"resultType": "vector", "result": [',
-                content_type='application/json'),
+    faults.text(
+        '{"status": "success", "data": {"resultType": "vector", "result": [',
+        content_type='application/json',
+    ),
     faults.as_json({'data': {'resultType': 'vector', 'result': []}}),
     faults.as_json({'status': 'success'}),
     faults.as_json({'status': 'success', 'data': None}),
     faults.as_json({'status': 'success', 'data': {'resultType': 'scalar', 'result': [0, '1']}}),
     faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': None}}),
-    faults.as_json({'status': 'success', 'data': {'resultType': 'vector', 'result': []}},
-                   status=503),
+    faults.as_json(
+        {'status': 'success', 'data': {'resultType': 'vector', 'result': []}}, status=503
+    ),
     faults.as_json([]),
     faults.as_json(None),
     faults.error('internal', 'disk on fire', status=500),
@@ -154,11 +181,22 @@ def test_garbage_is_no_word_of_the_source(build, server, answer):
     assert len(str(caught.value)) < 700
 
 
-@pytest.mark.parametrize('kind, status', [
-    ('bad_data', 400), ('execution', 422), ('timeout', 503), ('bad_data', 200)])
+@pytest.mark.parametrize('ask', [lambda one: one.metric_names(), lambda one: one.metric_type('up')])
+def test_a_list_with_an_error_status_is_no_word_of_the_source(build, server, ask):
+    """A proxy that is down may send what it has kept of an earlier answer."""
+    server.answer = faults.as_json({'status': 'success', 'data': []}, status=502)
+
+    with pytest.raises(errors.SourceUnreachable, match='502'):
+        ask(build(server.url))
+
+
+@pytest.mark.parametrize(
+    'kind, status', [('bad_data', 400), ('execution', 422), ('timeout', 503), ('bad_data', 200)]
+)
 def test_an_error_object_refuses_the_query(build, server, kind, status):
-    server.answer = faults.error(kind, 'query processing would load too many samples',
-                                 status=status)
+    server.answer = faults.error(
+        kind, 'query processing would load too many samples', status=status
+    )
 
     with pytest.raises(errors.CollectError, match=f'{kind}: query processing would') as caught:
         build(server.url).query('up')
@@ -166,7 +204,7 @@ def test_an_error_object_refuses_the_query(build, server, kind, status):
     assert not isinstance(caught.value, errors.SourceUnreachable)
 
 
-@pytest.mark.parametrize('answer', [faults.hang, faults.drip])
+@pytest.mark.parametrize('answer', [faults.hang, faults.drip, faults.drip_head])
 def test_no_answer_in_time_is_an_error(build, server, answer):
     server.answer = answer
     began = time.monotonic()
@@ -189,8 +227,9 @@ def test_nobody_there(build):
         build(f'http://127.0.0.1:{services.free_port()}/api/v1').query('up')
 
 
-@pytest.mark.parametrize('trouble', [
-    faults.text('', status=503), faults.text('', status=429), faults.reset])
+@pytest.mark.parametrize(
+    'trouble', [faults.text('', status=503), faults.text('', status=429), faults.reset]
+)
 def test_a_short_trouble_is_not_noticed(build, server, trouble):
     server.answer = faults.in_turn(trouble, faults.vector(({}, '1')))
 
@@ -232,9 +271,13 @@ def test_a_part_of_an_answer_is_none(build, server):
 
 
 def test_warnings_are_shown_once(build, server, caplog):
-    server.answer = faults.as_json({
-        'status': 'success', 'warnings': ['one store is away', {'odd': 1}],
-        'data': {'resultType': 'vector', 'result': []}})
+    server.answer = faults.as_json(
+        {
+            'status': 'success',
+            'warnings': ['one store is away', {'odd': 1}],
+            'data': {'resultType': 'vector', 'result': []},
+        }
+    )
     client = build(server.url)
 
     for _ in range(3):
@@ -243,18 +286,21 @@ def test_warnings_are_shown_once(build, server, caplog):
     assert caplog.text.count('one store is away') == 1
 
 
-@pytest.mark.parametrize('url, shown', [
-    ('', 'is not set'),
-    (None, 'is not set'),
-    ('127.0.0.1:9090/api/v1', "is '127.0.0.1:9090/api/v1'"),
-    ('ftp://host/api/v1', "is 'ftp://host/api/v1'"),
-    ('http:///api/v1', 'is'),
-    ('http://host:99999/api/v1', 'is'),
-    ('http://[::1/api/v1', 'is'),
-    ('http://host', "is 'http://host'"),
-    ('http://host/api/v1?x=y', 'is'),
-    ('http://kate:secret@host', "is 'http://host'"),
-])
+@pytest.mark.parametrize(
+    'url, shown',
+    [
+        ('', 'is not set'),
+        (None, 'is not set'),
+        ('127.0.0.1:9090/api/v1', "is '127.0.0.1:9090/api/v1'"),
+        ('ftp://host/api/v1', "is 'ftp://host/api/v1'"),
+        ('http:///api/v1', 'is'),
+        ('http://host:99999/api/v1', 'is'),
+        ('http://[::1/api/v1', 'is'),
+        ('http://host', "is 'http://host'"),
+        ('http://host/api/v1?x=y', 'is'),
+        ('http://kate:secret@host', "is 'http://host'"),
+    ],
+)
 def test_a_wrong_url_names_the_option_and_what_is_allowed(build, url, shown):
     with pytest.raises(errors.ConfigurationError) as caught:
         build(url)
@@ -269,15 +315,76 @@ def test_a_missing_cafile_is_named(build):
         build('https://host/api/v1', cafile='/nonexistent')
 
 
-@pytest.mark.parametrize('text, quoted', [
-    ('a', '"a"'), ('', '""'), ('a"b', r'"a\"b"'), ('\\', r'"\\"'), ('a\nb', r'"a\nb"'),
-    ('{}', '"{}"'), ('é', '"é"')])
+@pytest.mark.parametrize(
+    'text, quoted',
+    [
+        ('a', '"a"'),
+        ('', '""'),
+        ('a"b', r'"a\"b"'),
+        ('\\', r'"\\"'),
+        ('a\nb', r'"a\nb"'),
+        ('{}', '"{}"'),
+        ('é', '"é"'),
+    ],
+)
 def test_text_is_quoted_for_promql(text, quoted):
     assert prometheus.quote(text) == quoted
 
 
-@pytest.mark.parametrize('text, quoted', [
-    ('a', 'a'), ('.*', r'\.\*'), ('a|b', r'a\|b'), ('\\', '\\\\'), ('^$', r'\^\$'),
-    ('{1}[a](b)?+', r'\{1\}\[a\]\(b\)\?\+'), ('é-#&~ "', 'é-#&~ "')])
+@pytest.mark.parametrize(
+    'text, quoted',
+    [
+        ('a', 'a'),
+        ('.*', r'\.\*'),
+        ('a|b', r'a\|b'),
+        ('\\', '\\\\'),
+        ('^$', r'\^\$'),
+        ('{1}[a](b)?+', r'\{1\}\[a\]\(b\)\?\+'),
+        ('é-#&~ "', 'é-#&~ "'),
+    ],
+)
 def test_text_is_quoted_for_a_regular_expression(text, quoted):
     assert prometheus.quote_regex(text) == quoted
+
+
+def test_redirects_lead_to_the_same_host_only(build, server):
+    """Another one would be believed in place of the source."""
+    with faults.FaultyServer(faults.vector(({'a': 'other'}, '1'))) as other:
+        port = other.address.rpartition(':')[2]
+        for host, is_followed in (('127.0.0.1', True), ('localhost', False)):
+            other.requests.clear()
+            server.answer = faults.redirect(f'http://{host}:{port}/api/v1/query')
+            if is_followed:
+                assert build(server.url).query('up', NOON)
+            else:
+                with pytest.raises(errors.SourceUnreachable):
+                    build(server.url).query('up', NOON)
+            assert bool(other.requests) is is_followed
+
+
+def test_a_login_in_the_url_is_not_logged(build, conf, server, caplog):
+    build(server.url.replace('http://', 'http://kate:sesame@'))
+
+    conf.log_opt_values(logging.getLogger('cloudkitty'), logging.WARNING)
+
+    assert 'prometheus_url' in caplog.text
+    assert 'sesame' not in caplog.text
+
+
+def test_warnings_that_are_remembered_are_bounded(build, server, caplog, monkeypatch):
+    """Some servers put changing details into each of them."""
+    monkeypatch.setattr(prometheus, 'WARNINGS_MAX', 3)
+    client = build(server.url)
+    for number in range(9):
+        server.answer = faults.as_json(
+            {
+                'status': 'success',
+                'warnings': [f'request {number} was slow'],
+                'data': {'resultType': 'vector', 'result': []},
+            }
+        )
+        client.query('up')
+
+    assert [text.partition(': ')[2] for text in caplog.messages] == [
+        f'request {number} was slow' for number in range(3)
+    ]

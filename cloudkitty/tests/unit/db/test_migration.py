@@ -14,17 +14,18 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import db, errors
-from cloudkitty.db import migration, models
+from cloudkitty.db import migration
+from cloudkitty.db import tables as models
 
 COLUMNS = {
     'sqlite': 'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk '
-              "FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'",
+    "FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'",
     'postgresql': 'SELECT table_name, column_name, data_type, character_maximum_length, '
-                  'numeric_precision, numeric_scale, is_nullable, column_default '
-                  'FROM information_schema.columns WHERE table_schema = current_schema()',
+    'numeric_precision, numeric_scale, is_nullable, column_default '
+    'FROM information_schema.columns WHERE table_schema = current_schema()',
     'mysql': 'SELECT table_name, column_name, column_type, collation_name, is_nullable, '
-             'column_default, extra FROM information_schema.columns '
-             'WHERE table_schema = database()',
+    'column_default, extra FROM information_schema.columns '
+    'WHERE table_schema = database()',
 }
 UPGRADE = [sys.executable, '-c', 'from cloudkitty.cli import dbsync; dbsync.main()']
 
@@ -43,7 +44,8 @@ def test_schema_is_that_of_the_models(empty_database):
 
     with empty_database.reader() as connection:
         context = alembic_migration.MigrationContext.configure(
-            connection, opts=migration.OPTIONS | {'compare_server_default': False})
+            connection, opts=migration.OPTIONS | {'compare_server_default': False}
+        )
         assert autogenerate.compare_metadata(context, models.metadata) == []
 
 
@@ -53,23 +55,25 @@ def test_every_table_has_a_primary_key(any_database):
         inspector = sa.inspect(connection)
         tables = inspector.get_table_names()
         assert set(models.metadata.tables) < set(tables)
-        assert [name for name in tables
-                if not inspector.get_pk_constraint(name)['constrained_columns']] == []
+        assert [
+            name for name in tables if not inspector.get_pk_constraint(name)['constrained_columns']
+        ] == []
 
 
 def test_columns_are_those_of_the_models(empty_database):
     """Every column has the type, length, collation and default that the models give it."""
     models.metadata.create_all(empty_database.engine)
-    expected = _columns(empty_database)
+    expected = columns_of(empty_database)
     models.metadata.drop_all(empty_database.engine)
 
     migration.upgrade(empty_database)
 
-    assert _columns(empty_database) == expected
+    assert columns_of(empty_database) == expected
     assert len(expected) > 100
 
 
-def _columns(database):
+def columns_of(database):
+    """Return the columns of our tables, in words of the server."""
     with database.reader() as connection:
         rows = connection.execute(sa.text(COLUMNS[connection.dialect.name]))
         return {tuple(row) for row in rows if row[0] in models.metadata.tables}
@@ -110,17 +114,21 @@ def test_processes_upgrade_at_once(any_conf, tmp_path):
     command = [*UPGRADE, '--config-file', str(file), 'upgrade']
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        ended = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True),
-                              range(3)))
+        ended = list(
+            pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(3))
+        )
 
     assert [process.returncode for process in ended] == [0, 0, 0], ended
     migration.check(db.Database(any_conf))
 
 
-@pytest.mark.parametrize('recorded, expected', [
-    (None, 'holds no schema; run `cloudkitty-dbsync upgrade`'),
-    ('0000', 'holds schema 0000, which this version does not know: a newer version made it'),
-])
+@pytest.mark.parametrize(
+    'recorded, expected',
+    [
+        (None, 'holds no schema; run `cloudkitty-dbsync upgrade`'),
+        ('0000', 'holds schema 0000, which this version does not know: a newer version made it'),
+    ],
+)
 def test_check_says_what_to_run(database, recorded, expected):
     """A schema that is not the one needed is refused with the way out."""
     if recorded:
@@ -152,17 +160,25 @@ def test_newer_schema_is_not_upgraded(database):
 
 def _record(database, revision):
     with database.writer() as connection:
-        connection.execute(sa.text(f'UPDATE {migration.VERSION_TABLE} SET version_num = :revision'),
-                           {'revision': revision})
+        connection.execute(
+            sa.text(f'UPDATE {migration.VERSION_TABLE} SET version_num = :revision'),
+            {'revision': revision},
+        )
 
 
-def test_former_schema_is_refused(empty_database):
-    """Tables of the former schema are named, not mixed with this one's."""
+@pytest.mark.parametrize('change', [migration.upgrade, migration.stamp])
+def test_former_schema_is_refused(empty_database, change):
+    """What does not adopt a former database refuses it, and writes nothing."""
     with empty_database.writer() as connection:
         connection.execute(sa.text('CREATE TABLE cloudkitty_alembic (version_num varchar(32))'))
 
-    with pytest.raises(errors.SchemaMismatch, match='table cloudkitty_alembic'):
-        migration.upgrade(empty_database)
+    with pytest.raises(
+        errors.SchemaMismatch, match='of an earlier CloudKitty, which is to be adopted'
+    ):
+        change(empty_database)
+
+    with empty_database.reader() as connection:
+        assert sa.inspect(connection).get_table_names() == ['cloudkitty_alembic']
 
 
 def test_unknown_revision_is_named(database):
@@ -202,15 +218,29 @@ def test_views_give_readable_names(any_database):
 
 
 def _store_a_day(database):
-    sums = {'day': datetime.date(2024, 5, 1), 'qty': Decimal(3), 'price': Decimal('1.5'),
-            'points': 2}
+    sums = {
+        'day': datetime.date(2024, 5, 1),
+        'qty': Decimal(3),
+        'price': Decimal('1.5'),
+        'points': 2,
+    }
     with database.writer() as connection:
         for table, row in (
-                (models.rated_scopes,
-                 {'id': 1, 'scope_key': 'project_id', 'identifier': 'alpha'}),
-                (models.rated_series,
-                 {'id': 1, 'digest': bytes(16), 'owner_id': 1, 'scope_id': 1, 'metric': 'cpu',
-                  'unit': 'h', 'groupby': '{"flavor": "tiny"}', 'metadata': '{}'}),
-                (models.rated_days, {'series_id': 1} | sums),
-                (models.rated_totals, {'scope_id': 1, 'metric': 'cpu'} | sums)):
+            (models.rated_scopes, {'id': 1, 'scope_key': 'project_id', 'identifier': 'alpha'}),
+            (
+                models.rated_series,
+                {
+                    'id': 1,
+                    'digest': bytes(16),
+                    'owner_id': 1,
+                    'scope_id': 1,
+                    'metric': 'cpu',
+                    'unit': 'h',
+                    'groupby': '{"flavor": "tiny"}',
+                    'metadata': '{}',
+                },
+            ),
+            (models.rated_days, {'series_id': 1} | sums),
+            (models.rated_totals, {'scope_id': 1, 'metric': 'cpu'} | sums),
+        ):
             connection.execute(table.insert(), row)

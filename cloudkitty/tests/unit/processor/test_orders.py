@@ -7,18 +7,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from oslo_db import exception as db_exception
 
-from cloudkitty import errors, locks, pipeline, skip
-from cloudkitty.dataframe import DataFrame, DataPoint
-from cloudkitty.db import notes, reprocess, resets, scope_changes, scopes
-from cloudkitty.processor import discovery, freshness, reprocessing, settings, worker
+from cloudkitty import errors, locks, pipeline
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.timeframe import Period
+from cloudkitty.processor import discovery, reprocessing, settings, watermark, worker
 from cloudkitty.processor import resets as resetting
+from cloudkitty.rating import skip
+from cloudkitty.scopes import admin as scope_admin
+from cloudkitty.scopes import late_data, resets
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import fakes
-from cloudkitty.timeframe import Period
 
 HOUR = timedelta(hours=1)
 START = datetime(2024, 5, 1, tzinfo=UTC)
-IDENTITY = scopes.Identity('project_id', 'fake', 'fake')
+IDENTITY = scope_state.Identity('project_id', 'fake', 'fake')
 
 
 def at(hour):
@@ -31,6 +35,9 @@ class Fetcher:
 
     def get_tenants(self):
         return list(self.scope_ids)
+
+    def get_names(self):
+        return {}
 
 
 class Bench:
@@ -49,8 +56,13 @@ class Bench:
         self.modules = fakes.FlatRate('1')
         self.reset = self.storage.reset
         self.settings = settings.Settings(
-            identity=IDENTITY, length_s=3600, wait_periods=1, shards=4, batch_scopes=10,
-            batch_periods=24)
+            identity=IDENTITY,
+            length_s=3600,
+            wait_periods=1,
+            shards=4,
+            batch_scopes=10,
+            batch_periods=24,
+        )
 
     def clock(self):
         self.now += self.tick
@@ -58,35 +70,57 @@ class Bench:
 
     def worker(self, **changes):
         chosen = dataclasses.replace(self.settings, **changes)
-        parts = {'database': self.storage.database, 'clock': self.clock, 'settings': chosen,
-                 'locks': locks.Locks(f'file://{self.folder}')}
+        parts = {
+            'database': self.storage.database,
+            'clock': self.clock,
+            'settings': chosen,
+            'locks': locks.Locks(f'file://{self.folder}'),
+        }
         rating = pipeline.Pipeline(
-            collector=self.collector, modules=self.modules, commit=self.storage.commit,
-            skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30,
-            points_max=chosen.batch_points)
-        source = freshness.Freshness(
             collector=self.collector,
-            **{name: part for name, part in parts.items() if name != 'locks'})
-        chores = [resetting.Resets(reset=lambda order: self.reset(order), **parts),
-                  reprocessing.Reprocessing(pipeline=rating, replace=self.storage.replace,
-                                            rated_prices=self.storage.rated_prices,
-                                            freshness=source, **parts)]
-        return worker.Worker(discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
-                             pipeline=rating, chores=chores, freshness=source, **parts)
+            modules=self.modules,
+            commit=self.storage.commit,
+            skips=skip.SkipFilter('False', {}),
+            pool=self.pool,
+            timeout_s=30,
+            points_max=chosen.batch_points,
+        )
+        source = watermark.WatermarkCheck(
+            collector=self.collector,
+            **{name: part for name, part in parts.items() if name != 'locks'},
+        )
+        background_jobs = [
+            resetting.Resets(reset=lambda order: self.reset(order), **parts),
+            reprocessing.Reprocessing(
+                pipeline=rating,
+                replace=self.storage.replace,
+                rated_prices=self.storage.rated_prices,
+                watermarks=source,
+                **parts,
+            ),
+        ]
+        return worker.Worker(
+            discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
+            pipeline=rating,
+            background_jobs=background_jobs,
+            watermarks=source,
+            **parts,
+        )
 
     def scopes(self):
         with self.storage.database.reader() as connection:
-            return {scope.scope_id: scope for scope in scopes.list_scopes(connection)[1]}
+            return {scope.scope_id: scope for scope in scope_state.list_scopes(connection)[1]}
 
     def tasks(self):
         with self.storage.database.reader() as connection:
-            return reprocess.list_tasks(connection, is_ascending=True)[1]
+            return scope_reprocessing.list_tasks(connection, is_ascending=True)[1]
 
     def hourly(self, scope_id='a'):
         """Return the price of each hour."""
         prices = [0] * 24
-        for row in self.storage.total(['time'], at(0), at(24), filters={'project_id': scope_id},
-                                      paginate=False)['results']:
+        for row in self.storage.total(
+            ['time'], at(0), at(24), filters={'project_id': scope_id}, paginate=False
+        )['results']:
             prices[(row['begin'] - START) // HOUR] = row['rate']
         return prices
 
@@ -94,19 +128,30 @@ class Bench:
         """Return begin and end in hours, and reason, of what is noted."""
         key = self.scopes()[scope_id].id
         with self.storage.database.reader() as connection:
-            return [((begin - START) // HOUR, (end - START) // HOUR, reason)
-                    for _, begin, end, reason in notes.list_notes(
-                        connection, [key], Period(at(0), at(99)))]
+            return [
+                ((begin - START) // HOUR, (end - START) // HOUR, reason)
+                for _, begin, end, reason in late_data.list_notes(
+                    connection, [key], Period(at(0), at(99))
+                )
+            ]
 
     def order_reset(self, mark, *scope_ids):
         ids = [scope.id for name, scope in self.scopes().items() if name in scope_ids]
         self.storage.database.write(
-            lambda connection: resets.order(connection, ids, mark, now=self.now))
+            lambda connection: resets.order(connection, ids, mark, now=self.now)
+        )
 
     def order_task(self, first, end, *scope_ids, is_dry_run=False):
-        self.storage.database.write(lambda connection: reprocess.create(
-            connection, scope_ids, window=Period(at(first), at(end)), reason='test',
-            is_dry_run=is_dry_run))
+        self.storage.database.write(
+            lambda connection: scope_reprocessing.create(
+                connection,
+                scope_ids,
+                identity=IDENTITY,
+                window=Period(at(first), at(end)),
+                reason='test',
+                is_dry_run=is_dry_run,
+            )
+        )
 
     def is_over(self):
         return [task.current == task.end for task in self.tasks()]
@@ -132,7 +177,7 @@ def bench(conf, database, pool, tmp_path, caplog):
 
 def test_a_reset_comes_before_the_rating(bench):
     """Inactive scopes are set back too, and not rated."""
-    scope_changes.update(bench.storage.database, 'b', now=bench.now, active=False)
+    scope_admin.update(bench.storage.database, 'b', now=bench.now, active=False)
     bench.order_reset(at(20), 'a', 'b')
 
     wake_at = bench.worker().turn()
@@ -166,6 +211,7 @@ def test_a_reset_that_fails_holds_neither_the_others_nor_the_rating(bench, caplo
             failures.append(order)
             raise KeyError('strange')
         return bench.storage.reset(order)
+
     failures = []
     bench.reset = reset
     bench.order_reset(at(20), 'a', 'b')
@@ -192,8 +238,11 @@ def test_periods_are_rated_again_in_small_batches(bench):
 
     assert bench.hourly('a') == bench.hourly('b') == [1] * 2 + [3] * 14 + [1] * 8
     assert bench.hourly('c') == [1] * 24
-    assert bench.collector.calls == [('cpu', ('a', 'b'), 6), ('cpu', ('a', 'b'), 6),
-                                     ('cpu', ('a', 'b'), 2)]
+    assert bench.collector.calls == [
+        ('cpu', ('a', 'b'), 6),
+        ('cpu', ('a', 'b'), 6),
+        ('cpu', ('a', 'b'), 2),
+    ]
     assert bench.is_over() == [True, True]
     assert {scope.mark for scope in bench.scopes().values()} == {at(23)}
     assert wake_at == at(25)
@@ -210,7 +259,14 @@ def test_what_is_due_and_other_tasks_get_their_turn(bench):
     one.turn()
 
     assert [(''.join(names), count) for _, names, count in calls] == [
-        ('a', 6), ('abc', 1), ('bc', 6), ('a', 6), ('bc', 2), ('a', 6), ('a', 5)]
+        ('a', 6),
+        ('abc', 1),
+        ('bc', 6),
+        ('a', 6),
+        ('bc', 2),
+        ('a', 6),
+        ('a', 5),
+    ]
     assert bench.is_over() == [True, True, True]
 
 
@@ -241,22 +297,28 @@ def test_a_task_with_too_many_points_is_worked_off_in_parts(bench):
 @pytest.mark.parametrize('what', ['source', 'modules', 'metric', 'rating', 'storage'])
 def test_a_task_that_fails_is_tried_again_ever_more_rarely(bench, caplog, what):
     """Nothing is lost meanwhile; its row tells why."""
+
     def down(*arguments):
         if what == 'source':
             raise errors.SourceUnreachable(collector='fake', reason='down')
         if what == 'metric' and arguments[2] >= at(4):
             raise errors.CollectError(collector='fake', reason='strange')
         return 1
+
     bench.collector.usage = down
     bench.modules.reason = 'no rules' if what == 'modules' else None
     bench.modules.refused = {'a': at(4)} if what == 'rating' else {}
     replace = bench.storage.replace
 
     def fail(replacements):
-        if any(one.scope_id == 'a' and part.start >= at(4) for one in
-               [item.batch for item in replacements] for part in one.frames):
+        if any(
+            one.scope_id == 'a' and part.start >= at(4)
+            for one in [item.batch for item in replacements]
+            for part in one.frames
+        ):
             raise db_exception.DBDataError(ValueError('too large'))
         return replace(replacements)
+
     if what == 'storage':
         bench.storage.replace = fail
     bench.order_task(2, 6, 'a')
@@ -281,7 +343,9 @@ def test_a_task_that_fails_is_tried_again_ever_more_rarely(bench, caplog, what):
     one.turn()
     assert bench.hourly() == [1] * 2 + [3] * 4 + [1] * 18
     assert bench.is_over() == [True]
-    lines = [record.getMessage() for record in caplog.records if 'held back' in record.getMessage()]
+    lines = [
+        record.getMessage() for record in caplog.records if 'will be retried' in record.getMessage()
+    ]
     assert len(lines) == 1
 
 
@@ -299,9 +363,15 @@ def test_a_task_of_a_scope_that_was_set_back_waits_for_it(bench):
 def test_a_window_in_which_no_period_begins_is_over(bench):
     """Periods count from the scope's own first one, windows from the epoch."""
     bench.settings = dataclasses.replace(bench.settings, length_s=3600)
-    bench.storage.database.write(lambda connection: reprocess.create(
-        connection, ['a'], window=Period(at(2) + timedelta(minutes=1),
-                                         at(2) + timedelta(minutes=59)), reason='test'))
+    bench.storage.database.write(
+        lambda connection: scope_reprocessing.create(
+            connection,
+            ['a'],
+            identity=IDENTITY,
+            window=Period(at(2) + timedelta(minutes=1), at(2) + timedelta(minutes=59)),
+            reason='test',
+        )
+    )
 
     bench.worker().turn()
 
@@ -363,7 +433,8 @@ def test_a_source_that_lags_replaces_nothing(bench):
     assert bench.hourly('b') == [1] * 24
     assert bench.is_over() == [True, False]
     assert bench.tasks()[1].failure_reason == (
-        'metric cpu: the source has no data after 2024-05-01T20:00:00+00:00')
+        'metric cpu: the source has no data after 2024-05-01T20:00:00+00:00'
+    )
     bench.collector.reaches = lambda now: {'cpu': now}
     bench.now += timedelta(minutes=1)
     one.turn()
@@ -393,7 +464,7 @@ def test_what_is_rated_in_spite_of_a_lag_is_noted(bench):
 
 def switch(bench, is_active, hour, **more):
     bench.now = at(hour)
-    scope_changes.update(bench.storage.database, 'a', now=bench.now, active=is_active, **more)
+    scope_admin.update(bench.storage.database, 'a', now=bench.now, active=is_active, **more)
 
 
 def counts(bench, hours):
@@ -403,8 +474,9 @@ def counts(bench, hours):
     return [begins.count(hour) for hour in hours]
 
 
-@pytest.mark.parametrize('asked, expected', [
-    (None, [1, 1, 0, 0, 0, 1]), (False, [1, 1, 0, 0, 0, 1]), (True, [1] * 6)])
+@pytest.mark.parametrize(
+    'asked, expected', [(None, [1, 1, 0, 0, 0, 1]), (False, [1, 1, 0, 0, 0, 1]), (True, [1] * 6)]
+)
 def test_time_in_which_a_scope_was_off_is_rated_only_if_that_is_asked_for(bench, asked, expected):
     """Periods that began before are rated, though the scope was switched off before they were due;
     neither a reset nor rating again brings the others back."""
@@ -441,8 +513,7 @@ def test_a_scope_may_be_off_several_times_before_anything_is_due(bench):
 def test_a_dry_run_tells_what_would_change_and_changes_nothing(bench):
     """Per metric; what the source has no more would keep its price, what was pushed is apart."""
     bench.collector.usage = lambda metric, scope_id, begin: 2 if begin < at(8) else None
-    pushed = DataFrame(at(3), at(4), {'cpu': [
-        DataPoint('x', '1', '7', {'project_id': 'a'}, {})]})
+    pushed = DataFrame(at(3), at(4), {'cpu': [DataPoint('x', '1', '7', {'project_id': 'a'}, {})]})
     bench.storage.push([pushed])
     before = bench.hourly()
     bench.order_task(2, 12, 'a', is_dry_run=True)
@@ -455,7 +526,7 @@ def test_a_dry_run_tells_what_would_change_and_changes_nothing(bench):
     assert bench.hourly() == before
     assert bench.hourly('b') == [1] * 2 + [6] * 2 + [1] * 20
     with bench.storage.database.reader() as connection:
-        prices = reprocess.list_prices(connection, [task.id for task in bench.tasks()])
+        prices = scope_reprocessing.list_prices(connection, [task.id for task in bench.tasks()])
     assert prices[1] == {'cpu': (10, 40)}
     assert sum(pair.new for pair in prices[3].values()) == 40
     assert 2 not in prices

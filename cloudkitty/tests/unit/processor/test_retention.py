@@ -5,13 +5,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloudkitty import locks
-from cloudkitty.db import scopes
 from cloudkitty.processor import retention, settings
+from cloudkitty.scopes import state as scope_state
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 SETTINGS = settings.Settings(
-    identity=scopes.Identity('project_id', 'fake', 'fake'), length_s=3600, wait_periods=1,
-    shards=4, batch_scopes=10, batch_periods=24)
+    identity=scope_state.Identity('project_id', 'fake', 'fake'),
+    length_s=3600,
+    wait_periods=1,
+    shards=4,
+    batch_scopes=10,
+    batch_periods=24,
+)
 
 
 class Store:
@@ -44,23 +49,29 @@ def clock():
 
 @pytest.fixture
 def build(clock, tmp_path):
-    """Builds the chore of one of the workers."""
-    def chore(store):
-        return retention.Retention(expire=store.expire, settings=SETTINGS, clock=clock,
-                                   locks=locks.Locks(f'file://{tmp_path}'))
-    return chore
+    """Builds the job of one of the workers."""
+
+    def job(store):
+        return retention.Retention(
+            expire=store.expire,
+            settings=SETTINGS,
+            clock=clock,
+            locks=locks.Locks(f'file://{tmp_path}'),
+        )
+
+    return job
 
 
 def test_it_goes_on_while_there_is_more_and_rests_then(build, clock):
     store = Store(True, True, False, False)
-    chore = build(store)
+    job = build(store)
 
-    assert [chore.step() for _ in range(5)] == [True, True, False, False, False]
+    assert [job.step() for _ in range(5)] == [True, True, False, False, False]
 
     assert store.asked == [START] * 3
-    assert chore.next_at == START + retention.PAUSE
-    clock.now = chore.next_at
-    assert chore.step() is False
+    assert job.next_at == START + retention.PAUSE
+    clock.now = job.next_at
+    assert job.step() is False
     assert len(store.asked) == 4
 
 
@@ -74,15 +85,16 @@ def test_one_worker_at_a_time(build):
 
     outer.expire = expire
     assert build(outer).step() is True
+    assert inner.asked == []
 
 
 def test_a_failure_holds_nobody_and_is_tried_again(build, clock, caplog):
     store = Store(RuntimeError('no'), True)
-    chore = build(store)
+    job = build(store)
 
-    assert chore.step() is False
-    assert chore.step() is False
-    assert START < chore.next_at <= START + timedelta(hours=1)
-    clock.now = chore.next_at
-    assert chore.step() is True
+    assert job.step() is False
+    assert job.step() is False
+    assert START < job.next_at <= START + timedelta(hours=1)
+    clock.now = job.next_at
+    assert job.step() is True
     assert 'Removing old data failed, and is tried again until it works: ' in caplog.text

@@ -10,15 +10,19 @@ import pytest
 import sqlalchemy as sa
 from oslo_db import exception as db_exception
 
-from cloudkitty import errors, locks, pipeline, skip, timeframe
-from cloudkitty.db import models, scopes
-from cloudkitty.processor import discovery, freshness, settings, worker
+from cloudkitty import errors, locks, pipeline
+from cloudkitty.core import timeframe
+from cloudkitty.db import tables
+from cloudkitty.processor import discovery, settings, watermark, worker
+from cloudkitty.rating import skip
+from cloudkitty.scopes import names as scope_names
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import fakes
 
 HOUR = timedelta(hours=1)
 START = datetime(2024, 5, 1, tzinfo=UTC)
 MARK = START - HOUR
-IDENTITY = scopes.Identity('project_id', 'fake', 'fake')
+IDENTITY = scope_state.Identity('project_id', 'fake', 'fake')
 
 
 class Clock:
@@ -33,6 +37,7 @@ class Fetcher:
     def __init__(self, *scope_ids):
         self.scope_ids = list(scope_ids)
         self.error = None
+        self.names = {}
         self.calls = 0
 
     def get_tenants(self):
@@ -40,6 +45,11 @@ class Fetcher:
         if self.error:
             raise self.error
         return list(self.scope_ids)
+
+    def get_names(self):
+        if isinstance(self.names, Exception):
+            raise self.names
+        return self.names
 
 
 class MarkedStorage(fakes.MemoryStorage):
@@ -52,11 +62,13 @@ class MarkedStorage(fakes.MemoryStorage):
 
     def commit(self, batch):
         def change(connection):
-            marks = scopes.lock_marks(connection, [one.state_id for one in batch])
+            marks = scope_state.lock_marks(connection, [one.state_id for one in batch])
             late = [one for one in batch if marks[one.state_id] != one.mark]
-            scopes.advance(connection, {one.state_id: one.new_mark for one in batch
-                                        if one not in late})
+            scope_state.advance(
+                connection, {one.state_id: one.new_mark for one in batch if one not in late}
+            )
             return late
+
         for one in batch:
             self.check(one)
         late = self.database.write(change)
@@ -83,25 +95,42 @@ class Bench:
         self.modules = fakes.FlatRate()
         self.storage = MarkedStorage(database)
         self.settings = settings.Settings(
-            identity=IDENTITY, length_s=3600, wait_periods=2, shards=4, batch_scopes=10,
-            batch_periods=24)
+            identity=IDENTITY,
+            length_s=3600,
+            wait_periods=2,
+            shards=4,
+            batch_scopes=10,
+            batch_periods=24,
+        )
 
     def worker(self, number=0, workers=1, **changes):
         chosen = dataclasses.replace(self.settings, worker=number, workers=workers, **changes)
-        parts = {'database': self.database, 'clock': self.clock, 'settings': chosen,
-                 'locks': locks.Locks(f'file://{self.folder}')}
+        parts = {
+            'database': self.database,
+            'clock': self.clock,
+            'settings': chosen,
+            'locks': locks.Locks(f'file://{self.folder}'),
+        }
         return worker.Worker(
-            freshness=freshness.Freshness(collector=self.collector, settings=chosen,
-                                          database=self.database, clock=self.clock),
+            watermarks=watermark.WatermarkCheck(
+                collector=self.collector, settings=chosen, database=self.database, clock=self.clock
+            ),
             discovery=discovery.Discovery(fetcher=self.fetcher, **parts),
             pipeline=pipeline.Pipeline(
-                collector=self.collector, modules=self.modules, commit=self.storage.commit,
-                skips=skip.SkipFilter('False', {}), pool=self.pool, timeout_s=30,
-                points_max=chosen.batch_points), **parts)
+                collector=self.collector,
+                modules=self.modules,
+                commit=self.storage.commit,
+                skips=skip.SkipFilter('False', {}),
+                pool=self.pool,
+                timeout_s=30,
+                points_max=chosen.batch_points,
+            ),
+            **parts,
+        )
 
     def scopes(self):
         with self.database.reader() as connection:
-            return {scope.scope_id: scope for scope in scopes.list_scopes(connection)[1]}
+            return {scope.scope_id: scope for scope in scope_state.list_scopes(connection)[1]}
 
     def hours(self):
         """Return how many periods of each scope are done."""
@@ -196,6 +225,20 @@ def test_the_fetcher_is_asked_once_a_period_for_all_workers(bench):
     assert bench.fetcher.calls == 2
 
 
+@pytest.mark.parametrize(
+    'told', [{'a': 'Web shop', 'gone': 'Old'}, errors.FetcherError(fetcher='fake', reason='no')]
+)
+def test_names_of_scopes_are_kept_and_stop_nothing(bench, told):
+    bench.fetcher.names = told
+    bench.worker().turn()
+
+    with bench.database.reader() as connection:
+        found = scope_names.find(connection, [(IDENTITY.fetcher, name) for name in ('a', 'gone')])
+    expected = {(IDENTITY.fetcher, 'a'): 'Web shop'} if isinstance(told, dict) else {}
+    assert found == expected
+    assert set(bench.scopes()) == {'a', 'b', 'c'}
+
+
 def test_a_failing_fetcher_does_not_stop_the_rating_of_known_scopes(bench, caplog):
     """It is asked again ever more rarely; the log has one line when it fails, one when it works."""
     one = bench.worker()
@@ -215,9 +258,10 @@ def test_a_failing_fetcher_does_not_stop_the_rating_of_known_scopes(bench, caplo
     assert waits == [5, 10, 20, 40, 80, 160, 320, 600, 600]
     assert bench.hours()['a'] == 4
     lines = [record.getMessage() for record in caplog.records if 'etcher' in record.getMessage()]
-    assert lines == ["Fetcher 'fake' failed, and is tried again until it works: "
-                     "Fetcher 'fake': down",
-                     "Fetcher 'fake' works again after 0:30:35 and 9 failures"]
+    assert lines == [
+        "Fetcher 'fake' failed, and is tried again until it works: Fetcher 'fake': down",
+        "Fetcher 'fake' works again after 0:30:35 and 9 failures",
+    ]
 
 
 def test_a_scope_that_vanishes_is_rated_until_it_was_missed(bench):
@@ -244,14 +288,15 @@ def test_ids_that_cannot_be_kept_are_left_out(bench, caplog):
     bench.worker().turn()
 
     assert list(bench.hours()) == ['a']
-    assert '3 scope ids cannot be kept' in caplog.text
+    assert '3 scope ids are ignored' in caplog.text
 
 
 def test_an_inactive_scope_is_not_rated(bench):
     bench.worker().turn()
     with bench.database.writer() as connection:
-        connection.execute(sa.update(models.scopes).where(models.scopes.c.identifier == 'b')
-                           .values(active=False))
+        connection.execute(
+            sa.update(tables.scopes).where(tables.scopes.c.identifier == 'b').values(active=False)
+        )
     bench.clock.now += HOUR
 
     bench.worker().turn()
@@ -261,10 +306,12 @@ def test_an_inactive_scope_is_not_rated(bench):
 
 def test_a_bad_scope_is_held_back_alone_and_resumes(bench, caplog):
     """Its row tells why; nothing of it is lost or doubled when it heals."""
+
     def usage(metric, scope_id, at):
         if scope_id == 'b' and at >= START + HOUR:
             raise errors.CollectError(collector='fake', reason='strange')
         return 1
+
     bench.collector.usage = usage
     one = bench.worker()
 
@@ -272,8 +319,7 @@ def test_a_bad_scope_is_held_back_alone_and_resumes(bench, caplog):
 
     assert bench.hours() == {'a': 3, 'b': 1, 'c': 3}
     held = bench.scopes()['b']
-    assert (held.failure_count, held.failed_at, held.retry_at) == (
-        1, bench.clock.now, wake_at)
+    assert (held.failure_count, held.failed_at, held.retry_at) == (1, bench.clock.now, wake_at)
     assert held.failure_reason == "metric cpu: Collector 'fake': strange"
     assert wake_at == bench.clock.now + timedelta(seconds=5)
     bench.clock.now = wake_at
@@ -295,16 +341,21 @@ def test_a_bad_scope_is_held_back_alone_and_resumes(bench, caplog):
 
 def test_a_worker_that_fails_late_leaves_no_trouble_where_another_went_on(bench):
     """It lost its lock while the source was silent."""
+
     def ask(metric, scope_id, begin):
         done = {scope.id: START + 2 * HOUR for name, scope in bench.scopes().items() if name != 'c'}
-        bench.database.write(lambda connection: scopes.advance(connection, done))
+        bench.database.write(lambda connection: scope_state.advance(connection, done))
         raise errors.SourceUnreachable(collector='fake', reason='down')
+
     bench.collector.usage = ask
 
     bench.worker().turn()
 
     assert {name: scope.failure_count for name, scope in bench.scopes().items()} == {
-        'a': None, 'b': None, 'c': 1}
+        'a': None,
+        'b': None,
+        'c': 1,
+    }
 
 
 @pytest.mark.parametrize('what', ['source', 'modules'])
@@ -314,6 +365,7 @@ def test_an_outage_holds_everything_and_costs_one_question_a_time(bench, caplog,
 
     def down(*at):
         raise errors.SourceUnreachable(collector='fake', reason='down')
+
     if what == 'source':
         bench.collector.usage = down
     else:
@@ -328,8 +380,11 @@ def test_an_outage_holds_everything_and_costs_one_question_a_time(bench, caplog,
         bench.clock.now = wake_at
     assert bench.storage.frames == {}
     reasons = {scope.failure_reason for scope in bench.scopes().values() if scope.failure_count}
-    assert reasons == ({"Collector 'fake': down"} if what == 'source' else
-                       {"Rating module 'flat' cannot be loaded: no rules"})
+    assert reasons == (
+        {"Collector 'fake': down"}
+        if what == 'source'
+        else {"Rating module 'flat' cannot be loaded: no rules"}
+    )
 
     bench.collector.usage = lambda *at: 1
     bench.modules.reason = None
@@ -345,11 +400,13 @@ def test_an_outage_holds_everything_and_costs_one_question_a_time(bench, caplog,
 
 def test_what_is_too_much_at_once_gets_through_in_smaller_parts(bench):
     """A source that is overwhelmed by a whole batch is asked for less each time."""
+
     class Weak(fakes.FakeCollector):
         def collect(self, metric_name, periods, scope_ids):
             if len(periods) * len(scope_ids) > 10:
                 raise errors.SourceUnreachable(collector='fake', reason='too slow')
             return super().collect(metric_name, periods, scope_ids)
+
     bench.collector = Weak({'cpu': 'cpu'})
     bench.clock.now = START + 29 * HOUR
     one = bench.worker()
@@ -366,15 +423,16 @@ def test_a_worker_leaves_the_shards_that_another_one_holds(bench):
     bench.worker().turn()
     bench.clock.now += HOUR
     one = bench.worker()
-    shards = {name: scopes.shard_of(name, 4) for name in 'abc'}
+    shards = {name: scope_state.shard_of(name, 4) for name in 'abc'}
     assert len(set(shards.values())) > 1
     other = locks.Locks(f'file://{bench.folder}')
 
     with other.hold(bench.settings.lock_name(f'shard-{shards["a"]}/4')) as is_held:
         assert is_held
         wake_at = one.turn()
-        assert bench.hours() == {name: 3 if shard == shards['a'] else 4
-                                 for name, shard in shards.items()}
+        assert bench.hours() == {
+            name: 3 if shard == shards['a'] else 4 for name, shard in shards.items()
+        }
         assert wake_at == bench.clock.now + timedelta(seconds=discovery.BUSY_S)
 
     assert one.turn() == START + 6 * HOUR
@@ -392,14 +450,17 @@ def test_workers_of_a_node_take_their_share_each(bench):
 @pytest.mark.parametrize('workers', [2, 3, 4])
 def test_shards_spread_evenly_over_the_workers_that_are_there(bench, workers):
     """Each begins at an offset of its own, and nobody goes without when all begin at once."""
-    one_of = {scopes.shard_of(f's{number}', 16): f's{number}' for number in range(1000)}
-    due = scopes.Due(sorted(one_of.items()), None, None)
+    one_of = {scope_state.shard_of(f's{number}', 16): f's{number}' for number in range(1000)}
+    due = scope_state.Due(sorted(one_of.items()), None, None)
     assert len(one_of) == 16
 
     with contextlib.ExitStack() as held:
-        taken = [held.enter_context(bench.worker(number, workers, shards=16,
-                                                 batch_scopes=1000)._claim(due))
-                 for number in range(workers)]
+        taken = [
+            held.enter_context(
+                bench.worker(number, workers, shards=16, batch_scopes=1000)._claim(due)
+            )
+            for number in range(workers)
+        ]
 
     assert sorted(shard for shards in taken for shard in shards) == list(range(16))
     assert max(map(len, taken)) <= -(-16 // workers)
@@ -415,6 +476,7 @@ def test_workers_that_wait_for_the_same_instant_begin_one_after_another(bench):
         def wait(self, timeout=None):
             waits.append(timeout)
             one.stop()
+
     one._waking = Watched()
     one.run()
 
@@ -432,6 +494,7 @@ def test_two_workers_without_any_lock_double_nothing(bench):
         if scope_id == 's00' and at.hour % 5 == 0:
             barrier.wait(20)
         return 1
+
     bench.collector.usage = usage
     workers = [bench.worker(batch_periods=5) for _ in range(2)]
     for one in workers:
@@ -465,6 +528,7 @@ def test_an_error_nobody_foresaw_is_logged_and_tried_again(bench, caplog):
         if len(seen) < 3:
             raise db_exception.DBConnectionError()
         one.stop()
+
     bench.storage.check = check
 
     one.run()
@@ -505,7 +569,7 @@ def test_a_mark_that_was_set_back_is_followed(bench):
     bench.storage.frames.clear()
     with bench.database.writer() as connection:
         key = bench.scopes()['a'].id
-        scopes.advance(connection, {key: START})
+        scope_state.advance(connection, {key: START})
 
     one.turn()
 
@@ -514,10 +578,15 @@ def test_a_mark_that_was_set_back_is_followed(bench):
     assert timeframe.period_at(START, 3600).begin == START
 
 
-@pytest.mark.parametrize('text, expected', [
-    ('', START), ('2024-04-30', START - 24 * HOUR), ('2024-04-30T22:30', START - 2 * HOUR),
-    ('2024-05-01T02:00:00+02:00', START),
-])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('', START),
+        ('2024-04-30', START - 24 * HOUR),
+        ('2024-04-30T22:30', START - 2 * HOUR),
+        ('2024-05-01T02:00:00+02:00', START),
+    ],
+)
 def test_new_scopes_start_at_the_configured_date(conf, text, expected):
     """At the begin of the period that holds it, or of the month."""
     conf.set_override('start_date', text, 'collect')

@@ -6,25 +6,39 @@ from decimal import Decimal
 
 import pytest
 
-from cloudkitty import timeframe
-from cloudkitty.dataframe import DataFrame, DataPoint, Series
-from cloudkitty.db.pyscripts import Script
+from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint, Series
 from cloudkitty.rating.pyscripts import host, processor
+from cloudkitty.rating.pyscripts.store import Script
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MIB = 1 << 20
-LIMITS = host.Limits(time_s=20, memory_bytes=256 * MIB, output_bytes=2 * MIB, user='nobody',
-                     # Where the library of Python lies in the home of root, nobody cannot read it.
-                     preload=('subprocess', 'threading'))
+LIMITS = host.Limits(
+    time_s=20,
+    memory_bytes=256 * MIB,
+    output_bytes=2 * MIB,
+    user='nobody',
+    # Where the library of Python lies in the home of root, nobody cannot read it.
+    preload=('subprocess', 'threading'),
+)
 
 
 def script(data, name='s', **values):
     """Return a script with this source."""
     checksum = hashlib.sha512((data or '').encode()).hexdigest()
-    return Script(**{'name': name, 'data': data, 'checksum': checksum, 'start': START,
-                     'script_id': f'id of {name}', 'created_at': START, 'created_by': 'me',
-                     **values})
+    return Script(
+        **{
+            'name': name,
+            'data': data,
+            'checksum': checksum,
+            'start': START,
+            'script_id': f'id of {name}',
+            'created_at': START,
+            'created_by': 'me',
+            **values,
+        }
+    )
 
 
 def point(qty='4', price='0', **groupby):
@@ -47,8 +61,14 @@ class Pool(processor.ScriptPool):
 
     def rate(self, given, *scripts):
         """Return what the scripts, or sources of scripts, make of a frame."""
-        return self.run([one if isinstance(one, Script) else script(one, f's{number}')
-                         for number, one in enumerate(scripts)], given, 'p')
+        return self.run(
+            [
+                one if isinstance(one, Script) else script(one, f's{number}')
+                for number, one in enumerate(scripts)
+            ],
+            given,
+            'p',
+        )
 
 
 @pytest.fixture

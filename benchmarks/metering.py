@@ -1,0 +1,178 @@
+"""Embedded metering: events stored a second, and usage collected for a cloud's hour.
+
+python -m benchmarks.metering [--resources N] [--events N] [--database sqlite|postgresql|mariadb]
+
+Each figure stands beside its floor in the same run: inserting the bare rows, and reading them.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+from oslo_config import cfg
+
+from cloudkitty import conf as configuration
+from cloudkitty import db
+from cloudkitty.api.v2 import usage as api
+from cloudkitty.collector.metering import MeteringCollector
+from cloudkitty.core.metering import cloudevents, facts
+from cloudkitty.core.timeframe import Period
+from cloudkitty.db import migration, upsert, usage_tables
+from cloudkitty.tests.conftest import KINDS, on_database
+from cloudkitty.usage.intake import Intake, Origin
+
+ORIGIN = Origin('api', 'benchmark', 'api')
+BATCH = 500
+STATES = ('instance', 'vcpus', 'memory', 'volume.size')
+COUNTER = 'cpu'
+SCOPE_SIZE = 50  # resources
+SAMPLES_AN_HOUR = 6
+BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
+    """Print and return the figures."""
+    options = _parse(arguments)
+    conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
+    conf.set_override('connection', f'sqlite:///{options.folder}/metering.sqlite', 'database')
+    with on_database(options.database, conf):
+        database = db.Database(conf)
+        migration.upgrade(database)
+        figures = {
+            **measure_intake(Intake.of(conf, database), database, options.events),
+            **measure_collection(conf, database, options.resources),
+        }
+        database.engine.dispose()
+    for name, figure in figures.items():
+        print(f'{name}: {figure:,.2f}')
+    return figures
+
+
+def measure_intake(intake: Intake, database: db.Database, events: int) -> dict[str, float]:
+    """Store events in batches as POST /v2/usage does, and insert as many bare rows."""
+    bodies = [_body(number) for number in range(-(-events // BATCH))]
+    begin = time.perf_counter()
+    for body in bodies:
+        entries = [
+            api._entry(text, cloudevents.read(form), None) for text, form in cloudevents.split(body)
+        ]
+        intake.store(entries, ORIGIN)
+    taken_s = time.perf_counter() - begin
+    begin = time.perf_counter()
+    for number in range(len(bodies)):
+        rows = [(-1, number * BATCH + place, 0, 0, Decimal(place), 0, 0) for place in range(BATCH)]
+        _insert(database, rows)
+    floor_s = time.perf_counter() - begin
+    count = len(bodies) * BATCH
+    return {
+        'events stored a second': count / taken_s,
+        'bare rows inserted a second': count / floor_s,
+    }
+
+
+def measure_collection(conf: cfg.ConfigOpts, database: db.Database, count: int) -> dict[str, float]:
+    """Collect an hour of a cloud: four states and a counter of each resource."""
+    scopes = _fill(database, count)
+    driver = MeteringCollector(
+        period=3600,
+        service_conf=conf,
+        conf={
+            'metrics': {
+                name: {'unit': 'u', 'extra_args': {'kind': kind}}
+                for name, kind in [*((name, 'state') for name in STATES), (COUNTER, 'cumulative')]
+            }
+        },
+    )
+    periods = [Period(BEGIN + timedelta(hours=1), BEGIN + timedelta(hours=2))]
+    begin = time.perf_counter()
+    points = sum(1 for name in driver.conf for _ in driver.collect_columns(name, periods, scopes))
+    taken_s = time.perf_counter() - begin
+    begin = time.perf_counter()
+    with database.reader() as connection:
+        connection.execute(sa.select(usage_tables.lives)).all()
+        connection.execute(sa.select(usage_tables.samples)).all()
+    floor_s = time.perf_counter() - begin
+    assert points == count * (len(STATES) + 1), points
+    return {
+        'points collected': points,
+        'seconds to collect an hour': taken_s,
+        'seconds to read the bare rows': floor_s,
+        'peak memory in MiB': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _body(number: int) -> str:
+    now = datetime.now(UTC).isoformat()
+    return json.dumps(
+        [
+            {
+                'specversion': '1.0',
+                'type': 'request',
+                'source': 'benchmark',
+                'id': f'{number}-{place}',
+                'subject': f'r{place % 100}',
+                'time': now,
+                'data': {
+                    'scope_id': f'p{place % SCOPE_SIZE}',
+                    'quantity': f'{place}.5',
+                    'attributes': {'flavor_name': 'm1.small', 'zone': f'z{place % 3}'},
+                },
+            }
+            for place in range(BATCH)
+        ]
+    )
+
+
+def _fill(database: db.Database, count: int) -> list[str]:
+    """Store lives and samples of *count* resources; return their scopes."""
+    begin = facts.to_us(BEGIN)
+    step = 3600 * facts.SECOND_US // SAMPLES_AN_HOUR
+    ids = itertools.count(1_000_000)
+    series, lives, samples = [], [], []
+    for number in range(count):
+        scope_id, name = f'scope-{number // SCOPE_SIZE}', f'resource-{number}'
+        for meter in (*STATES, COUNTER):
+            series_id = next(ids)
+            kind = facts.CUMULATIVE if meter == COUNTER else facts.STATE
+            digest = facts.digest('s', scope_id, meter, name, kind)
+            series.append((series_id, digest, 's', scope_id, meter, name, kind, 'u', begin))
+            if meter == COUNTER:
+                samples.extend(
+                    (series_id, begin + step * place, 0, 0, Decimal(place * 7), 0, 0)
+                    for place in range(2 * SAMPLES_AN_HOUR)
+                )
+            else:
+                lives.append((series_id, begin, None, Decimal(2), None, 'said'))
+    with database.writer() as connection:
+        names = ('id', 'digest', 'source', 'scope_id', 'meter', 'resource_id', 'kind', 'unit')
+        upsert.insert(connection, usage_tables.series, (*names, 'begun_at'), series)
+        columns = ('series_id', 'begin', 'end', 'quantity', 'attributes_id', 'evidence')
+        upsert.insert(connection, usage_tables.lives, columns, lives)
+    for start in range(0, len(samples), 10_000):
+        _insert(database, samples[start : start + 10_000])
+    return [f'scope-{number}' for number in range(-(-count // SCOPE_SIZE))]
+
+
+def _insert(database: db.Database, rows: Sequence[tuple]) -> None:
+    names = ('series_id', 'at', 'stage', 'tag', 'quantity', 'batch_id', 'position')
+    with database.writer() as connection:
+        upsert.insert(connection, usage_tables.samples, names, rows)
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.metering')
+    parser.add_argument('--resources', type=int, default=50_000)
+    parser.add_argument('--events', type=int, default=20_000)
+    parser.add_argument('--database', choices=KINDS, default='postgresql')
+    parser.add_argument('--folder', default='/tmp', help='of the database of SQLite')
+    return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    main()

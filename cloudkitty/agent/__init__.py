@@ -1,0 +1,1 @@
+"""The agent: measures with pollsters, and sends what they yield as metering messages."""

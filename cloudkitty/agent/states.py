@@ -1,0 +1,46 @@
+"""Which states have to be sent: those that say something new, and all of them once a day."""
+
+from cloudkitty.core.metering import facts
+from cloudkitty.core.metering.message import Counter
+
+RESEND_US = 86400 * facts.SECOND_US
+
+
+class States:
+    """Remembers what was sent, in some 100 bytes a state; what is gone is forgotten.
+
+    A state that stays the same is not sent at each cycle: the list of the resources says that it
+    is still there.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[bytes, tuple[bytes, int]] = {}
+        self._cycle: set[bytes] = set()
+
+    def is_news(self, counter: Counter) -> bool:
+        """Return whether a counter of kind state is to be sent."""
+        key, content = _key(counter), _content(counter)
+        self._cycle.add(key)
+        known = self._sent.get(key)
+        return known is None or known[0] != content or counter.at >= known[1]
+
+    def record(self, counter: Counter) -> None:
+        """Take note that a counter was sent."""
+        key = _key(counter)
+        # Not all at once a day later.
+        spread = int.from_bytes(key[:8], 'big') % (RESEND_US // 2)
+        self._sent[key] = _content(counter), counter.at + RESEND_US // 2 + spread
+
+    def end_cycle(self) -> None:
+        """Forget what has not been seen since the last call."""
+        self._sent = {key: known for key, known in self._sent.items() if key in self._cycle}
+        self._cycle = set()
+
+
+def _key(counter: Counter) -> bytes:
+    return facts.digest(counter.scope_id, counter.name, counter.resource_id)
+
+
+def _content(counter: Counter) -> bytes:
+    attributes = repr(sorted(counter.attributes.items()))
+    return facts.digest(str(counter.volume), counter.unit, str(counter.born), attributes)

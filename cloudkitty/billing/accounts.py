@@ -1,0 +1,32 @@
+"""Which account a scope belongs to."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from cloudkitty import errors
+from cloudkitty.core.billing.plan import Account, Document
+
+
+def find(document: Document, account_id: str) -> Account:
+    """Return an account of *document*; a scope that no account names is one of its own.
+
+    :raises NotFound: it is a scope of another account.
+    """
+    found = document.accounts.get(account_id)
+    if found is not None:
+        return found
+    if owner_of(document, account_id) != account_id:
+        raise errors.NotFound(reason=f'There is no account {account_id}.')
+    return dataclasses.replace(
+        document.defaults, id=account_id, name=account_id, scopes=(account_id,), owner=account_id
+    )
+
+
+def owner_of(document: Document, scope_id: str) -> str:
+    """Return the id of the account that a scope belongs to."""
+    return document.owners.get(scope_id, scope_id)
+
+
+def all_of(document: Document, scope_ids: Iterable[str]) -> list[str]:
+    """Return the ids of the accounts of *document*, and of the accounts of these scopes; sorted."""
+    return sorted({*document.accounts, *(owner_of(document, scope) for scope in scope_ids)})

@@ -1,0 +1,300 @@
+"""Budgets: what accounts do not want to owe more than, and the alerts when they do."""
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty import errors
+from cloudkitty.billing import outbox
+from cloudkitty.billing.forecasts import Forecasts
+from cloudkitty.billing.statements import Statements
+from cloudkitty.core import timeframe
+from cloudkitty.core.billing import form, month, sharing
+from cloudkitty.core.billing.statement import Line
+from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
+from cloudkitty.db import billing_tables, tables, upsert
+
+TABLE = billing_tables.budgets
+ALERTS = billing_tables.alerts
+NET, LIST = 'net', 'list'
+ACTUAL, FORECAST = 'actual', 'forecast'
+BUDGETS_MAX = 20  # of an account
+THRESHOLDS_MAX = 10
+PERCENT_MAX = 1000
+
+
+class Budget(NamedTuple):
+    """What an account does not want to owe more than in a month, before tax.
+
+    :ivar amount: in the currency of its statements; of list prices in that of its plan.
+    :ivar basis: NET or LIST.
+    :ivar measure: ACTUAL or FORECAST.
+    :ivar thresholds: percentages of the amount, ascending.
+    """
+
+    id: str
+    account: str
+    name: str
+    amount: Decimal
+    basis: str
+    measure: str
+    thresholds: tuple[int, ...]
+    created_at: datetime
+
+
+class Alert(NamedTuple):
+    """A threshold that was reached.
+
+    :ivar budgeted: the amount of the budget then.
+    :ivar amount: what was owed, or forecast.
+    """
+
+    budget: str
+    account: str
+    month: str
+    basis: str
+    measure: str
+    threshold: int
+    budgeted: Decimal
+    amount: Decimal
+    currency: str
+    at: datetime
+
+
+def crossed(budget: Budget, amount: Decimal, known: Iterable[int]) -> list[int]:
+    """Return the thresholds that *amount* has reached and that are not *known*; ascending."""
+    return [
+        one
+        for one in budget.thresholds
+        if one not in set(known) and amount * 100 >= budget.amount * one
+    ]
+
+
+def find(connection: sa.Connection, account_id: str) -> list[Budget]:
+    """Return the budgets of an account, the oldest first."""
+    rows = connection.execute(
+        sa.select(TABLE)
+        .where(TABLE.c.account == account_id)
+        .order_by(TABLE.c.created_at, TABLE.c.id)
+    )
+    return [_budget(row) for row in rows]
+
+
+def get(connection: sa.Connection, budget_id: str) -> Budget:
+    """Return a budget.
+
+    :raises NotFound: there is none with this id.
+    """
+    row = connection.execute(sa.select(TABLE).where(TABLE.c.id == budget_id)).first()
+    if row is None:
+        raise errors.NotFound(reason='There is no such budget.')
+    return _budget(row)
+
+
+def create(
+    connection: sa.Connection, account_id: str, values: dict[str, Any], now: datetime
+) -> Budget:
+    """Store a budget.
+
+    :param values: name, amount, basis, measure and thresholds.
+    :raises InvalidInput: the amount is zero, or the thresholds are not ascending.
+    :raises Conflict: the account has too many.
+    """
+    made = _checked(Budget(id=uuid.uuid4().hex, account=account_id, created_at=now, **values))
+    if len(find(connection, account_id)) >= BUDGETS_MAX:
+        raise errors.Conflict(reason=f'The account has {BUDGETS_MAX} budgets already.')
+    connection.execute(TABLE.insert().values(_row(made)))
+    return made
+
+
+def update(connection: sa.Connection, budget_id: str, values: dict[str, Any]) -> Budget:
+    """Change a budget; thresholds that were reached this month are not told again."""
+    made = _checked(get(connection, budget_id)._replace(**values))
+    connection.execute(sa.update(TABLE).where(TABLE.c.id == budget_id).values(_row(made)))
+    return made
+
+
+def delete(connection: sa.Connection, budget_id: str) -> None:
+    """Remove a budget, and its alerts."""
+    connection.execute(sa.delete(ALERTS).where(ALERTS.c.budget == budget_id))
+    connection.execute(sa.delete(TABLE).where(TABLE.c.id == budget_id))
+
+
+def alerts(connection: sa.Connection, budget_id: str) -> list[Alert]:
+    """Return the alerts of a budget, the newest first."""
+    columns = [ALERTS.c[name] for name in Alert._fields]
+    rows = connection.execute(
+        sa.select(*columns)
+        .where(ALERTS.c.budget == budget_id)
+        .order_by(ALERTS.c.at.desc(), ALERTS.c.threshold.desc())
+        .limit(1000)
+    )
+    return [Alert(*row)._replace(at=timeframe.from_naive(row.at)) for row in rows]
+
+
+def after(connection: sa.Connection, account_id: str, limit: int) -> list[str]:
+    """Return the next accounts with budgets after *account_id*, sorted."""
+    return list(
+        connection.execute(
+            sa.select(TABLE.c.account)
+            .where(TABLE.c.account > account_id)
+            .distinct()
+            .order_by(TABLE.c.account)
+            .limit(limit)
+        ).scalars()
+    )
+
+
+class Evaluation:
+    """Compares what accounts owe with their budgets.
+
+    :param notifies_bus: whether messages go to the message bus, too.
+    """
+
+    def __init__(self, statements: Statements, *, notifies_bus: bool) -> None:
+        self.statements = statements
+        self.forecasts = Forecasts(statements)
+        self.notifies_bus = notifies_bus
+
+    def check(self, account_id: str) -> list[Alert]:
+        """Store, and send, the alerts of an account that are new in its current month."""
+        service = self.statements
+        now = service.clock()
+        with service.database.reader() as connection:
+            budgets = find(connection, account_id)
+            try:
+                found = self._measured(connection, account_id, budgets, now)
+            except errors.NotFound:
+                # The account is gone from the document; its budgets wait for it.
+                return []
+            due = [one for one in found if one.threshold not in self._known(connection, one)]
+        return service.database.write(lambda connection: self._tell(connection, due)) if due else []
+
+    def _measured(
+        self, connection: sa.Connection, account_id: str, budgets: Sequence[Budget], now: datetime
+    ) -> list[Alert]:
+        """Return an alert of each threshold that is reached, known ones included."""
+        service = self.statements
+        first = service.account(connection, account_id, now.strftime('%Y-%m'))
+        period = month.month_of(now, first.zone)
+        version = service.documents.version_of(connection, period)
+        account = service.account(connection, account_id, period)
+        document = service.documents.get(connection, version)
+        resolved, lines, _ = service.compute(connection, document, account, period)
+        measures: dict[str, list[Line] | None] = {ACTUAL: lines}
+        if any(one.measure == FORECAST for one in budgets):
+            measures[FORECAST] = self.forecasts.make(connection, account_id, period).lines
+        found = []
+        for budget in budgets:
+            measured = measures[budget.measure]
+            if measured is None:
+                continue
+            amount = sharing.total(measured) if budget.basis == NET else _listed(measured)
+            currency = resolved.currency if budget.basis == NET else resolved.price_currency
+            found += [
+                Alert(
+                    budget.id,
+                    account_id,
+                    period,
+                    budget.basis,
+                    budget.measure,
+                    threshold,
+                    budget.amount,
+                    amount,
+                    currency,
+                    now,
+                )
+                for threshold in crossed(budget, amount, ())
+            ]
+        return found
+
+    @staticmethod
+    def _known(connection: sa.Connection, alert: Alert) -> set[int]:
+        rows = connection.execute(
+            sa.select(ALERTS.c.threshold).where(
+                ALERTS.c.budget == alert.budget,
+                ALERTS.c.month == alert.month,
+                ALERTS.c.basis == alert.basis,
+                ALERTS.c.measure == alert.measure,
+            )
+        )
+        return set(rows.scalars())
+
+    def _tell(self, connection: sa.Connection, due: Sequence[Alert]) -> list[Alert]:
+        """Store alerts that nobody else has stored, and their messages."""
+        told = []
+        for alert in due:
+            budget = connection.execute(
+                sa.select(TABLE).where(TABLE.c.id == alert.budget).with_for_update()
+            ).first()
+            # The lock is that of whoever does the same, or has removed the budget.
+            if budget is None or alert.threshold in self._known(connection, alert):
+                continue
+            row = alert._asdict() | {'at': timeframe.to_naive(alert.at)}
+            upsert.insert_missing(connection, ALERTS, [row])
+            outbox.add(
+                connection,
+                alert.account,
+                outbox.CROSSED,
+                to_form(alert) | {'name': budget.name},
+                now=alert.at,
+                notifies_bus=self.notifies_bus,
+            )
+            told.append(alert)
+        return told
+
+
+def to_form(alert: Alert) -> dict[str, Any]:
+    """Return an alert as JSON."""
+    return {
+        'budget_id': alert.budget,
+        'account_id': alert.account,
+        'month': alert.month,
+        'basis': alert.basis,
+        'measure': alert.measure,
+        'threshold': alert.threshold,
+        'budgeted': form.number(alert.budgeted),
+        'amount': form.number(alert.amount),
+        'currency': alert.currency,
+        'at': timeframe.render(alert.at),
+    }
+
+
+def _listed(lines: Iterable[Line]) -> Decimal:
+    whole = ZERO
+    for line in lines:
+        whole = SUM_CONTEXT.add(whole, line.list_price)
+    return whole
+
+
+def _checked(budget: Budget) -> Budget:
+    if budget.amount <= 0:
+        raise errors.InvalidInput(reason='amount must be more than 0')
+    if not 1 <= len(budget.thresholds) <= THRESHOLDS_MAX:
+        raise errors.InvalidInput(reason=f'1 to {THRESHOLDS_MAX} thresholds are expected')
+    if list(budget.thresholds) != sorted(set(budget.thresholds)):
+        raise errors.InvalidInput(reason='thresholds must ascend')
+    return budget
+
+
+def _row(budget: Budget) -> dict[str, Any]:
+    return budget._asdict() | {
+        'thresholds': json.dumps(budget.thresholds),
+        'created_at': timeframe.to_naive(budget.created_at),
+    }
+
+
+def _budget(row: tables.Row) -> Budget:
+    values = {name: getattr(row, name) for name in Budget._fields}
+    return Budget(
+        **values
+        | {
+            'thresholds': tuple(json.loads(row.thresholds)),
+            'created_at': timeframe.from_naive(row.created_at),
+        }
+    )

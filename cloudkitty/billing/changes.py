@@ -1,0 +1,130 @@
+"""Which closed months are to be computed again."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty.core.billing import month
+from cloudkitty.db import billing_tables, tables, upsert
+
+CHANGES = billing_tables.changes
+RECHECKS = billing_tables.rechecks
+SCOPES = tables.rated_scopes
+# Scopes in one statement of the database.
+CHUNK = 500
+
+
+class Note(NamedTuple):
+    """A note of the storage, see storage/v2/sql/changes.
+
+    :ivar scope: number of the scope.
+    :ivar month: its first day, UTC.
+    :ivar changes: grows with each change.
+    """
+
+    scope: int
+    month: date
+    changes: int
+    scope_id: str
+
+
+class Recheck(NamedTuple):
+    """A closed month of an account that is to be computed again.
+
+    :ivar changes: grows with each reason to do so.
+    """
+
+    month: str
+    changes: int
+
+
+class Pending(NamedTuple):
+    """Why closed months of an account are computed again.
+
+    :ivar notes: of its own scopes.
+    :ivar related: of scopes of others that it has shared costs with; they stay noted.
+    """
+
+    notes: Sequence[Note] = ()
+    rechecks: Sequence[Recheck] = ()
+    related: Sequence[Note] = ()
+
+
+def read(
+    connection: sa.Connection, account_id: str, scope_key: str, scope_ids: Sequence[str]
+) -> Pending:
+    """Return what is noted of an account; read it before the sums, which are then never older."""
+    notes: list[Note] = []
+    for start in range(0, len(scope_ids), CHUNK):
+        rows = connection.execute(
+            sa.select(CHANGES, SCOPES.c.identifier)
+            .join(SCOPES, SCOPES.c.id == CHANGES.c.scope_id)
+            .where(
+                SCOPES.c.scope_key == scope_key,
+                SCOPES.c.identifier.in_(scope_ids[start : start + CHUNK]),
+            )
+        )
+        notes += [Note(*row) for row in rows]
+    rows = connection.execute(
+        sa.select(RECHECKS.c.month, RECHECKS.c.changes).where(RECHECKS.c.account == account_id)
+    )
+    return Pending(sorted(notes), sorted(Recheck(*row) for row in rows))
+
+
+def read_all(connection: sa.Connection, scope_key: str, limit: int) -> list[Note]:
+    """Return what is noted of all scopes, *limit* notes at most."""
+    rows = connection.execute(
+        sa.select(CHANGES, SCOPES.c.identifier)
+        .join(SCOPES, SCOPES.c.id == CHANGES.c.scope_id)
+        .where(SCOPES.c.scope_key == scope_key)
+        .limit(limit)
+    )
+    return [Note(*row) for row in rows]
+
+
+def all_rechecks(connection: sa.Connection) -> set[tuple[str, str]]:
+    """Return (account, month) of what is to be computed again."""
+    rows = connection.execute(sa.select(RECHECKS.c.account, RECHECKS.c.month))
+    return {(row.account, row.month) for row in rows}
+
+
+def near(note: Note) -> set[str]:
+    """Return the months that a note may be about: a month (UTC) has hours of three local ones."""
+    noted = note.month.strftime('%Y-%m')
+    return {month.following(noted, by) for by in (-1, 0, 1)}
+
+
+def affected(pending: Pending, closed: Iterable[str]) -> set[str]:
+    """Return those of the closed months of an account that may say something else now."""
+    found = {recheck.month for recheck in pending.rechecks}
+    noted = (*pending.notes, *pending.related)
+    return found.union(*map(near, noted)).intersection(closed)
+
+
+def consume(connection: sa.Connection, account_id: str, pending: Pending) -> None:
+    """Delete what is booked now; what grew meanwhile stays."""
+    for note in pending.notes:
+        connection.execute(
+            sa.delete(CHANGES).where(
+                CHANGES.c.scope_id == note.scope,
+                CHANGES.c.month == note.month,
+                CHANGES.c.changes == note.changes,
+            )
+        )
+    for recheck in pending.rechecks:
+        connection.execute(
+            sa.delete(RECHECKS).where(
+                RECHECKS.c.account == account_id,
+                RECHECKS.c.month == recheck.month,
+                RECHECKS.c.changes == recheck.changes,
+            )
+        )
+
+
+def order(connection: sa.Connection, months: Iterable[tuple[str, str]]) -> None:
+    """Order that closed months are computed again: (account, month) pairs."""
+    rows = [(*one, 1) for one in sorted(set(months))]
+    if rows:
+        upsert.add(connection, RECHECKS, ('account', 'month', 'changes'), rows)

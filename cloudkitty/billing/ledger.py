@@ -1,0 +1,293 @@
+"""The closed statements: rows are only added, in the transaction that locks their account."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty import errors
+from cloudkitty.core import timeframe
+from cloudkitty.core.billing import canonical
+from cloudkitty.core.billing.statement import Line
+from cloudkitty.db import billing_tables, tables, upsert
+
+TABLE = billing_tables.statements
+LINES = billing_tables.lines
+ACCOUNTS = billing_tables.accounts
+SERIES = billing_tables.series
+DRAFT, CLOSED, VOID = 'draft', 'closed', 'void'
+
+# Members of the content of a statement that its draft does not have.
+HEAD = (
+    'state',
+    'number',
+    'revision',
+    'sequence',
+    'voids',
+    'reason',
+    'issuer',
+    'closed_at',
+    'previous',
+)
+
+_META = tuple(column for column in TABLE.c if column.name != 'document')
+_LINE_COLUMNS = tuple(
+    LINES.c[name] for name in Line._fields if name not in ('steps', 'is_correction', 'rate')
+)
+
+
+class Entry(NamedTuple):
+    """A closed statement, without its content.
+
+    :ivar revision: counts the statements of an account and month.
+    :ivar sequence: counts the statements of an account.
+    :ivar voids: number of the statement that it takes back; None: it takes none back.
+    :ivar version: of the document of plans.
+    :ivar previous: digest of the account's statement before it; None: it is the first.
+    :ivar closed_at: aware UTC.
+    """
+
+    number: str
+    account: str
+    month: str
+    revision: int
+    sequence: int
+    voids: str | None
+    owner: str | None
+    version: int
+    currency: str
+    list_price: Decimal
+    net: Decimal
+    tax: Decimal
+    total: Decimal
+    digest: str
+    previous: str | None
+    closed_at: datetime
+    author: str | None
+
+
+def lock(connection: sa.Connection, account_id: str) -> Entry | None:
+    """Lock an account until the transaction ends; return its newest statement."""
+    upsert.insert_missing(connection, ACCOUNTS, [{'id': account_id}])
+    number = connection.execute(
+        sa.select(ACCOUNTS.c.newest).where(ACCOUNTS.c.id == account_id).with_for_update()
+    ).scalar_one()
+    return None if number is None else get(connection, number)
+
+
+def get(connection: sa.Connection, number: str) -> Entry:
+    """Return a statement.
+
+    :raises NotFound: there is none with this number.
+    """
+    row = connection.execute(sa.select(*_META).where(TABLE.c.number == number)).first()
+    if row is None:
+        raise errors.NotFound(reason='There is no such statement.')
+    return _entry(row)
+
+
+def document(connection: sa.Connection, number: str) -> dict[str, Any]:
+    """Return the content of a statement."""
+    return content(connection, number)[0]
+
+
+def content(connection: sa.Connection, number: str) -> tuple[dict[str, Any], bytes]:
+    """Return the content of a statement, and the bytes that its digest is over."""
+    text = connection.execute(
+        sa.select(TABLE.c.document).where(TABLE.c.number == number)
+    ).scalar_one()
+    form: dict[str, Any] = json.loads(text)
+    return form, text.encode()
+
+
+def of_month(connection: sa.Connection, month: str) -> list[Entry]:
+    """Return the statements of a month, by account and in the order in which they were closed."""
+    rows = connection.execute(
+        sa.select(*_META).where(TABLE.c.month == month).order_by(TABLE.c.account, TABLE.c.sequence)
+    )
+    return [_entry(row) for row in rows]
+
+
+class Question(NamedTuple):
+    """A selection of statements; None: all.
+
+    :ivar seen_by: a project; only what it owns, or what has lines of its scope.
+    """
+
+    account_id: str | None = None
+    scope_id: str | None = None
+    month: str | None = None
+    seen_by: str | None = None
+
+
+def find(
+    connection: sa.Connection, question: Question, offset: int, limit: int
+) -> tuple[int, list[Entry]]:
+    """Return how many statements match, and those of a page, the newest first."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if question.account_id is not None:
+        conditions.append(TABLE.c.account == question.account_id)
+    if question.month is not None:
+        conditions.append(TABLE.c.month == question.month)
+    if question.scope_id is not None:
+        conditions.append(_has_lines_of(question.scope_id))
+    if question.seen_by is not None:
+        conditions.append(
+            sa.or_(TABLE.c.owner == question.seen_by, _has_lines_of(question.seen_by))
+        )
+    total = connection.execute(
+        sa.select(sa.func.count()).select_from(TABLE).where(*conditions)
+    ).scalar_one()
+    rows = connection.execute(
+        sa.select(*_META)
+        .where(*conditions)
+        .order_by(TABLE.c.closed_at.desc(), TABLE.c.number.desc())
+        .offset(offset)
+        .limit(limit)
+    )
+    return total, [_entry(row) for row in rows]
+
+
+def _has_lines_of(scope_id: str) -> sa.ColumnElement[bool]:
+    return sa.exists().where(LINES.c.number == TABLE.c.number, LINES.c.scope_id == scope_id)
+
+
+def closed_months(connection: sa.Connection, account_id: str) -> dict[str, Entry]:
+    """Return the statement in force of each month of an account that is closed."""
+    rows = connection.execute(
+        sa.select(*_META).where(TABLE.c.account == account_id).order_by(TABLE.c.sequence)
+    )
+    newest = {row.month: _entry(row) for row in rows}
+    return {month: entry for month, entry in sorted(newest.items()) if entry.voids is None}
+
+
+def closed_accounts(connection: sa.Connection, period: str) -> set[str]:
+    """Return the ids of the accounts of which a month is closed."""
+    rows = connection.execute(
+        sa.select(TABLE.c.account, TABLE.c.voids)
+        .where(TABLE.c.month == period)
+        .order_by(TABLE.c.revision)
+    )
+    newest = {row.account: row.voids for row in rows}
+    return {account for account, voids in newest.items() if voids is None}
+
+
+def booked(connection: sa.Connection, account_id: str, period: str) -> list[Line]:
+    """Return the lines of all statements of an account that are about a month."""
+    rows = connection.execute(
+        sa.select(*_LINE_COLUMNS)
+        .where(LINES.c.account == account_id, LINES.c.period == period)
+        .order_by(LINES.c.number, LINES.c.position)
+    )
+    return [_line(row) for row in rows]
+
+
+def lines_of(connection: sa.Connection, number: str) -> list[Line]:
+    """Return the lines of a statement, without their steps."""
+    rows = connection.execute(
+        sa.select(*_LINE_COLUMNS, LINES.c.is_correction)
+        .where(LINES.c.number == number)
+        .order_by(LINES.c.position)
+    )
+    return [_line(row)._replace(is_correction=row.is_correction) for row in rows]
+
+
+def next_number(connection: sa.Connection, series: str, year: int) -> str:
+    """Take the next number of a series; call it last, since it makes others wait."""
+    key = {'name': series, 'year': year}
+    upsert.insert_missing(connection, SERIES, [{**key, 'next_number': 1}])
+    chosen = (SERIES.c.name == series, SERIES.c.year == year)
+    number = connection.execute(
+        sa.select(SERIES.c.next_number).where(*chosen).with_for_update()
+    ).scalar_one()
+    connection.execute(sa.update(SERIES).where(*chosen).values(next_number=number + 1))
+    return f'{series}-{year}-{number:06}'
+
+
+def next_revision(connection: sa.Connection, account_id: str, period: str) -> int:
+    """Return the number of the next statement of an account and month."""
+    count = connection.execute(
+        sa.select(sa.func.count())
+        .select_from(TABLE)
+        .where(TABLE.c.account == account_id, TABLE.c.month == period)
+    ).scalar_one()
+    return int(count) + 1
+
+
+def add(
+    connection: sa.Connection, entry: Entry, content: Mapping[str, Any], lines: Sequence[Line]
+) -> Entry:
+    """Store a statement; return it with its digest.
+
+    :param content: what it says.
+    """
+    text = canonical.encode(content)
+    entry = entry._replace(digest=chained(entry.previous, text))
+    row = entry._asdict() | {'closed_at': timeframe.to_naive(entry.closed_at)}
+    connection.execute(TABLE.insert().values(**row, document=text.decode()))
+    rows = [
+        _line_row(line) | {'number': entry.number, 'account': entry.account, 'position': position}
+        for position, line in enumerate(lines, 1)
+    ]
+    if rows:
+        connection.execute(LINES.insert(), rows)
+    connection.execute(
+        sa.update(ACCOUNTS).where(ACCOUNTS.c.id == entry.account).values(newest=entry.number)
+    )
+    return entry
+
+
+def chained(previous: str | None, text: bytes) -> str:
+    """Return the digest of a statement, which depends on all of the account before it."""
+    return canonical.digest((previous or '').encode(), text)
+
+
+def each(connection: sa.Connection, account_id: str) -> Iterator[tuple[Entry, str]]:
+    """Yield the statements of an account in the order in which they were closed."""
+    rows = connection.execute(
+        sa.select(TABLE).where(TABLE.c.account == account_id).order_by(TABLE.c.sequence)
+    )
+    for row in rows:
+        yield _entry(row), row.document
+
+
+def account_ids(connection: sa.Connection) -> list[str]:
+    """Return the ids of the accounts that have statements, sorted."""
+    return list(connection.execute(sa.select(ACCOUNTS.c.id).order_by(ACCOUNTS.c.id)).scalars())
+
+
+def versions(connection: sa.Connection, months: Collection[str]) -> list[tuple[str, int]]:
+    """Return the months with statements among *months*, with the versions of their documents."""
+    return _versions(connection, TABLE.c.month.in_(months)) if months else []
+
+
+def versions_since(connection: sa.Connection, month: str) -> list[tuple[str, int]]:
+    """Return the months with statements from *month* on, with the versions of their documents."""
+    return _versions(connection, TABLE.c.month >= month)
+
+
+def _versions(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> list[tuple[str, int]]:
+    rows = connection.execute(sa.select(TABLE.c.month, TABLE.c.version).where(condition).distinct())
+    return sorted((row.month, row.version) for row in rows)
+
+
+def _entry(row: tables.Row) -> Entry:
+    values = {name: row._mapping[name] for name in Entry._fields}
+    return Entry(**values | {'closed_at': timeframe.from_naive(row.closed_at)})
+
+
+def _line(row: tables.Row) -> Line:
+    values = {column.name: row._mapping[column.name] for column in _LINE_COLUMNS}
+    key = tuple((name, value) for name, value in json.loads(row.key))
+    return Line(**values | {'key': key})
+
+
+def _line_row(line: Line) -> dict[str, Any]:
+    row = line._asdict()
+    del row['steps'], row['rate']
+    return row | {'key': canonical.encode(line.key).decode()}

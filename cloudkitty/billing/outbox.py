@@ -1,0 +1,125 @@
+"""Messages that are to be sent, written in the transaction of their cause: none is lost.
+
+A message is delivered at least once; whoever gets it twice knows it by its id.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty.core import timeframe
+from cloudkitty.core.billing import canonical
+from cloudkitty.db import billing_tables
+
+TABLE = billing_tables.outbox
+WEBHOOKS = billing_tables.webhooks
+CROSSED = 'cloudkitty.budget.crossed'
+CLOSED = 'cloudkitty.statement.closed'
+VOIDED = 'cloudkitty.statement.voided'
+# Time to the next attempt after each that failed; then it is given up.
+# Source: https://www.standardwebhooks.com, "Deliverability and reliability".
+SCHEDULE = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+)
+FAILURE_LENGTH_MAX = 255
+
+
+class Message(NamedTuple):
+    """A message to one receiver.
+
+    :ivar webhook: id; None: the message bus.
+    :ivar message: id of the message, the same at each attempt.
+    :ivar payload: JSON.
+    :ivar attempts: how many failed.
+    """
+
+    id: int
+    webhook: str | None
+    event: str
+    message: str
+    payload: str
+    attempts: int
+
+
+def add(
+    connection: sa.Connection,
+    account_id: str,
+    event: str,
+    data: Mapping[str, Any],
+    *,
+    now: datetime,
+    notifies_bus: bool,
+) -> None:
+    """Store a message to each webhook of an account, and one to the bus.
+
+    :param data: what happened, as JSON; decimals become text.
+    """
+    receivers: list[str | None] = [None] if notifies_bus else []
+    receivers += connection.execute(
+        sa.select(WEBHOOKS.c.id).where(
+            WEBHOOKS.c.account == account_id, WEBHOOKS.c.is_enabled.is_(True)
+        )
+    ).scalars()
+    if not receivers:
+        return
+    form = {'type': event, 'timestamp': timeframe.render(now), 'data': dict(data)}
+    message = f'msg_{uuid.uuid4().hex}'
+    rows = [
+        {
+            'webhook': receiver,
+            'event': event,
+            'message': message,
+            'payload': canonical.encode(form).decode(),
+            'attempts': 0,
+            'due_at': timeframe.to_naive(now),
+        }
+        for receiver in receivers
+    ]
+    connection.execute(TABLE.insert(), rows)
+
+
+def due(connection: sa.Connection, now: datetime, limit: int) -> list[Message]:
+    """Return the messages that are to be sent now: one of each webhook, the oldest first."""
+    oldest = (
+        sa.select(sa.func.min(TABLE.c.id))
+        .where(TABLE.c.due_at <= timeframe.to_naive(now))
+        .group_by(TABLE.c.webhook)
+    )
+    rows = connection.execute(
+        sa.select(*(TABLE.c[name] for name in Message._fields))
+        .where(TABLE.c.id.in_(oldest))
+        .order_by(TABLE.c.due_at, TABLE.c.id)
+        .limit(limit)
+    )
+    return [Message(*row) for row in rows]
+
+
+def delivered(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Remove messages that were taken."""
+    connection.execute(sa.delete(TABLE).where(TABLE.c.id.in_(ids)))
+
+
+def failed(connection: sa.Connection, message: Message, reason: str, now: datetime) -> bool:
+    """Note that a message was not taken; return whether it is sent again, or else is removed."""
+    chosen = TABLE.c.id == message.id
+    if message.attempts >= len(SCHEDULE):
+        connection.execute(sa.delete(TABLE).where(chosen))
+        return False
+    connection.execute(
+        sa.update(TABLE)
+        .where(chosen)
+        .values(
+            attempts=message.attempts + 1,
+            due_at=timeframe.to_naive(now + SCHEDULE[message.attempts]),
+            failure=reason[:FAILURE_LENGTH_MAX],
+        )
+    )
+    return True

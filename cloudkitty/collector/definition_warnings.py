@@ -1,0 +1,51 @@
+"""Warnings of `cloudkitty-metrics check` about valid but suspicious definitions. Pure."""
+
+from collections.abc import Iterator
+
+from cloudkitty.core import timeframe
+from cloudkitty.core.metrics import Metric
+
+# Under these names reports group by something else than an attribute.
+REPORT_NAMES = ('type', 'time', 'time-d', 'time-w', 'time-m', 'time-y')
+DefinitionWarning = tuple[tuple, str]
+
+
+def of_attributes(metric: Metric) -> Iterator[DefinitionWarning]:
+    """Yield (path in the definition, text) of attributes that another name hides."""
+    for key in ('groupby', 'metadata'):
+        for name in metric[key]:
+            if name in timeframe.CALENDAR_KEYS:
+                yield (key,), f'the {name} of the period takes the place of the attribute {name!r}'
+            elif name in REPORT_NAMES and key == 'groupby':
+                yield (key,), f'reports cannot group by {name!r}: there it means something else'
+
+
+def of_prometheus(metric: Metric) -> Iterator[DefinitionWarning]:
+    """Yield (path, text) of Prometheus queries that miscount lost scrapes or changed series."""
+    args = metric.extra_args
+    if any(matcher in args.get('matchers', '') for matcher in ('status=~"', 'state=~"')):
+        yield (
+            ('extra_args', 'matchers'),
+            'it lists what is charged, so every other state is free; list what is free (!~)',
+        )
+    if 'measure' in args:
+        return
+    function, method = args.get('range_function'), args['aggregation_method']
+    if metric.mutate == 'MAP' and function is None and method in ('max', 'min'):
+        yield (
+            ('mutate',),
+            f'the {method} of the period decides alone; measure: share, with matchers, counts time',
+        )
+    if function in ('delta', 'idelta'):
+        yield (
+            ('extra_args', 'range_function'),
+            f'{function} of a counter that begins again is below 0 and left out; measure: increase',
+        )
+    if function is None and metric.name.endswith('_total'):
+        yield (), 'it is a counter, and what it stands at is no usage; measure: increase'
+    if function is None and method in ('sum', 'count') and metric.mutate != 'NUMBOOL':
+        yield (
+            ('extra_args', 'aggregation_method'),
+            f'{method} counts a series that is there twice, or that got another label, twice; '
+            'measure: time_weighted',
+        )

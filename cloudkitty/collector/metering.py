@@ -1,0 +1,224 @@
+"""Usage that the service was told itself, see doc/source/admin/metering.rst."""
+
+import logging
+from collections import defaultdict
+from datetime import timedelta
+
+from oslo_config import cfg
+from oslo_db import exception as db_exception
+from sqlalchemy import exc as sa_exc
+
+from cloudkitty import db, errors
+from cloudkitty.collector import point_builder, source_coverage
+from cloudkitty.core import metrics
+from cloudkitty.core.columns import Column, points_of
+from cloudkitty.core.decimals import INTEGER_DIGITS_MAX
+from cloudkitty.core.metering import facts, quantities
+from cloudkitty.core.metering.quantities import Grid
+from cloudkitty.usage import producers, reading, sampled
+
+LOG = logging.getLogger(__name__)
+
+# What was said less than this ago may still be on its way.
+SETTLE = timedelta(seconds=60)
+PERIODS_MAX = 1000
+
+
+def _hold(value):
+    number = metrics.positive_number(value)
+    if number > reading.HOLD_MAX_S:
+        raise errors.InvalidInput(reason=f'must be at most {reading.HOLD_MAX_S}, not {number}')
+    return number
+
+
+class MeteringCollector(point_builder.ResourceCollector):
+    """Collects from the tables of embedded metering; a metric's name is that of the meter."""
+
+    collector_name = 'metering'
+    GROUP = 'collector_metering'
+    OPTS = [
+        cfg.ListOpt(
+            'sources',
+            default=[],
+            help='Sources in the order in which they count when several measure the same '
+            'resource: in each period the first that has data. Others follow in the order of '
+            'their names, and those of the project itself come last.',
+        )
+    ]
+    EXTRA_ARGS = {
+        'kind': metrics.choice(*facts.KINDS),
+        'aggregation_method': metrics.choice(*quantities.METHODS),
+        'per': metrics.choice('period', *quantities.UNITS_US),
+        'hold': _hold,
+        'first': metrics.choice(*quantities.FIRSTS),
+        'source': metrics.short_text,
+        'resource_key': metrics.short_text,
+    }
+    EXTRA_ARGS_DEFAULTS = {
+        'kind': None,
+        'aggregation_method': None,
+        'per': 'period',
+        'hold': reading.HOLD_US // facts.SECOND_US,
+        'first': 'life',
+        'source': None,
+        'resource_key': 'id',
+    }
+    is_authoritative = True
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self._reader = reading.Reader()
+        # Opened on first use in the collecting process, never before a fork.
+        self._opened: db.Database | None = None
+
+    @classmethod
+    def check_extra_args(cls, extra_args):
+        checked = super().check_extra_args(extra_args)
+        kind, method = checked['kind'], checked['aggregation_method']
+        if kind and method and method not in quantities.METHODS_OF[kind]:
+            raise errors.InvalidInput(
+                reason=f'aggregation_method of kind {kind} must be one of '
+                f'{", ".join(quantities.METHODS_OF[kind])}, not {method}'
+            )
+        if method and not kind:
+            raise errors.InvalidInput(reason='aggregation_method needs kind')
+        return checked
+
+    @property
+    def _database(self) -> db.Database:
+        if self._opened is None:
+            self._opened = db.Database(self.service_conf)
+        return self._opened
+
+    def collect(self, metric_name, periods, scope_ids):
+        return points_of(self.collect_columns(metric_name, periods, scope_ids), periods)
+
+    def collect_columns(self, metric_name, periods, scope_ids):
+        """Yield pairs of a scope id and a column; see BaseCollector."""
+        offset = 0
+        for run in point_builder.runs(periods, PERIODS_MAX):
+            begin = facts.to_us(run[0].begin)
+            grid = Grid(begin, facts.to_us(run[0].end) - begin, len(run))
+            for scope_id, column in self._collect(self.conf[metric_name], grid, scope_ids):
+                yield scope_id, column.moved(offset)
+            offset += len(run)
+
+    def newest(self, metric_names, *, since, now):
+        """Return up to when sources are complete, of the meters whose sources say so."""
+        meters = {name: self.conf[name].name for name in metric_names}
+        found = self._ask(
+            lambda connection: producers.complete_until(
+                connection, set(meters.values()), facts.to_us(since)
+            )
+        )
+        return {
+            name: min(facts.from_us(found[meter]), now - SETTLE)
+            for name, meter in meters.items()
+            if meter in found
+        }
+
+    def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
+        """Return the coverage of gauges and counters.
+
+        Nobody measures states and what is used up at fixed times: of these newest() tells.
+        """
+        found = source_coverage.examine(
+            self,
+            [self.conf[key] for key in metric_names],
+            periods,
+            known=known,
+            now=now - SETTLE,
+            first=source_coverage.some_of(scope_ids),
+        )
+        return {key: one for key, one in found.items() if one.has_samples or key in known}
+
+    def instants(self, metric, span, step_s, scope_ids):
+        step_us = step_s * facts.SECOND_US
+        found = self._ask(
+            lambda connection: sampled.sampled_at(
+                connection,
+                metric.name,
+                metric.extra_args['source'],
+                tuple(map(facts.to_us, span)),
+                step_us=step_us,
+                scope_ids=scope_ids,
+            )
+        )
+        return [instant / facts.SECOND_US for instant in found]
+
+    def resources(self, metric, span, alive_until):
+        return self._ask(
+            lambda connection: sampled.sampled_resources(
+                connection,
+                metric.name,
+                metric.extra_args['source'],
+                tuple(map(facts.to_us, span)),
+            )
+        )
+
+    def _collect(self, metric, grid, scope_ids):
+        found = self._ask(lambda connection: self._read(connection, metric, grid, scope_ids))
+        dropped = 0
+        for (scope_id, series), by_place in found.items():
+            places, amounts = [], []
+            for place, raw in by_place.items():
+                quantity = metric.quantity(raw)
+                if quantity.adjusted() >= INTEGER_DIGITS_MAX:
+                    raise errors.CollectError(
+                        collector=self.collector_name,
+                        reason=f'metric {metric.key}: a quantity has more than '
+                        f'{INTEGER_DIGITS_MAX} digits before the point',
+                    )
+                if quantity < 0 and not metric.allow_negative:
+                    dropped += 1
+                    continue
+                places.append(place)
+                amounts.append(quantity)
+            if places:
+                yield scope_id, Column.unpriced(metric.published_name, series, places, amounts)
+        if dropped:
+            LOG.warning('Metric %s: %s values below 0 skipped', metric.key, dropped)
+
+    def _read(self, connection, metric, grid, scope_ids):
+        """Return quantities by scope id and series, and by period."""
+        args = metric.extra_args
+        question = reading.Question(
+            metric.name,
+            args['kind'],
+            args['aggregation_method'],
+            args['per'],
+            args['hold'] * facts.SECOND_US,
+            args['first'],
+            args['source'],
+            tuple(self.options.sources),
+        )
+        # Later code compares the series of equal attributes by identity.
+        known = defaultdict(dict)
+
+        def project(scope_id, resource_id, attributes):
+            names = known[scope_id, resource_id]
+            if attributes not in names:
+                names[attributes] = metric.series(
+                    {
+                        **attributes,
+                        args['resource_key']: resource_id,
+                        self.scope_key: scope_id,
+                    }
+                )
+            return scope_id, names[attributes]
+
+        usage = self._reader.read(connection, question, grid, scope_ids)
+        return reading.group(usage, question, grid, project)
+
+    def _ask(self, question):
+        """Return question(connection).
+
+        :raises SourceUnreachable: the database does not answer.
+        """
+        try:
+            with self._database.reader() as connection:
+                return question(connection)
+        except (db_exception.DBError, sa_exc.SQLAlchemyError, errors.DatabaseUnavailable) as exc:
+            raise errors.SourceUnreachable(
+                collector=self.collector_name, reason=errors.describe(exc)
+            ) from exc

@@ -1,0 +1,378 @@
+"""How densely Prometheus has samples of metrics, and why they are missing where they are.
+
+The samples of the densest series of each metric are counted, period by period, in one query for all
+metrics. Where it has all of them there is no gap. Only other periods are looked at closely.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
+
+from cloudkitty.clients import prometheus
+from cloudkitty.collector import prometheus_measures
+from cloudkitty.collector.prometheus_query import METRIC_LABEL, STEPS_MAX, chunks, scope_matcher
+from cloudkitty.core import coverage, metrics, timeframe
+from cloudkitty.core.coverage import Coverage, Gap
+from cloudkitty.core.timeframe import Period
+
+# VictoriaMetrics refuses a query of more than 16 KiB.
+LENGTH_MAX = 8000
+# Time before the periods that is looked at, too, at least; seconds.
+LOOK_BACK_S = 3600
+# Samples of the last 5 minutes are visible.
+STEP_MAX_S = 240
+# Gaps of a metric whose signs are looked at; any more are taken for holes.
+EXAMINED_MAX = 50
+# How long it is remembered that there are no series of a metric, with any labels.
+ABSENT = timedelta(hours=6)
+# Samples may be this much further apart than usual.
+LATE = 1.05
+# Scopes that are looked at first.
+ASKED_FIRST = 4
+SIGN_LABEL = 'sign'
+
+
+class Sight(NamedTuple):
+    """What is looked at.
+
+    :ivar selector: selects the series of all scopes.
+    :ivar resource: labels that identify a resource.
+    :ivar interval_s: time between two samples that the definition expects; None: any.
+    """
+
+    name: str
+    selector: str
+    resource: tuple[str, ...]
+    interval_s: float | None
+
+
+class Stretch(NamedTuple):
+    """A time without samples, unix times.
+
+    :ivar last: the last sample before it.
+    :ivar end: None: it reaches to the end of what was looked at.
+    :ivar spacing_s: usual time between two samples.
+    """
+
+    last: float
+    end: float | None
+    spacing_s: float
+
+    @property
+    def begin(self) -> float:
+        return self.last + self.spacing_s
+
+
+class View:
+    """The time that is looked at: periods, some time before them, and one period after.
+
+    Times are unix times.
+
+    :ivar first_end: end of the first period.
+    :ivar ends: ends of the periods and of those before that are looked at.
+    """
+
+    def __init__(self, periods: Sequence[Period], now: datetime):
+        self.length_s = round((periods[0].end - periods[0].begin).total_seconds())
+        first, last = periods[0].begin.timestamp(), periods[-1].end.timestamp()
+        self.begin = first - max(2, math.ceil(LOOK_BACK_S / self.length_s)) * self.length_s
+        self.first_end = first + self.length_s
+        self.end = max(last, min(last + self.length_s, math.floor(now.timestamp())))
+        count = round((last - self.begin) / self.length_s)
+        self.ends = [self.begin + self.length_s * (number + 1) for number in range(count)]
+
+    def around(self, ends: Sequence[float]) -> tuple[float, float]:
+        """Return the time of the periods with these ends, and some more on both sides."""
+        return (
+            max(self.begin, min(ends) - 2 * self.length_s),
+            min(self.end, max(ends) + self.length_s),
+        )
+
+
+class PrometheusCoverage:
+    """Examines metrics of all scopes.
+
+    :param scope_matcher: label matcher for the scopes; None: all that have the label.
+    """
+
+    def __init__(
+        self,
+        client: prometheus.Client,
+        definitions: Sequence[metrics.Metric],
+        *,
+        scope_key: str,
+        scope_matcher: str | None = None,
+    ):
+        self._client = client
+        self._scope_key = scope_key
+        self._length_max = client.list_length_max or LENGTH_MAX
+        self._absent: dict[str, float] = {}
+        matcher = scope_matcher or f'{prometheus.label(scope_key)}!=""'
+        self._sights = {
+            metric.key: Sight(
+                metric.name,
+                prometheus.selector(metric.name, matcher),
+                tuple(
+                    dict.fromkeys(
+                        (*(metric.extra_args.get('resource_key') or metric.groupby), scope_key)
+                    )
+                ),
+                metric.extra_args.get('scrape_interval'),
+            )
+            for metric in definitions
+        }
+
+    def examine(
+        self,
+        periods: Sequence[Period],
+        *,
+        known: Mapping[str, Gap],
+        now: datetime,
+        scope_ids: Sequence[str] = (),
+    ) -> dict[str, Coverage]:
+        """Return the coverage of each metric, see BaseCollector.coverage().
+
+        :raises SourceUnreachable, CollectError: see clients.prometheus.
+        """
+        view = View(periods, now)
+        whole = self._find_whole(view, known, scope_ids)
+        counts = self._count(
+            [one.selector for key, one in self._sights.items() if key not in whole], view
+        )
+        seen = {
+            key: counts[sight.selector]
+            for key, sight in self._sights.items()
+            if key not in whole and counts[sight.selector]
+        }
+        silent = [key for key in self._sights if key not in whole and key not in seen]
+        return (
+            whole
+            | {
+                key: self._coverage(self._sights[key], found, view, known.get(key))
+                for key, found in seen.items()
+            }
+            | self._coverage_of_silent(silent, view, known)
+        )
+
+    def _find_whole(self, view, known, scope_ids) -> dict[str, Coverage]:
+        """Return the coverage of metrics of which a few scopes have all samples.
+
+        If they have, there is no gap, whatever others have; and the query costs a small part.
+        """
+        if len(scope_ids) <= ASKED_FIRST:
+            return {}
+        step = max(1, len(scope_ids) // ASKED_FIRST)
+        matcher = scope_matcher(self._scope_key, scope_ids[::step][:ASKED_FIRST])
+        selectors = {
+            key: prometheus.selector(sight.name, matcher)
+            for key, sight in self._sights.items()
+            if key not in known
+        }
+        counts = self._count(list(selectors.values()), view)
+        found = {}
+        for key, selector in selectors.items():
+            sight = self._sights[key]
+            spacing_s = view.length_s / max(counts[selector].values(), default=1)
+            if (
+                counts[selector]
+                and min(counts[selector]) <= view.first_end
+                and not _suspects(sight, counts[selector], view, spacing_s)
+            ):
+                found[key] = Coverage((), spacing_s, _misfit(sight, spacing_s, view.length_s))
+        return found
+
+    def _coverage(self, sight, counts, view, known):
+        most = max(counts.values())
+        spacing_s = view.length_s / most
+        suspects = _suspects(sight, counts, view, spacing_s)
+        goes_on = known is not None and known.begin.timestamp() < view.begin
+        stretches = []
+        if suspects or goes_on:
+            window = view.around([view.ends[0], *suspects] if goes_on else suspects)
+            instants = self._instants(sight, window, min(spacing_s, sight.interval_s or spacing_s))
+            if most <= 1:
+                spacing_s = _usual_distance(instants) or spacing_s
+            expected_s = max(spacing_s, sight.interval_s or 0)
+            stretches = [
+                Stretch(begin - expected_s, end, expected_s)
+                for begin, end in coverage.find_gaps(instants, expected_s, window)
+            ]
+            if goes_on and instants and instants[0] > view.begin + coverage.GAP * expected_s:
+                last = known.begin.timestamp() - expected_s
+                stretches.insert(0, Stretch(last, instants[0], expected_s))
+        gaps = [
+            self._judged(sight, one, view)
+            if number < EXAMINED_MAX
+            else Gap(_at(one.begin), _at(one.end or view.end), True, 'there are many gaps')
+            for number, one in enumerate(stretches)
+            if one.begin < (one.end or view.end)
+        ]
+        return Coverage(gaps, spacing_s, _misfit(sight, spacing_s, view.length_s))
+
+    # Metrics without series of any scope
+
+    def _coverage_of_silent(self, keys, view, known):
+        """Return the coverage of metrics of which no series has the label of the scope."""
+        found = {
+            key: Coverage(
+                [known[key]._replace(end=_at(view.end))] if key in known else (), has_samples=False
+            )
+            for key in keys
+        }
+        limit = view.end - ABSENT.total_seconds()
+        names = {
+            self._sights[key].name
+            for key in keys
+            if key not in known and self._absent.get(self._sights[key].name, limit) <= limit
+        }
+        if not names:
+            return found
+        selectors = {name: prometheus.selector(name, '') for name in sorted(names)}
+        counts = self._count(list(selectors.values()), view)
+        for name, selector in selectors.items():
+            if not counts[selector]:
+                self._absent[name] = view.end
+        return found | {
+            key: self._unlabelled(self._sights[key].name, counts[selectors[name]], view)
+            for key in keys
+            if (name := self._sights[key].name) in names and counts[selectors[name]]
+        }
+
+    def _unlabelled(self, name, counts, view):
+        text = f'{name} has samples, none with label {self._scope_key}'
+        begin, end = min(counts) - view.length_s, max(counts)
+        return Coverage([Gap(_at(begin), _at(end), True, text)], warning=text, has_samples=False)
+
+    # How densely
+
+    def _count(self, selectors, view) -> dict[str, dict[float, int]]:
+        """Return the samples of the densest series, by selector and end of the period."""
+        names = {str(number): one for number, one in enumerate(dict.fromkeys(selectors))}
+        found: dict[str, dict[float, int]] = {one: {} for one in selectors}
+
+        def term(name):
+            # A millisecond less, because ranges include their begin up to Prometheus 2.
+            densest = f'max(count_over_time({names[name]}[{1000 * view.length_s - 1}ms]))'
+            return f'label_replace({densest}, "{METRIC_LABEL}", "{name}", "", "")'
+
+        for part in chunks(list(names), lambda name: f' or {term(name)}', self._length_max):
+            for series in self._client.query_range(
+                ' or '.join(map(term, part)),
+                _at(view.ends[0]),
+                _at(view.ends[-1]),
+                view.length_s,
+            ):
+                selector = names[series['metric'][METRIC_LABEL]]
+                found[selector] = {float(at): int(text) for at, text in series['values']}
+        return found
+
+    def _instants(self, sight, window, spacing_s) -> list[float]:
+        """Return when there were samples of any series, in order.
+
+        Of samples closer than half the spacing some are left out.
+        """
+        step_s = max(1, min(STEP_MAX_S, int(spacing_s / 2)))
+        query = f'max(timestamp({sight.selector}))'
+        found: set[float] = set()
+        begin, end = window
+        while begin < end:
+            last = min(end, begin + step_s * (STEPS_MAX - 1))
+            for series in self._client.query_range(query, _at(begin), _at(last), step_s):
+                found.update(float(text) for _, text in series['values'])
+            begin = last + step_s
+        return sorted(at for at in found if window[0] <= at <= end)
+
+    # Why there are none
+
+    def _judged(self, sight, stretch, view) -> Gap:
+        """Return a gap with the sign that tells whether samples are missing."""
+        is_hole, sign = coverage.judge(self._signs(sight, stretch, view))
+        return Gap(_at(stretch.begin), _at(stretch.end or view.end), is_hole, sign)
+
+    def _signs(self, sight, stretch, view) -> dict[str, int]:
+        """Return the counts that tell of a gap, with one query.
+
+        resources, scopes: those with samples just before it; common: resources with samples just
+        after it, too; targets: where those came from, as far as they have `up`; alive: those of
+        them that answered; metrics: other ones; others: those that have samples in the gap.
+        """
+        around_s = math.ceil(2 * stretch.spacing_s)
+        end = stretch.end or view.end
+        # The query is evaluated some samples after the gap. An offset of 0 is refused.
+        offset = f' offset {around_s + 1}s' if stretch.end else ''
+        at = end + around_s if stretch.end else end
+        length_s = max(1, math.ceil(end - stretch.begin))
+        resource = ', '.join(map(prometheus.label, sight.resource))
+        back_s = math.ceil(at - stretch.last) - 1
+        before = f'last_over_time({sight.selector}[{around_s}s] offset {back_s}s)'
+        after = f'last_over_time({sight.selector}[{around_s + 1}s])'
+        answering = f'last_over_time(up[{around_s}s] offset {back_s}s)'
+        up = f'min by (job, instance) (min_over_time(up[{length_s}s]{offset})) == 1'
+        targets = f'group by (job, instance) ({before}) and on (job, instance) {answering}'
+        others = self._others(sight)
+        terms = {
+            'resources': f'count(group by ({resource}) ({before}))',
+            'scopes': f'count(group by ({prometheus.label(self._scope_key)}) ({before}))',
+            'targets': f'count({targets})',
+            'alive': f'count(({targets}) and on (job, instance) ({up}))',
+        }
+        if stretch.end:
+            terms['common'] = (
+                f'count(group by ({resource}) ({before}) and on ({resource}) '
+                f'group by ({resource}) ({after}))'
+            )
+        if others:
+            found = ' or '.join(
+                f'count(last_over_time({one}[{length_s}s]{offset}))' for one in others
+            )
+            terms['others'] = f'max({found})'
+        query = ' or '.join(
+            f'label_replace({text}, "{SIGN_LABEL}", "{name}", "", "")'
+            for name, text in terms.items()
+        )
+        return {'metrics': len(others)} | {
+            series['metric'][SIGN_LABEL]: int(series['value'][1])
+            for series in self._client.query(query, _at(at))
+        }
+
+    def _others(self, sight):
+        """Return selectors of other metrics, as many as fit into a query."""
+        selectors = sorted(
+            {one.selector for one in self._sights.values() if one.name != sight.name}
+        )
+        size = 'count(last_over_time([999999s] offset 999999s)) or '
+        return next(chunks(selectors, lambda one: f'{size}{one}', self._length_max // 2), [])
+
+
+def _suspects(sight, counts, view, spacing_s):
+    """Return the ends of the periods in which the densest series lacks samples."""
+    expected_s = sight.interval_s or spacing_s
+    needed = max(math.floor(view.length_s / expected_s) - 1, 1)
+    # Nothing tells of a gap before the first sample, which may be in the middle of a period.
+    begin = min(counts)
+    if begin < view.first_end:
+        begin += view.length_s
+    return [end for end in view.ends if end >= begin and counts.get(end, 0) < needed]
+
+
+def _usual_distance(instants):
+    distances = [late - early for early, late in pairwise(instants)]
+    return statistics.median(distances) if distances else None
+
+
+def _misfit(sight, spacing_s, length_s):
+    """Return why the definition does not fit the spacing of samples; '': it does."""
+    text = f'samples of {sight.name} are {spacing_s:g} s apart'
+    if sight.interval_s is None:
+        if spacing_s > length_s:
+            return f'{text}, and a period is {length_s} s'
+    elif spacing_s > prometheus_measures.BRIDGED * sight.interval_s:
+        return f'{text}, and scrape_interval is {sight.interval_s:g} s'
+    return ''
+
+
+def _at(instant: float) -> datetime:
+    return timeframe.EPOCH + timedelta(seconds=instant)

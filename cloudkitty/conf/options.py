@@ -1,0 +1,431 @@
+"""Options that all processes share, by section.
+
+Those of embedded metering are in cloudkitty.conf.metering.
+A driver's options are defined next to the driver and registered when it is built.
+"""
+
+import os
+import socket
+
+from oslo_config import cfg
+
+from cloudkitty.conf.metering import AGENT_OPTS, LISTENER_OPTS, METERING_OPTS
+
+DEFAULT_CONNECTION = 'sqlite:////var/lib/cloudkitty/cloudkitty.sqlite'
+
+DEFAULT_OPTS = [
+    cfg.StrOpt(
+        'api_paste_config',
+        default='api_paste.ini',
+        deprecated_for_removal=True,
+        deprecated_reason='The middleware of the API is fixed.',
+        help='Paste file of earlier releases. It is not loaded: only acl_public_routes and '
+        'disable_by_file_path in it count, and filters that have no counterpart are named at the '
+        'start.',
+    ),
+    cfg.StrOpt(
+        'auth_strategy',
+        default='keystone',
+        choices=['noauth', 'keystone'],
+        help='Authentication of API requests: keystone validates tokens, noauth treats every '
+        'caller as the administrator.',
+    ),
+    cfg.HostAddressOpt(
+        'host',
+        default=socket.getfqdn(),
+        sample_default='<your_hostname>',
+        help='Name of this node.',
+    ),
+]
+API_OPTS = [
+    cfg.HostAddressOpt(
+        'host',
+        default='127.0.0.1',
+        help='Address on which the development server cloudkitty-api listens.',
+    ),
+    cfg.PortOpt(
+        'port',
+        default=8889,
+        help='Port on which the development server cloudkitty-api '
+        'listens. Behind a web server, set the port there.',
+    ),
+    cfg.IntOpt(
+        'threads',
+        default=8,
+        min=1,
+        help='Threads of each process of the web server. Calls that take long, such as sums, '
+        'points and quotes, take half of them at most for one project, and all of them but two '
+        'for all projects; further ones are answered with 429. The development server starts as '
+        'many.',
+    ),
+    cfg.IntOpt(
+        'limit_max',
+        default=20000,
+        min=1,
+        help='Largest page of a list that a caller may ask for, and most points that '
+        '/v1/storage/dataframes answers. Lower it when answers get too big for the memory '
+        'of the API.',
+    ),
+    cfg.StrOpt(
+        'metrics_folder',
+        help='Folder for the counters that the processes of the API share, best on a tmpfs, '
+        'such as /run/cloudkitty-api/metrics. If set, the API serves /metrics to Prometheus '
+        'and to anyone else who can reach it. Not set: there is no /metrics.',
+    ),
+]
+COLLECT_OPTS = [
+    cfg.StrOpt(
+        'collector',
+        default='gnocchi',
+        help='Driver that collects usage, or the name of a section [collector_NAME].',
+    ),
+    cfg.IntOpt(
+        'period',
+        default=3600,
+        min=1,
+        help='Length of a rating period, seconds. Once something is rated, the database holds '
+        'it, and a processor with another value refuses to work: order a change with '
+        '`cloudkitty-status agreement`.',
+    ),
+    cfg.IntOpt(
+        'wait_periods',
+        default=2,
+        min=0,
+        help='Periods to let pass before a period is collected; raise it when the source '
+        'receives its measures late. A period that has not ended is never collected.',
+    ),
+    cfg.IntOpt(
+        'lag_max',
+        default=10800,
+        min=0,
+        max=2592000,
+        help='Seconds that periods wait for a metric whose data in the source ends too '
+        'early, counted from its newest data. Afterwards they are rated with what is '
+        'there. Raise it when the source may be silent for longer and gets its data '
+        'later; 0 never waits.',
+    ),
+    cfg.StrOpt(
+        'start_date',
+        default='',
+        help='Date, such as 2026-10-01, or time in ISO 8601 (UTC unless it says otherwise), '
+        'from which on new scopes are rated; empty: the begin of the month in which '
+        'they are found. It changes like period.',
+    ),
+    cfg.StrOpt(
+        'metrics_conf',
+        default='/etc/cloudkitty/metrics.yml',
+        help='File that defines the metrics to rate.',
+    ),
+    cfg.StrOpt(
+        'scope_key',
+        default='project_id',
+        max_length=40,
+        help='Attribute or label that names the scope in the source of usage. It changes like '
+        'period.',
+    ),
+]
+FETCHER_OPTS = [
+    cfg.StrOpt(
+        'backend',
+        default='keystone',
+        help='Driver that lists the scopes to rate, or the name of a section [fetcher_NAME].',
+    ),
+]
+ORCHESTRATOR_OPTS = [
+    cfg.StrOpt(
+        'coordination_url',
+        default='file:///var/lib/cloudkitty/locks',
+        secret=True,
+        help='tooz URL of the lock service. file:// serves one host only.',
+    ),
+    cfg.IntOpt(
+        'max_workers',
+        default=os.cpu_count() or 1,
+        min=0,
+        max=1024,
+        sample_default=4,
+        help='Rating worker processes; 0 rates nothing on this node.',
+    ),
+    cfg.IntOpt(
+        'max_workers_reprocessing',
+        default=os.cpu_count() or 1,
+        min=0,
+        max=1024,
+        sample_default=4,
+        help='How many of the worker processes rate periods again when that is ordered; '
+        'those above max_workers do nothing else. 0: none on this node.',
+    ),
+    cfg.IntOpt(
+        'max_threads',
+        default=16,
+        min=1,
+        advanced=True,
+        deprecated_name='max_greenthreads',
+        help='Threads that ask the source for metrics, per worker.',
+    ),
+    cfg.StrOpt(
+        'skip_datapoints_expression',
+        default='False',
+        advanced=True,
+        help='Expression over `datapoint`; a point for which it is true is not stored. '
+        'The expression of a metric definition takes precedence.',
+    ),
+    cfg.IntOpt(
+        'collector_request_timeout',
+        default=300,
+        min=30,
+        advanced=True,
+        help='Seconds allowed for collecting all metrics of one batch.',
+    ),
+    cfg.IntOpt(
+        'clock_offset_max',
+        default=5,
+        min=1,
+        advanced=True,
+        help='Seconds by which the clock of this host may differ from those of the database and '
+        'of the source. A worker further off rates nothing, and says so.',
+    ),
+    cfg.IntOpt(
+        'shards',
+        default=16,
+        min=1,
+        max=4096,
+        help='Number of partitions of the scopes; one worker at a time works on a partition. '
+        'Set it to at least the number of workers of all nodes, and to the same value on '
+        'all nodes.',
+    ),
+    cfg.IntOpt(
+        'batch_scopes',
+        default=100,
+        min=1,
+        advanced=True,
+        help='Scopes that are collected, rated and stored together.',
+    ),
+    cfg.IntOpt(
+        'batch_periods',
+        default=48,
+        min=1,
+        advanced=True,
+        help='Periods of a backlog that are collected, rated and stored together.',
+    ),
+    cfg.IntOpt(
+        'batch_points',
+        default=20000,
+        min=1,
+        advanced=True,
+        help='Points of one period that are collected, rated and stored together at most, '
+        'and three times as many of several periods. Where there are more, a worker '
+        'takes fewer scopes, then fewer periods. Each needs about 4 KiB of memory.',
+    ),
+    cfg.PortOpt(
+        'metrics_port',
+        help='Port on which the processor serves /metrics to Prometheus. Not set: it does not. '
+        'SIGHUP applies another port; to set or unset it, restart the processor.',
+    ),
+    cfg.HostAddressOpt(
+        'metrics_host',
+        default='127.0.0.1',
+        help='Address on which the processor serves /metrics. Anyone who can reach it can read '
+        'them: they name metrics, but no scope and no price.',
+    ),
+    cfg.IntOpt(
+        'worker_silence_max',
+        default=900,
+        min=1,
+        advanced=True,
+        help='Seconds without a heartbeat after which a worker counts as hanging: systemd then '
+        'gets no watchdog notification any more. Keep it above '
+        'collector_request_timeout.',
+    ),
+]
+RATING_OPTS = [
+    cfg.StrOpt(
+        'currency',
+        default='',
+        max_length=16,
+        regex='[A-Za-z0-9]*',
+        help='Currency of all prices, such as EUR or a unit of your own. It is shown beside '
+        'prices and changes none. Empty: prices are shown without a currency.',
+    ),
+]
+STORAGE_OPTS = [
+    cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
+    cfg.IntOpt(
+        'version',
+        default=2,
+        min=1,
+        max=2,
+        help='Version of the interface of the driver that backend names. 1: drivers that '
+        'can only add to what is stored, and backend = sqlalchemy, which uses the '
+        'table of rated points of earlier releases.',
+    ),
+    cfg.IntOpt(
+        'fold_periods',
+        default=6,
+        min=1,
+        max=1000,
+        help='Periods that the driver sql stores of a scope before it adds them to the sums by '
+        'series (rated_days, rated_series_months), which are most of what a period changes '
+        'in the database. Totals by attributes read the points of periods that are not added '
+        'yet. Raise it for short periods, 24 for 10 minutes; 1: every period is added at once.',
+    ),
+    cfg.IntOpt(
+        'retention_period',
+        min=1,
+        help='Hours for which rated points are kept, counted from the day (UTC) they are '
+        'of; older ones are removed in the background. Unset: all are kept. The sums '
+        'by day and by month, which most reports are made of, stay; see '
+        'rollup_retention_period. Drivers of other packages have a retention of '
+        'their own.',
+    ),
+    cfg.IntOpt(
+        'rollup_retention_period',
+        min=1,
+        help='Hours for which the driver sql keeps the sums by day and by month; whole '
+        'months are removed, and none whose points are kept. Unset: all are kept.',
+    ),
+]
+OUTPUT_OPTS = [
+    cfg.StrOpt(
+        'backend',
+        default='cloudkitty.backend.file.FileBackend',
+        help='Class that keeps report files, as a path of Python: '
+        'cloudkitty.backend.file.FileBackend, a folder, or '
+        'cloudkitty.backend.object.ObjectBackend, a bucket.',
+    ),
+    cfg.StrOpt(
+        'basepath',
+        default='/var/lib/cloudkitty/states/',
+        help='Where report files are written: a folder, which is made when it is missing, or an '
+        'address such as s3://bucket/prefix.',
+    ),
+    cfg.ListOpt(
+        'pipeline',
+        default=['osrf'],
+        help='Formats of the report files, such as osrf and csv.',
+    ),
+    cfg.IntOpt(
+        'interval',
+        default=0,
+        min=0,
+        max=604_800,
+        help='Seconds between two looks of the processor whether files of the last three months '
+        'are to be written. 0: only cloudkitty-writer writes files.',
+    ),
+    cfg.IntOpt(
+        'keep_months',
+        default=0,
+        min=0,
+        max=1200,
+        help='Files with usage are removed this many months after their month. 0: never. '
+        'Statements are always kept.',
+    ),
+    cfg.StrOpt(
+        'templates',
+        help='Folder with templates of your own for html and pdf, such as statement.html.j2. '
+        'Unset: those of the package.',
+    ),
+    cfg.ListOpt(
+        'fonts',
+        default=[],
+        help='Folders with fonts for pdf, for scripts that its own fonts lack. The fonts of the '
+        'host are not used, so that each host makes the same files.',
+    ),
+]
+UI_OPTS = [
+    cfg.BoolOpt(
+        'enabled',
+        default=False,
+        help='Serve the web page for costs below /ui, to whoever reaches the API. It shows '
+        'what the caller may read over REST, nothing more.',
+    ),
+    cfg.ListOpt(
+        'sso_protocols',
+        default=[],
+        item_type=cfg.types.String(regex=r'[A-Za-z0-9_.-]{1,64}', quotes=False),
+        help='Protocols of Keystone by which the web page offers single sign-on, such as openid. '
+        'Keystone must name https://THIS-SERVICE/ui/sso in [federation]trusted_dashboard.',
+    ),
+]
+AUTOMATIC = 'automatic'
+BILLING_OPTS = [
+    cfg.BoolOpt(
+        'enabled',
+        default=False,
+        help='Make statements of what is rated, see "Billing" in the administrator guide. '
+        'While it is false nothing of it is computed, stored or answered.',
+    ),
+    cfg.StrOpt(
+        'close',
+        default='manual',
+        choices=['manual', AUTOMATIC],
+        help='Who closes months. automatic: the processor, as soon as all scopes of an account '
+        'are rated for good and its close_after is over. manual: whoever runs '
+        'cloudkitty-billing close.',
+    ),
+    cfg.StrOpt(
+        'series',
+        default='CK',
+        regex='[A-Za-z0-9]{1,16}',
+        help='First part of the numbers of statements, such as CK-2026-000001. Each series '
+        'is numbered without gaps, from 1 in each year.',
+    ),
+    cfg.StrOpt(
+        'issuer',
+        default='',
+        help='Who makes the statements: name, address and tax number, as they are to be shown.',
+    ),
+    cfg.BoolOpt(
+        'notify',
+        default=False,
+        help='Emit a notification on the message bus when a budget is crossed, and when a '
+        'statement is closed or taken back. It needs [DEFAULT]transport_url.',
+    ),
+    cfg.ListOpt(
+        'webhook_networks',
+        default=[],
+        help='Networks such as 10.1.0.0/16 to which webhooks may be sent although their '
+        'addresses are not public. Whoever owns an account can have requests sent there.',
+    ),
+    cfg.StrOpt(
+        'webhook_cafile',
+        help='Certificates of authorities that webhooks are checked with, in PEM; default: those '
+        'of the system.',
+    ),
+]
+# About 10,000 points in one POST /v2/dataframes.
+BODY_SIZE_MAX = 4 * 2**20
+CORS_DEFAULTS = {
+    'allow_headers': [
+        'X-Auth-Token',
+        'X-Subject-Token',
+        'X-Roles',
+        'X-User-Id',
+        'X-Domain-Id',
+        'X-Project-Id',
+        'X-Tenant-Id',
+        'X-OpenStack-Request-ID',
+    ],
+    'expose_headers': [
+        'X-Auth-Token',
+        'X-Subject-Token',
+        'X-Service-Token',
+        'X-OpenStack-Request-ID',
+    ],
+    'allow_methods': ['GET', 'PUT', 'POST', 'DELETE', 'PATCH'],
+}
+GROUPS = {
+    None: DEFAULT_OPTS,
+    'api': API_OPTS,
+    'collect': COLLECT_OPTS,
+    'fetcher': FETCHER_OPTS,
+    'orchestrator': ORCHESTRATOR_OPTS,
+    'rating': RATING_OPTS,
+    'storage': STORAGE_OPTS,
+    'ui': UI_OPTS,
+    'metering': METERING_OPTS,
+    'agent': AGENT_OPTS,
+    'listener': LISTENER_OPTS,
+    'billing': BILLING_OPTS,
+    'output': OUTPUT_OPTS,
+}

@@ -1,0 +1,190 @@
+"""Quantities of periods from lives and samples, exact up to one division. Pure.
+
+Each kind of series is first cut into *pieces*, each of one period and with the attributes that it
+had then. The pieces with equal attributes are then aggregated.
+
+Source: doc/source/contributor/metering.rst, "Quantities".
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from cloudkitty.core.decimals import CONTEXT, SUM_CONTEXT, ZERO
+from cloudkitty.core.metering import facts
+from cloudkitty.core.metering.lives import Life
+
+DURATION = 'duration'
+METHODS = (DURATION, 'sum', 'count', 'mean', 'max', 'min', 'last', 'unique')
+# Allowed methods by kind; the first is the default.
+METHODS_OF = {
+    facts.STATE: (DURATION, 'count', 'max', 'min', 'last', 'unique'),
+    facts.GAUGE: (DURATION, 'count', 'mean', 'max', 'min', 'last', 'sum', 'unique'),
+    facts.CUMULATIVE: ('sum', 'count', 'max', 'min', 'last'),
+    facts.DELTA: ('sum', 'count', 'mean', 'max', 'min', 'last', 'unique'),
+}
+# What the first value of a counter counts: all of it if the resource is that young, nothing, all.
+FIRSTS = ('life', 'zero', 'count')
+UNITS_US = {
+    'second': facts.SECOND_US,
+    'minute': 60 * facts.SECOND_US,
+    'hour': 3600 * facts.SECOND_US,
+}
+
+
+class Grid(NamedTuple):
+    """Consecutive periods of one length, microseconds since the epoch."""
+
+    begin: int
+    length: int
+    periods: int
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.length * self.periods
+
+    def place(self, at: int) -> int:
+        """Return the index of the period that holds *at*; it may be out of range."""
+        return (at - self.begin) // self.length
+
+
+class Sample(NamedTuple):
+    """A measured value.
+
+    :ivar at: microseconds since the epoch.
+    :ivar attributes: any value that is equal for equal attributes.
+    """
+
+    at: int
+    quantity: Decimal
+    attributes: Hashable | None = None
+
+
+class Piece(NamedTuple):
+    """A part of a series in one period; its value is a quantity, or one times microseconds."""
+
+    place: int
+    attributes: Hashable | None
+    value: Decimal
+
+
+def of_lives(lives: Iterable[Life], grid: Grid) -> Iterator[Piece]:
+    """Yield quantity times microseconds of each life in each period."""
+    for life in lives:
+        end = grid.end if life.end is None else life.end
+        yield from _spread(life.begin, end, life.quantity, life.attributes, grid)
+
+
+def levels_of_lives(lives: Iterable[Life], grid: Grid) -> Iterator[Piece]:
+    """Yield the quantity of each life in each period that it touches."""
+    for life in lives:
+        end = grid.end if life.end is None else life.end
+        for place, _ in _overlaps(life.begin, end, grid):
+            yield Piece(place, life.attributes, life.quantity)
+
+
+def of_gauge(samples: Sequence[Sample], grid: Grid, hold_us: int) -> Iterator[Piece]:
+    """Yield value times microseconds in each period.
+
+    A value holds until the next sample, at most for *hold_us*; after that is a gap, which counts
+    nothing.
+
+    :param samples: oldest first, from *hold_us* before the grid on.
+    """
+    for number, sample in enumerate(samples):
+        end = sample.at + hold_us
+        if number + 1 < len(samples):
+            end = min(end, samples[number + 1].at)
+        yield from _spread(sample.at, end, sample.quantity, sample.attributes, grid)
+
+
+def of_counter(
+    samples: Sequence[Sample], grid: Grid, *, first: str = 'life', is_young: bool = False
+) -> Iterator[Piece]:
+    """Yield the increments of a counter; each belongs to the period of its later sample.
+
+    A value below the one before means that the counter began again, and counts itself. So sums over
+    periods are those over the whole time, wherever it is divided.
+
+    :param samples: oldest first; one before the grid is the baseline.
+    :param first: what the very first value counts, see FIRSTS.
+    :param is_young: whether the life of the resource began shortly before the first sample.
+    """
+    before: Decimal | None = None
+    for sample in samples:
+        if before is None:
+            counts = first == 'count' or (first == 'life' and is_young)
+            increment = sample.quantity if counts else ZERO
+        elif sample.quantity < before:
+            increment = sample.quantity
+        else:
+            increment = SUM_CONTEXT.subtract(sample.quantity, before)
+        before = sample.quantity
+        place = grid.place(sample.at)
+        if 0 <= place < grid.periods:
+            yield Piece(place, sample.attributes, increment)
+
+
+def of_values(samples: Iterable[Sample], grid: Grid) -> Iterator[Piece]:
+    """Yield the samples as they are."""
+    for sample in samples:
+        place = grid.place(sample.at)
+        if 0 <= place < grid.periods:
+            yield Piece(place, sample.attributes, sample.quantity)
+
+
+def since(samples: Sequence[Sample], at: int) -> Sequence[Sample]:
+    """Return the *samples* from *at* on, and the last one before."""
+    first = bisect_left(samples, at, key=lambda sample: sample.at)
+    return samples[max(first - 1, 0) :]
+
+
+def _spread(
+    begin: int, end: int, quantity: Decimal, attributes: Hashable | None, grid: Grid
+) -> Iterator[Piece]:
+    for place, overlap in _overlaps(begin, end, grid):
+        yield Piece(place, attributes, SUM_CONTEXT.multiply(quantity, Decimal(overlap)))
+
+
+def _overlaps(begin: int, end: int, grid: Grid) -> Iterator[tuple[int, int]]:
+    """Yield (index, microseconds) of the periods that [begin, end) touches."""
+    begin, end = max(begin, grid.begin), min(end, grid.end)
+    while begin < end:
+        place = grid.place(begin)
+        edge = min(end, grid.begin + (place + 1) * grid.length)
+        yield place, edge - begin
+        begin = edge
+
+
+def total(values: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum."""
+    result = ZERO
+    for value in values:
+        result = SUM_CONTEXT.add(result, value)
+    return result
+
+
+def _mean(values: Sequence[Decimal]) -> Decimal:
+    return CONTEXT.divide(total(values), Decimal(len(values)))
+
+
+AGGREGATES: dict[str, Callable[[Sequence[Decimal]], Decimal]] = {
+    'sum': total,
+    'count': lambda values: Decimal(len(values)),
+    'mean': _mean,
+    'max': max,
+    'min': min,
+    'last': lambda values: values[-1],
+    'unique': lambda values: Decimal(len(set(values))),
+}
+
+
+def aggregate(method: str, values: Sequence[Decimal], unit_us: int) -> Decimal:
+    """Return the quantity of the *values* of pieces, oldest first.
+
+    :param unit_us: time that one unit of DURATION stands for, microseconds.
+    """
+    if method == DURATION:
+        return CONTEXT.divide(total(values), Decimal(unit_us))
+    return AGGREGATES[method](values)

@@ -1,0 +1,71 @@
+"""Closing: makes the statements of months that are over, where [billing]close says so."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from cloudkitty import errors
+from cloudkitty.billing import ledger
+from cloudkitty.billing.closing import Closing
+from cloudkitty.core.billing import month
+from cloudkitty.locks import Locks
+from cloudkitty.processor.locked_job import LockedJob
+from cloudkitty.processor.settings import Settings
+
+# Accounts at each step; rating goes on between two of them.
+ACCOUNTS_AT_ONCE = 20
+# Months that are looked at: older ones are closed by hand.
+MONTHS = 3
+AUTHOR = 'cloudkitty-processor'
+
+
+class MonthClosing(LockedJob):
+    """Closes a bounded number of accounts at each step, months that are over first.
+
+    :param write_files: writes the report files of a statement.
+    """
+
+    LOCK = 'closing'
+    TITLE = 'Closing months'
+
+    def __init__(
+        self,
+        *,
+        closing: Closing,
+        write_files: Callable[[ledger.Entry], Iterable[object]],
+        locks: Locks,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ):
+        super().__init__(locks=locks, settings=settings, clock=clock)
+        self._closing = closing
+        self._write_files = write_files
+        # What is left of this round; None: the next one has not begun.
+        self._left: Iterator[tuple[str, str]] | None = None
+
+    def work(self, now: datetime) -> bool:
+        left, self._left = self._left or self._due(now), None
+        for _ in range(ACCOUNTS_AT_ONCE):
+            found = next(left, None)
+            if found is None:
+                return False
+            self._close(*found)
+        self._left = left
+        return True
+
+    def _due(self, now):
+        """Yield (account, month) of what may be closed, the oldest month first."""
+        current = now.strftime('%Y-%m')
+        for back in range(MONTHS, -1, -1):
+            period = month.following(current, -back)
+            for account_id in self._closing.due_accounts(period):
+                yield account_id, period
+
+    def _close(self, account_id, period):
+        try:
+            made = self._closing.close(account_id, period, AUTHOR)
+        except (errors.Conflict, errors.NotFound):
+            # Its draft says why; the next round tries again.
+            return
+        # What fails is logged and noted; cloudkitty-writer writes it then.
+        for _ in self._write_files(made):
+            pass

@@ -1,0 +1,1 @@
+"""Intake: the processes that store usage from the message bus."""

@@ -1,0 +1,49 @@
+"""Prometheus metrics of an intake process."""
+
+import prometheus_client
+
+from cloudkitty.usage.intake import Outcome
+
+TYPES_MAX = 200
+OTHER = 'other'
+
+
+class Figures:
+    """Counts messages by what became of them, and notifications that nobody listens to.
+
+    :param registry: where the metrics are registered.
+    """
+
+    def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
+        self._messages = prometheus_client.Counter(
+            'cloudkitty_usage_messages',
+            'Metering messages from the message bus, by what became of them.',
+            ['outcome'],
+            registry=registry,
+        )
+        self._ignored = prometheus_client.Counter(
+            'cloudkitty_usage_ignored',
+            'Messages of the bus that nobody listens to, by event type.',
+            ['event_type'],
+            registry=registry,
+        )
+        # rate() and increase() only see a counter rise that existed before.
+        for outcome in ('accepted', 'duplicate', 'late', 'rejected'):
+            self._messages.labels(outcome)
+        self._types: set[str] = set()
+
+    def stored(self, outcome: Outcome, refused: int) -> None:
+        """Count a batch.
+
+        :param refused: those that were no metering messages.
+        """
+        self._messages.labels('accepted').inc(outcome.accepted)
+        self._messages.labels('duplicate').inc(outcome.duplicates)
+        self._messages.labels('late').inc(outcome.late)
+        self._messages.labels('rejected').inc(len(outcome.rejected) + refused)
+
+    def ignored(self, event_type: str) -> None:
+        """Count a message; beyond TYPES_MAX event types they are counted together."""
+        if event_type not in self._types and len(self._types) < TYPES_MAX:
+            self._types.add(event_type)
+        self._ignored.labels(event_type if event_type in self._types else OTHER).inc()

@@ -1,0 +1,210 @@
+"""What becomes of deliveries: metering messages and events are stored, notifications listened to.
+
+Each handler takes a batch whole, or raises, and then gets it again.
+"""
+
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cloudkitty import errors
+from cloudkitty.clients import bus
+from cloudkitty.clients.bus import Delivery, Unreadable
+from cloudkitty.core.metering import events, message, notification
+from cloudkitty.core.metering.message import Counter
+from cloudkitty.listener import Listeners
+from cloudkitty.processor.intake.figures import Figures
+from cloudkitty.processor.intake.queue_beacons import EVENT_TYPE, Beacon, Beacons
+from cloudkitty.usage.receiving import BUS, Received, Receiver, Refused
+
+LOG = logging.getLogger(__name__)
+
+# Clocks of hosts should not differ by more.
+SKEW_MAX = timedelta(seconds=60)
+SKEW_PAUSE = timedelta(minutes=1)
+# Event types of lists of metering messages.
+SAMPLES = ('metering', 'telemetry.polling')
+
+
+class Intake:
+    """Takes what comes over the bus.
+
+    :param send: sends a list of metering messages, or raises BusUnavailable; None: what listeners
+        make of notifications is stored at once.
+    :param clock: returns the current time, aware UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        receiver: Receiver,
+        listeners: Listeners,
+        beacons: Beacons,
+        figures: Figures,
+        send: Callable[[Sequence[Any]], None] | None,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._receiver = receiver
+        self._listeners = listeners
+        self._beacons = beacons
+        self._figures = figures
+        self._send = send
+        self._clock = clock
+        self._silent_until = clock()
+
+    def take_samples(self, deliveries: Sequence[Delivery]) -> None:
+        """Store metering messages, and what events of Ceilometer say."""
+        received: list[Received] = []
+        refused: list[Refused] = []
+        told: list[Beacon] = []
+        for delivery in deliveries:
+            self._check_clock(delivery)
+            problem = _problem(delivery)
+            if problem is not None:
+                refused.append(problem)
+            elif delivery.event_type == EVENT_TYPE:
+                self._meet(delivery, told, refused)
+            elif delivery.event_type == 'event':
+                received.extend(self._of_events(delivery, refused))
+            elif delivery.event_type in SAMPLES:
+                received.extend(_of_samples(delivery, refused))
+            else:
+                self._figures.ignored(delivery.event_type)
+        self._store(received, refused)
+        # Only what came before is stored now.
+        self._beacons.record(told)
+
+    def take_notifications(self, deliveries: Sequence[Delivery]) -> None:
+        """Store, or send on, what listeners make of notifications."""
+        made: list[tuple[Counter, str]] = []
+        received: list[Received] = []
+        refused: list[Refused] = []
+        told: list[Beacon] = []
+        for delivery in deliveries:
+            problem = _problem(delivery)
+            if problem is not None:
+                refused.append(problem)
+            elif delivery.event_type == EVENT_TYPE:
+                self._meet(delivery, told, refused)
+            elif delivery.event_type in SAMPLES:
+                # Polling agents of Ceilometer send them here.
+                received.extend(_of_samples(delivery, refused))
+            elif self._listeners.knows(delivery.event_type):
+                made.extend(self._listen(delivery, refused))
+            else:
+                self._figures.ignored(delivery.event_type)
+        if self._send is None:
+            received.extend(
+                Received(message.build(counter), publisher, BUS) for counter, publisher in made
+            )
+        else:
+            for part in _parts([counter for counter, _ in made]):
+                self._send([message.build(one, self._receiver.keys.newest) for one in part])
+        self._store(received, refused)
+        if self._send is None:
+            self._beacons.record(told)
+        else:
+            self._beacons.forward(told)
+
+    def _store(self, received: Sequence[Received], refused: Sequence[Refused]) -> None:
+        self._receiver.refuse(refused, BUS)
+        outcome = self._receiver.store(received, BUS)
+        self._figures.stored(outcome, len(refused))
+
+    def _meet(self, delivery: Delivery, told: list[Beacon], refused: list[Refused]) -> None:
+        try:
+            told.append(self._beacons.read(delivery))
+        except errors.InvalidInput as exc:
+            refused.append(_refused(delivery, f'beacon: {exc}'))
+
+    def _listen(self, delivery: Delivery, refused: list[Refused]) -> list[tuple[Counter, str]]:
+        try:
+            told = notification.read(
+                delivery.event_type,
+                delivery.publisher_id,
+                delivery.message_id,
+                delivery.timestamp,
+                delivery.payload,
+            )
+            return [(counter, delivery.publisher_id) for counter in self._listeners.process(told)]
+        except errors.InvalidInput as exc:
+            refused.append(_refused(delivery, f'{delivery.event_type:.100}: {exc}'))
+        # What a plug-in did not foresee must not come again for ever.
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
+            LOG.error('A listener failed on %.100s', delivery.event_type, exc_info=exc)
+            reason = f'{delivery.event_type:.100}: a listener failed: {type(exc).__name__}'
+            refused.append(_refused(delivery, reason))
+        return []
+
+    def _of_events(self, delivery: Delivery, refused: list[Refused]) -> Iterator[Received]:
+        """Yield what Ceilometer's events state, if they are signed."""
+        payload = delivery.payload
+        for event in payload if isinstance(payload, list) else [payload]:
+            try:
+                events.check(event)
+                self._receiver.keys.trust(event)
+                told = events.read(event, delivery.publisher_id)
+                if self._listeners.knows(told.event_type):
+                    for counter in self._listeners.process(told):
+                        form = message.build(counter, source=events.SOURCE)
+                        yield Received(form, delivery.publisher_id, BUS)
+                else:
+                    self._figures.ignored(told.event_type)
+            except errors.InvalidInput as exc:
+                refused.append(Refused(_text(event), f'event: {exc}', delivery.publisher_id))
+
+    def _check_clock(self, delivery: Delivery) -> None:
+        """Warn of a sender whose clock is ahead; one behind cannot be told from a long way."""
+        now = self._clock()
+        if now < self._silent_until or not delivery.timestamp:
+            return
+        try:
+            sent = datetime.fromisoformat(delivery.timestamp)
+        except ValueError:
+            return
+        ahead = (sent if sent.tzinfo else sent.replace(tzinfo=UTC)) - now
+        if ahead > SKEW_MAX:
+            self._silent_until = now + SKEW_PAUSE
+            LOG.warning(
+                'The clock of %.100r is %d s ahead of this one',
+                delivery.publisher_id,
+                ahead.total_seconds(),
+            )
+
+
+def _parts(counters: Iterable[Counter]) -> Iterator[list[Counter]]:
+    left = iter(counters)
+    while part := list(itertools.islice(left, bus.MESSAGES_MAX)):
+        yield part
+
+
+def _of_samples(delivery: Delivery, refused: list[Refused]) -> Iterator[Received]:
+    payload = delivery.payload
+    if isinstance(payload, dict) and isinstance(payload.get('samples'), list):
+        payload = payload['samples']
+    if not isinstance(payload, list):
+        refused.append(_refused(delivery, 'no list of metering messages'))
+        return
+    for form in payload:
+        yield Received(form, delivery.publisher_id)
+
+
+def _problem(delivery: Delivery) -> Refused | None:
+    if isinstance(delivery.payload, Unreadable):
+        return Refused(delivery.payload.text, delivery.payload.reason, delivery.publisher_id)
+    return None
+
+
+def _refused(delivery: Delivery, reason: str) -> Refused:
+    return Refused(_text(delivery.payload), reason, delivery.publisher_id)
+
+
+def _text(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    # Too many levels.
+    except RecursionError:
+        return repr(type(value))

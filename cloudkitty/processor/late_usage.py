@@ -1,0 +1,147 @@
+"""Orders periods to be rated again whose usage changed after they may have been rated."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from cloudkitty import db, errors
+from cloudkitty.core import timeframe
+from cloudkitty.core.metering import facts
+from cloudkitty.locks import Locks
+from cloudkitty.processor.backoff import Backoff
+from cloudkitty.processor.settings import Settings
+from cloudkitty.scopes import reprocessing, state
+from cloudkitty.usage import late
+
+LOG = logging.getLogger(__name__)
+
+PAUSE = timedelta(seconds=30)
+REASON = 'late usage'
+# Scopes of one step, and rows of a scope.
+SCOPES_MAX = 100
+ROWS_MAX = 1000
+
+
+class LateUsage:
+    """Turns late rows into reprocessing tasks, in one worker at a time.
+
+    A row goes in the transaction that stores its task. It stays while its periods are not rated
+    yet, since a worker may be collecting them without the late usage, and while another task of
+    the scope is in the way. Rating again what was right changes nothing.
+
+    :param late_max: rows older than this go without a task.
+    :param clock: returns the current time, aware UTC.
+    :ivar next_at: when there may be something to do again.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: db.Database,
+        locks: Locks,
+        settings: Settings,
+        late_max: timedelta,
+        clock: Callable[[], datetime],
+    ):
+        self._database = database
+        self._locks = locks
+        self._settings = settings
+        self._late_max = late_max
+        self._clock = clock
+        self._lock_name = settings.lock_name('late-usage')
+        self._backoff = Backoff('Ordering late usage to be rated', settings.length_s)
+        self._after = ''
+        self.next_at = clock()
+
+    def step(self) -> bool:
+        """Order the periods of some scopes; return whether any were ordered."""
+        now = self._clock()
+        if now < self.next_at:
+            return False
+        self.next_at = now + PAUSE
+        with self._locks.hold(self._lock_name) as is_mine:
+            return is_mine and self._try(now)
+
+    def _try(self, now):
+        try:
+            ordered = self._order_some(now)
+        # Whatever went wrong, it must not keep new periods from being rated.
+        except Exception as exc:
+            self.next_at = self._backoff.record_failure(now, exc)
+            return False
+        self._backoff.record_success(now)
+        return bool(ordered)
+
+    def _order_some(self, now) -> int:
+        with self._database.reader() as connection:
+            names = late.scopes(connection, SCOPES_MAX, self._after)
+        # The next step goes on behind them; a scope that cannot be ordered is in nobody's way.
+        self._after = names[-1] if len(names) == SCOPES_MAX else ''
+        if self._after:
+            self.next_at = now
+        ordered = [name for name in names if self._order(name, now)]
+        if ordered:
+            LOG.info(
+                'Late usage of %s scopes (%.200s): their periods are rated again',
+                len(ordered),
+                ', '.join(ordered[:5]),
+            )
+        return len(ordered)
+
+    def _order(self, scope_id, now) -> bool:
+        """Return whether a task was stored."""
+        try:
+            return self._database.write(lambda connection: self._change(connection, scope_id, now))
+        except errors.InvalidInput as exc:
+            LOG.debug('Late usage of scope %s waits: %s', scope_id, exc)
+            return False
+
+    def _change(self, connection: sa.Connection, scope_id: str, now: datetime) -> bool:
+        rows = late.read(connection, ROWS_MAX, scope_id)
+        if not rows:
+            return False
+        identity = self._settings.identity
+        _, found = state.list_scopes(
+            connection,
+            scope_id=[scope_id],
+            active=[True],
+            scope_key=[identity.scope_key],
+            fetcher=[identity.fetcher],
+            collector=[identity.collector],
+        )
+        window = self._window(rows)
+        if not found or found[0].mark <= window.begin:
+            self._drop_old(connection, rows, now)
+            return False
+        mark = found[0].mark
+        end = min(window.end, mark)
+        reprocessing.create(
+            connection,
+            {scope_id},
+            identity=identity,
+            window=timeframe.Period(window.begin, end),
+            reason=REASON,
+        )
+        rest = None
+        if end < window.end:
+            rest = rows[-1]._replace(begin=facts.to_us(end), end=facts.to_us(window.end))
+        late.settle(connection, rows, rest)
+        return True
+
+    def _window(self, rows: Sequence[late.Row]) -> timeframe.Period:
+        """Return the whole periods that hold the time of *rows*."""
+        length_s = self._settings.length_s
+        last = facts.from_us(max(row.end for row in rows) - 1)
+        return timeframe.Period(
+            timeframe.period_at(facts.from_us(min(row.begin for row in rows)), length_s).begin,
+            timeframe.period_at(last, length_s).end,
+        )
+
+    def _drop_old(self, connection, rows, now):
+        """Remove rows of scopes that are not rated, or of time before they began to be."""
+        oldest = facts.to_us(now - self._late_max)
+        old = [row for row in rows if row.received_at < oldest]
+        if old:
+            late.settle(connection, old, None)

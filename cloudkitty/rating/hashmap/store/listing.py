@@ -1,0 +1,104 @@
+"""The rules that are valid now or later, with the names of what they belong to."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty.core import timeframe
+from cloudkitty.db import tables
+from cloudkitty.rating.hashmap.store import history
+
+_mapping = tables.hashmap_mappings.c
+_threshold = tables.hashmap_thresholds.c
+_service = tables.hashmap_services.c
+_field = tables.hashmap_fields.c
+_group = tables.hashmap_groups.c
+MAPPING, THRESHOLD = 'mapping', 'threshold'
+
+
+class NamedRule(NamedTuple):
+    """A mapping or a threshold.
+
+    :ivar kind: MAPPING or THRESHOLD.
+    :ivar field: None: a rule of the service itself.
+    :ivar value: of a mapping of a field, else None.
+    :ivar level: of a threshold, else None.
+    :ivar tenant_id: scope id; None: all scopes.
+    :ivar start, end: aware UTC; None: no bound.
+    """
+
+    rule_id: str
+    kind: str
+    service: str
+    field: str | None
+    value: str | None
+    level: Decimal | None
+    group: str | None
+    tenant_id: str | None
+    type: str
+    cost: Decimal
+    start: datetime | None
+    end: datetime | None
+
+
+def find(
+    connection: sa.Connection, *, now: datetime, offset: int, limit: int
+) -> tuple[int, list[NamedRule]]:
+    """Return how many rules there are, and a page of them by service, field and value."""
+    no_level = sa.cast(sa.null(), _threshold.level.type)
+    mappings = history.named(
+        tables.hashmap_mappings,
+        _columns(_mapping, _mapping.mapping_id, MAPPING, [_mapping.value, no_level])
+        + [_mapping.start.label('start'), _mapping.end.label('end')],
+    ).where(
+        _mapping.deleted.is_(None),
+        sa.or_(_mapping.end.is_(None), _mapping.end > timeframe.to_naive(now)),
+    )
+    no_time = sa.cast(sa.null(), _mapping.start.type)
+    thresholds = history.named(
+        tables.hashmap_thresholds,
+        _columns(_threshold, _threshold.threshold_id, THRESHOLD, [sa.null(), _threshold.level])
+        + [no_time.label('start'), no_time.label('end')],
+    ).where(_threshold.level.is_not(None))
+    both = sa.union_all(mappings, thresholds).subquery()
+    count: int = connection.execute(sa.select(sa.func.count()).select_from(both)).scalar_one()
+    columns = both.c
+    page = (
+        sa.select(both)
+        .order_by(
+            *(columns.service, columns.field, columns.group, columns.value, columns.level),
+            *(columns.start, columns.rule_id),
+        )
+        .offset(offset)
+        .limit(limit)
+    )
+    return count, [_rule(row) for row in connection.execute(page)]
+
+
+def _columns(
+    table: tables.Columns, key: sa.ColumnElement[str], kind: str, what: list[sa.ColumnElement[Any]]
+) -> list[sa.ColumnElement[Any]]:
+    value, level = what
+    return [
+        key.label('rule_id'),
+        sa.literal(kind).label('kind'),
+        _service.name.label('service'),
+        _field.name.label('field'),
+        value.label('value'),
+        level.label('level'),
+        _group.name.label('group'),
+        table.tenant_id.label('tenant_id'),
+        table.map_type.label('type'),
+        table.cost.label('cost'),
+    ]
+
+
+def _rule(row: tables.Row) -> NamedRule:
+    found = NamedRule(*row)
+    return found._replace(
+        value=found.value if found.field is not None else None,
+        start=timeframe.from_naive(found.start),
+        end=timeframe.from_naive(found.end),
+    )

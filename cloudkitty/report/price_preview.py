@@ -1,0 +1,92 @@
+"""What stored usage would cost if some rules of hashmap were others; nothing is stored."""
+
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from oslo_config import cfg
+
+from cloudkitty import db, errors
+from cloudkitty.core import decimals
+from cloudkitty.core.pricing import changes
+from cloudkitty.rating import repricing
+from cloudkitty.rating.hashmap.store import rules as db_rules
+from cloudkitty.storage import v2 as storage_v2
+from cloudkitty.storage.v2 import sql
+from cloudkitty.storage.v2.sql import dump
+from cloudkitty.storage.v2.sql.folding import PUSHED
+
+# Most frames (periods of a scope) that are priced in one call, and how long it may take.
+FRAMES_MAX = 50_000
+SECONDS_MAX = 30
+
+
+class Prices(NamedTuple):
+    """The prices of one metric of a scope: as stored, and by the changed rules."""
+
+    scope_id: str
+    metric: str
+    old: Decimal
+    new: Decimal
+
+
+class PricePreview:
+    """Prices stored usage again.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        database: db.Database,
+        storage: storage_v2.BaseStorage,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._conf = conf
+        self._database = database
+        self._storage = storage
+        self._clock = clock
+
+    def compute(self, extent: dump.Extent, wanted: Sequence[changes.Change]) -> list[Prices]:
+        """Return the prices of the metrics that *wanted* is about, by scope and metric.
+
+        They are those that rating the periods again would store if their usage is the same: pushed
+        points keep the prices that they were pushed with.
+
+        :raises Conflict: it would take too long, hashmap is not enabled, or the storage cannot
+            tell its points.
+        """
+        storage = self._storage
+        if not isinstance(storage, sql.SQLStorage):
+            raise errors.Conflict(reason='This storage has no points that can be priced again.')
+        if dump.count_frames(storage.database, storage.id_cache, extent) > FRAMES_MAX:
+            raise _too_much(f'More than {FRAMES_MAX} periods of projects would be priced again')
+        modules = repricing.modules_with(
+            self._conf,
+            self._database,
+            lambda connection: changes.apply(db_rules.load(connection), wanted),
+        )
+        metrics = {change.rule.service for change in wanted}
+        sums: dict[tuple[str, str], list[Decimal]] = {}
+        end = self._clock() + SECONDS_MAX
+        for cell in dump.read_cells(storage.database, storage.id_cache, extent):
+            if self._clock() > end:
+                raise _too_much(f'It takes more than {SECONDS_MAX} seconds')
+            if metrics.isdisjoint(name for name, _ in cell.frame.itertypes()):
+                continue
+            after = cell.frame
+            if cell.origin != PUSHED:
+                after = repricing.price_again(modules, cell.frame, cell.owner)
+            for was, frame in enumerate((cell.frame, after)):
+                for metric, point in frame:
+                    if metric in metrics:
+                        pair = sums.setdefault((cell.owner, metric), [decimals.ZERO, decimals.ZERO])
+                        price = decimals.on_grid(point.price)
+                        pair[was] = decimals.SUM_CONTEXT.add(pair[was], price)
+        return [Prices(*key, *pair) for key, pair in sorted(sums.items())]
+
+
+def _too_much(what: str) -> errors.Conflict:
+    return errors.Conflict(reason=f'{what}: choose a shorter time or one project.')

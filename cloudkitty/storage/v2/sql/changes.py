@@ -1,0 +1,66 @@
+"""Notes which scopes got other usage in months that may be closed.
+
+A note is a counter by scope and calendar month (UTC), which grows in the transaction of the usage.
+Whoever consumes a note deletes it if the counter is still the one that was read, so what is stored
+meanwhile is never missed. Usage of the current month is not noted: it cannot be closed yet.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import sqlalchemy as sa
+from oslo_config import cfg
+
+from cloudkitty.core import timeframe
+from cloudkitty.db import billing_tables, upsert
+from cloudkitty.storage.v2.sql.series_ids import Entry
+
+TABLE = billing_tables.changes
+COLUMNS = ('scope_id', 'month', 'changes')
+# The first and the last zone in which a month begins.
+EAST, WEST = timedelta(hours=14), timedelta(hours=12)
+
+
+def border(now: datetime) -> datetime:
+    """Return the time before which a period may belong to a month that is over in some zone."""
+    newest = timeframe.month_at(now + EAST)
+    return min(now, newest.begin + WEST)
+
+
+class Changes:
+    """Notes changes of usage.
+
+    :param clock: returns the current time, aware UTC.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.clock = clock
+
+    def note(
+        self,
+        connection: sa.Connection,
+        entries_of: Callable[[set[int]], Mapping[int, Entry]],
+        touched: Iterable[tuple[datetime, Iterable[int]]],
+    ) -> None:
+        """Note that series change in periods.
+
+        :param entries_of: returns the entries of series ids.
+        :param touched: (begin of a period, naive UTC, series ids).
+        """
+        end = timeframe.to_naive(border(self.clock()))
+        series: dict[date, set[int]] = {}
+        for begin, ids in touched:
+            if begin < end:
+                series.setdefault(begin.date().replace(day=1), set()).update(ids)
+        if series:
+            entries = entries_of(set().union(*series.values()))
+            found = {
+                (entries[number].scope, month) for month, ids in series.items() for number in ids
+            }
+            # In order of the key, so that two writers never deadlock.
+            upsert.add(connection, TABLE, COLUMNS, [(*key, 1) for key in sorted(found)])
+
+
+def of(conf: cfg.ConfigOpts) -> Changes | None:
+    """Return what notes changes; None: billing is off."""
+    return Changes(lambda: datetime.now(UTC)) if conf.billing.enabled else None

@@ -1,0 +1,89 @@
+"""Makes sure that no part of a scope's time is rated twice."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudkitty import errors
+from cloudkitty.core import timeframe
+from cloudkitty.db import tables
+from cloudkitty.storage.v2.sql.frame_rows import Frame
+from cloudkitty.storage.v2.sql.series_ids import chunks
+
+_FRAMES, _SCOPES = tables.rated_frames, tables.rated_scopes
+# Begin and end, naive UTC.
+Span = tuple[datetime, datetime]
+
+
+def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> None:
+    """Make sure that *frames* overlap neither each other nor what they do not replace.
+
+    Call it in the transaction that stores them, with the marks of the scopes locked.
+
+    :param frames: of one origin.
+    :raises PeriodsOverlap: two of them overlap.
+    """
+    if not frames:
+        return
+    spans: dict[int, dict[datetime, datetime]] = {}
+    for frame in frames:
+        spans.setdefault(frame.owner, {})[frame.begin] = frame.end
+    stored = _stored(connection, frames, frames[0].origin)
+    for owner, new in spans.items():
+        old = [span for span in stored.get(owner, ()) if span[0] not in new]
+        _check(sorted([*new.items(), *old]))
+
+
+def _stored(
+    connection: sa.Connection, frames: Sequence[Frame], origin: int
+) -> dict[int, list[Span]]:
+    """Return the stored frames of the same scopes in the same time, and the ones before."""
+    first = min(frame.begin for frame in frames)
+    last = max(frame.end for frame in frames)
+    found: dict[int, list[Span]] = {}
+    for owners in chunks(sorted({frame.owner for frame in frames})):
+        values = {'owners': owners, 'first': first, 'last': last, 'origin': origin}
+        for owner, begin, end in connection.execute(_NEIGHBOURS, values):
+            found.setdefault(owner, []).append((begin, end))
+    return found
+
+
+def _build_neighbours() -> sa.CompoundSelect[Any]:
+    owners: sa.BindParameter[Any] = sa.bindparam('owners', expanding=True)
+    origin = _FRAMES.c.origin == sa.bindparam('origin')
+    first, last = (sa.bindparam(name, type_=_FRAMES.c.begin.type) for name in ('first', 'last'))
+    columns = (_FRAMES.c.scope_id, _FRAMES.c.begin, _FRAMES.c.end)
+    # Looked up in the index, scope by scope: a frame overlaps the next one before any other.
+    earlier = _FRAMES.alias()
+    before = (
+        sa.select(sa.func.max(earlier.c.begin))
+        .where(
+            earlier.c.scope_id == _SCOPES.c.id,
+            earlier.c.begin < first,
+            earlier.c.origin == sa.bindparam('origin'),
+        )
+        .scalar_subquery()
+    )
+    return sa.union_all(
+        sa.select(*columns).where(
+            _FRAMES.c.scope_id.in_(owners), origin, _FRAMES.c.begin >= first, _FRAMES.c.begin < last
+        ),
+        sa.select(*columns)
+        .join_from(_SCOPES, _FRAMES, _FRAMES.c.scope_id == _SCOPES.c.id)
+        .where(_SCOPES.c.id.in_(owners), origin, _FRAMES.c.begin == before),
+    )
+
+
+_NEIGHBOURS = _build_neighbours()
+
+
+def _check(spans: Sequence[Span]) -> None:
+    """Raise unless each of *spans*, in order of their begins, ends before the next begins."""
+    for before, after in zip(spans, spans[1:], strict=False):
+        if before[1] > after[0]:
+            raise errors.PeriodsOverlap(
+                begin=timeframe.render(timeframe.from_naive(after[0])),
+                stored=timeframe.render(timeframe.from_naive(before[0])),
+            )

@@ -1,0 +1,51 @@
+"""The retention cut-off: of days before it only the sums are kept.
+
+The cut-off is one row for all scopes and only moves forward. It is announced first; the points
+before it are removed later, when every transaction that may not know of it has ended. From the
+announcement on nobody reads points before it, and whoever stores such points only adds to the
+sums. So the removal needs no lock, and no reader takes a sum for wrong because points are gone.
+"""
+
+from datetime import date, datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty.core import timeframe
+from cloudkitty.db import tables, upsert
+
+TABLE = tables.rated_horizon
+ROW_ID = 1
+
+
+class RetentionCutoff(NamedTuple):
+    """The first day whose points are kept, and when it was announced.
+
+    :ivar since: aware UTC.
+    """
+
+    day: date
+    since: datetime
+
+    @property
+    def begin(self) -> datetime:
+        """The cut-off as an instant, aware UTC: earlier points are not kept."""
+        return timeframe.midnight(self.day)
+
+
+NONE = RetentionCutoff(timeframe.EPOCH.date(), timeframe.EPOCH)
+
+
+def read(connection: sa.Connection) -> RetentionCutoff:
+    """Return the cut-off; NONE: no points were ever removed."""
+    row = connection.execute(
+        sa.select(TABLE.c.day, TABLE.c.since).where(TABLE.c.id == ROW_ID)
+    ).first()
+    return NONE if row is None else RetentionCutoff(row.day, timeframe.from_naive(row.since))
+
+
+def move(connection: sa.Connection, day: date, now: datetime) -> None:
+    """Move the cut-off to *day*; does nothing if it is already there or later."""
+    new = {'day': day, 'since': timeframe.to_naive(now)}
+    upsert.insert_missing(connection, TABLE, [{'id': ROW_ID, **new}])
+    connection.execute(sa.update(TABLE).where(TABLE.c.id == ROW_ID, TABLE.c.day < day).values(new))

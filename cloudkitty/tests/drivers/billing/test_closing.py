@@ -1,0 +1,369 @@
+"""Closing months: numbers, corrections, statements that are taken back; on every database."""
+
+import os
+import signal
+import threading
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from cloudkitty import errors
+from cloudkitty.billing import ledger, reconciliation
+from cloudkitty.db import billing_tables
+from cloudkitty.storage.v2 import sql
+from cloudkitty.tests.drivers.billing.test_drafts import rate
+from cloudkitty.tests.drivers.billing.world import HOUR, OCTOBER, World, moment
+
+TIERS = [{'up_to': '100', 'unit': '0.05'}, {'up_to': '1000', 'unit': '0.04'}, {'unit': '0.03'}]
+DOCUMENT = {
+    'plans': {
+        'p': {
+            'currency': 'EUR',
+            'items': [{'name': 'cpu', 'metric': 'cpu', 'price': {'graduated': TIERS}}],
+        }
+    },
+    'taxes': {'VAT': [{'from': '2020-01-01', 'rate': '20 %'}]},
+    'accounts': {
+        name: {'scopes': [scope], 'plan': 'p', 'tax': {'standard': 'VAT'}, 'zone': zone}
+        for name, scope, zone in (
+            ('acme', 'a', 'UTC'),
+            ('paris', 'b', 'Europe/Paris'),
+            ('york', 'c', 'America/New_York'),
+        )
+    },
+}
+# Members that a closed statement has and its draft has not, and the other way round.
+HEAD = {*ledger.HEAD, 'complete_until', 'blockers'}
+
+
+@pytest.fixture
+def world(any_conf, any_database):
+    made = World(any_conf)
+    made.apply(DOCUMENT)
+    made.push('a', OCTOBER, '1500', '7')
+    return made
+
+
+def tail(content):
+    return {name: value for name, value in content.items() if name not in HEAD}
+
+
+def test_a_closed_month_is_its_draft_with_a_number(world):
+    draft = world.draft('acme').to_form()
+    entry = world.close('acme')
+    content = world.content(entry.number)
+
+    assert tail(content) == tail(draft)
+    assert (entry.number, content['net'], content['tax']) == ('CK-2026-000001', '56.00', '11.20')
+    assert world.faults() == []
+    with pytest.raises(errors.Conflict, match='it has statement CK-2026-000001'):
+        world.draft('acme')
+
+
+def test_late_usage_is_a_line_of_the_next_statement(world):
+    """The closed one keeps every byte; list prices booked and pending are the usage."""
+    entry = world.close('acme')
+    before = world.content(entry.number)
+    world.push('a', OCTOBER + HOUR, '20', '0.125')
+
+    assert world.pending('acme', '2026-11') == [('2026-10', '0.125', '0.60')]
+    assert world.content(entry.number) == before
+    world.now = moment('2026-12-20')
+    second = world.close('acme', '2026-11')
+    content = world.content(second.number)
+    assert (content['net'], content['tax']) == ('0.60', '0.12')
+    assert [line['correction'] for line in content['lines']] == [True]
+    assert world.pending('acme', '2026-12') == []
+    assert world.faults() == []
+
+
+def _unbooked(world):
+    with world.database.reader() as connection:
+        return reconciliation.unbooked_months(connection, world.statements.documents, 'project_id')
+
+
+def test_what_is_not_booked_is_counted(world):
+    """From the change until it is booked; usage of an open month is not."""
+    world.close('acme')
+    world.push('b', OCTOBER, '1')
+    assert _unbooked(world) == set()
+    world.push('a', OCTOBER + HOUR, '20')
+
+    assert _unbooked(world) == {('acme', '2026-10')}
+
+    world.now = moment('2026-12-20')
+    second = world.close('acme', '2026-11')
+    assert _unbooked(world) == set()
+    world.closing.void(second.number, 'wrong', 'ann')
+    assert _unbooked(world) == {('acme', '2026-10')}
+
+
+def test_what_is_removed_is_given_back(world):
+    """Also of a scope that had nothing else."""
+    world.close('acme')
+    world.storage.delete(OCTOBER, OCTOBER + HOUR, {'project_id': 'a'})
+
+    assert world.pending('acme', '2026-11') == [('2026-10', '-7', '-56.00')]
+
+
+def test_the_same_usage_again_changes_nothing(world):
+    world.close('acme')
+    world.push('a', OCTOBER, '1500', '7')
+
+    assert world.pending('acme', '2026-11') == []
+
+
+def test_usage_that_moves_between_series_of_equal_sums_is_seen(world):
+    """Within an hour, too: sums of the scope stay the same."""
+    world.close('acme')
+    world.store([('a', OCTOBER, 'disk', '1500', '7', {})])
+
+    assert sorted(world.pending('acme', '2026-11')) == [
+        ('2026-10', '-7', '-56.00'),
+        ('2026-10', '7', '7.00'),
+    ]
+
+
+def test_the_last_hours_of_a_month_are_those_of_the_zone(world):
+    """At 23:30Z it is November in Paris, and October in New York."""
+    for account in ('paris', 'york'):
+        world.close(account)
+    late = moment('2026-10-31T23:30')
+    for scope in ('b', 'c'):
+        world.push(scope, late, '10', '1')
+
+    assert world.pending('york', '2026-11') == [('2026-10', '1', '0.50')]
+    assert world.pending('paris', '2026-11') == []
+    assert world.draft('paris', '2026-11').statement.totals.list_price == 1
+    assert world.draft('york', '2026-12').statement.totals.list_price == 1
+
+
+def test_a_statement_is_taken_back_and_closed_again(world):
+    """Numbers follow each other; corrections that it had are pending again."""
+    world.close('acme')
+    world.push('a', OCTOBER + HOUR, '20')
+    world.now = moment('2026-12-20')
+    second = world.close('acme', '2026-11')
+    with pytest.raises(errors.Conflict, match='is not the newest'):
+        world.closing.void('CK-2026-000001', 'wrong', 'ann')
+
+    back = world.closing.void(second.number, 'wrong', 'ann')
+
+    content = world.content(back.number)
+    assert (back.number, content['state'], content['voids'], content['reason']) == (
+        'CK-2026-000003',
+        'void',
+        second.number,
+        'wrong',
+    )
+    assert (content['net'], content['tax'], content['total']) == ('-0.60', '-0.12', '-0.72')
+    assert world.pending('acme', '2026-11') == [('2026-10', '0', '0.60')]
+    with pytest.raises(errors.Conflict, match='takes a statement back'):
+        world.closing.void(back.number, 'wrong', 'ann')
+    again = world.close('acme', '2026-11')
+    assert (again.number, again.revision, str(again.net)) == ('CK-2026-000004', 3, '0.60')
+    assert tail(world.content(again.number)) == tail(world.content(second.number))
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize(
+    'until, now, quantity, told',
+    [
+        ('2026-10-15T00:00', '2026-11-20', '1', 'scope a is waiting'),
+        ('2026-11-02T00:00', '2026-11-02', '1', 'it can be closed from'),
+        ('2026-11-02T00:00', '2026-11-20', '-5000', 'is negative'),
+    ],
+)
+def test_what_blocks_is_not_closed(world, until, now, quantity, told):
+    world.now = moment(now)
+    rate(world, moment(until), 'a')
+    world.push('a', OCTOBER + HOUR, quantity)
+
+    with pytest.raises(errors.Conflict, match=told):
+        world.close('acme')
+    assert world.months() == []
+
+
+def test_a_version_moves_no_scope_of_a_month_with_statements(world):
+    """It would be billed twice; other changes of the document are allowed."""
+    world.close('acme')
+    moved = {**DOCUMENT, 'accounts': {'other': {'scopes': ['a'], 'plan': 'p'}}}
+
+    with pytest.raises(errors.Conflict, match='other accounts in 2026-10'):
+        world.apply(moved, '2026-10')
+    world.apply({**DOCUMENT, 'defaults': {'currency': 'EUR'}}, '2026-10')
+    world.apply(moved, '2026-11')
+
+
+def test_late_usage_of_a_scope_that_moved_is_its_former_accounts(world):
+    """Whoever closes first."""
+    world.close('acme')
+    moved = {**DOCUMENT, 'accounts': {'other': {'scopes': ['a'], 'plan': 'p'}}}
+    world.apply(moved, '2026-11')
+    world.push('a', OCTOBER + HOUR, '20')
+    world.now = moment('2026-12-20')
+
+    other = world.close('other', '2026-11')
+
+    assert other.net == 0
+    assert world.pending('acme', '2026-11') == [('2026-10', '0', '0.60')]
+
+
+def test_corrections_in_another_currency_are_not_mixed(world):
+    world.close('acme')
+    accounts = {'acme': {**DOCUMENT['accounts']['acme'], 'currency': 'CHF'}}
+    rates = {'EUR/CHF': [{'from': '2026-01-01', 'rate': '0.9'}]}
+    world.apply({**DOCUMENT, 'accounts': accounts, 'rates': rates}, '2026-11')
+    world.push('a', OCTOBER + HOUR, '20')
+    world.now = moment('2026-12-20')
+
+    assert world.draft('acme', '2026-11').blockers == ['corrections of 2026-10 are in EUR']
+
+
+def test_two_workers_close_at_once(any_conf, world):
+    """One of them does; the other says that it is done."""
+    outcomes = []
+    barrier = threading.Barrier(3)
+
+    def close():
+        rival = World(any_conf)
+        rival.now = world.now
+        barrier.wait()
+        try:
+            outcomes.append(rival.close('acme').number)
+        except errors.Conflict as exc:
+            outcomes.append(str(exc))
+        rival.database.close()
+
+    threads = [threading.Thread(target=close) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == [
+        *2 * ['2026-10 is closed: it has statement CK-2026-000001.'],
+        'CK-2026-000001',
+    ]
+    assert world.faults() == []
+
+
+def _close_and_die(conf, now, at):
+    """Close in a process of its own, which is killed before the statement of this number."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    try:
+        world = World(conf)
+        world.now = now
+        count = 0
+
+        @sa.event.listens_for(world.database.engine, 'before_cursor_execute')
+        def _count(*_):
+            nonlocal count
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        world.close('acme', '2026-11')
+    finally:
+        os._exit(0)
+
+
+def test_killed_anywhere_it_is_done_once_or_not_at_all(any_conf, world):
+    """Before each statement of the transaction; the numbers have no gap."""
+    world.close('acme')
+    world.push('a', OCTOBER + HOUR, '20')
+    world.now = moment('2026-12-20')
+    expected = tail(world.draft('acme', '2026-11').to_form())
+    world.database.close()
+
+    killed = 0
+    for at in range(1, 60):
+        if os.WIFSIGNALED(_close_and_die(any_conf, world.now, at)):
+            killed += 1
+            assert world.months() == ['2026-10']
+            world.database.close()
+        else:
+            break
+
+    assert killed >= 10
+    with world.database.reader() as connection:
+        _, [newest, _] = ledger.find(connection, ledger.Question('acme'), 0, 10)
+    assert newest.number == 'CK-2026-000002'
+    assert tail(world.content(newest.number)) == expected
+    assert world.faults() == []
+
+
+STATEMENTS, LINES = billing_tables.statements, billing_tables.lines
+DAMAGE = [
+    (sa.update(STATEMENTS).values(document=STATEMENTS.c.document.concat(' ')), 'another digest'),
+    (sa.update(STATEMENTS).values(net=Decimal(57)), 'net is 57 in its row'),
+    (sa.update(STATEMENTS).values(previous='x'), 'does not follow'),
+    (sa.update(STATEMENTS).values(sequence=2), 'before it is missing'),
+    (sa.update(LINES).values(quantity=Decimal(1)), 'its lines are not those'),
+    (sa.delete(LINES), 'its lines are not those'),
+    (sa.delete(LINES), '0 is booked of 7 at list price'),
+]
+
+
+@pytest.mark.parametrize('statement, told', DAMAGE)
+def test_damage_is_found(database, conf, statement, told):
+    world = World(conf)
+    world.apply(DOCUMENT)
+    world.push('a', OCTOBER, '1500', '7')
+    world.close('acme')
+    assert world.faults() == []
+
+    with world.database.writer() as connection:
+        connection.execute(statement)
+
+    assert any(told in fault for fault in world.faults()), world.faults()
+
+
+def test_a_missing_number_is_found(database, conf):
+    world = World(conf)
+    world.apply(DOCUMENT)
+    for account in ('acme', 'paris'):
+        world.close(account)
+    with world.database.writer() as connection:
+        connection.execute(sa.delete(STATEMENTS).where(STATEMENTS.c.account == 'acme'))
+
+    assert 'CK-2026-000001: is missing' in world.faults()
+
+
+def _statements(store, frames):
+    """Return the statements that storing *frames* executes."""
+    found = []
+    sa.event.listen(
+        store.database.engine,
+        'before_cursor_execute',
+        lambda _connection, _cursor, text, *_: found.append(text),
+    )
+    store.push(frames, 'a')
+    return found
+
+
+def test_rating_asks_nothing_more(any_conf, any_database, world):
+    """Not a statement while billing is off, nor for the current month while it is on."""
+    any_conf.set_override('enabled', False, 'billing')
+    off = sql.SQLStorage(any_conf)
+    assert off.changes is None
+    day = OCTOBER + timedelta(days=9)
+    world.push('a', day, '1')
+    [frame] = world.storage.retrieve(day, day + HOUR)['dataframes']
+    without = len(_statements(off, [frame]))
+    with world.database.reader() as connection:
+        noted = connection.execute(sa.select(billing_tables.changes.c.changes)).scalars().all()
+    assert noted == [2]
+
+    world.now = OCTOBER + timedelta(days=14)
+    fresh = sql.SQLStorage(any_conf)
+    fresh.changes = world.storage.changes
+    assert len(_statements(fresh, [frame])) == without
+    world.now = OCTOBER + timedelta(days=50)
+    late = sql.SQLStorage(any_conf)
+    late.changes = world.storage.changes
+    assert len(_statements(late, [frame])) == without + 1

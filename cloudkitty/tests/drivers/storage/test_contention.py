@@ -1,0 +1,329 @@
+"""Two at once on one scope: whoever comes second waits, and sees what the first one left."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from cloudkitty import errors
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.timeframe import Period
+from cloudkitty.db import tables
+from cloudkitty.processor import dryrun
+from cloudkitty.scopes import reprocessing as scope_reprocessing
+from cloudkitty.scopes import resets, source_lag
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage import v2
+from cloudkitty.storage.v1.store import TableStorage
+from cloudkitty.storage.v2.sql import SQLStorage, dump, rebuild, verify
+from cloudkitty.tests import contention
+from cloudkitty.tests.stored import keys, marks
+
+HOUR = timedelta(hours=1)
+MAY = datetime(2024, 5, 1, tzinfo=UTC)
+JUNE = datetime(2024, 6, 1, tzinfo=UTC)
+IDENTITY = scope_state.Identity('project_id', 'fake', 'fake')
+# Each test starts threads: one that waits for ever is ended.
+pytestmark = pytest.mark.timeout(120)
+
+
+def at(hour):
+    return MAY + hour * HOUR
+
+
+def frame(hour, price='1', resource='x', project='a'):
+    attributes = {'project_id': project, 'id': resource}
+    return DataFrame(at(hour), at(hour + 1), {'cpu': [DataPoint('unit', 1, price, attributes, {})]})
+
+
+@pytest.fixture
+def storage(server_conf):
+    """Scopes a and b, each rated up to the third hour."""
+    opened = SQLStorage(server_conf)
+    prepare(opened)
+    yield opened
+    opened.database.engine.dispose()
+
+
+def prepare(opened):
+    with opened.database.writer() as connection:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(sa.delete(table))
+        scope_state.record_seen(
+            connection, IDENTITY, ['a', 'b'], now=MAY, initial_mark=at(-1), final_mark=MAY
+        )
+    for name in 'ab':
+        opened.commit([batch(opened, name, -1, 2)])
+
+
+def batch(storage, name, after, upto, price='1'):
+    frames = [frame(hour, price, project=name) for hour in range(after + 1, upto + 1)]
+    return v2.ScopeBatch(keys(storage)[name], name, at(after), at(upto), frames)
+
+
+@pytest.fixture
+def rival(storage, server_conf):
+    """Another process on the same database."""
+    opened = SQLStorage(server_conf)
+    yield opened
+    opened.database.engine.dispose()
+
+
+def price(storage, begin=MAY, end=JUNE, name='a'):
+    """Return the price by roll-ups, which must be that of the points."""
+    found = storage.total([], begin, end, filters={'project_id': name})['results']
+    points = storage.retrieve(begin, end, {'project_id': name}, paginate=False)['dataframes']
+    whole = sum(row['rate'] for row in found)
+    assert whole == sum(point.price for part in points for _, point in part)
+    return whole
+
+
+def test_of_two_workers_that_store_the_same_periods_one_does(storage, rival):
+    """The other one is told, and nothing is counted twice."""
+    part = batch(storage, 'a', 2, 4)
+    engine = storage.database.engine
+
+    with contention.stopped_at(
+        engine, 'INSERT INTO rated_frames', lambda: storage.commit([part])
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: rival.commit([part]))
+
+    assert (first.result(), second.result(60)) == ([], [part])
+    assert price(storage) == 5
+    assert marks(storage)['a'] == at(4)
+
+
+def test_of_two_workers_of_version_1_that_store_the_same_periods_one_does(server_conf):
+    first_store, second_store = TableStorage(server_conf), TableStorage(server_conf)
+    first_store.init()
+    prepare(first_store)
+    part = batch(first_store, 'a', 2, 4)
+
+    with contention.stopped_at(
+        first_store.database.engine,
+        'INSERT INTO rated_data_frames',
+        lambda: first_store.commit([part]),
+    ) as first:
+        second = contention.meanwhile(second_store.database, lambda: second_store.commit([part]))
+
+    assert (first.result(), second.result(60)) == ([], [part])
+    assert price(first_store) == 5
+    for store in (first_store, second_store):
+        store.database.engine.dispose()
+
+
+@pytest.mark.parametrize('hour', [1, 7])
+def test_points_that_two_push_into_one_period_are_all_kept(storage, rival, hour):
+    """Whether the scope had any in there before or not."""
+    storage.push([frame(1, '5', 'w')])
+    before = price(storage)
+
+    with contention.stopped_at(
+        storage.database.engine,
+        'INSERT INTO rated_frames',
+        lambda: storage.push([frame(hour, '10', 'y')]),
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: rival.push([frame(hour, '100', 'z')]))
+
+    first.result()
+    second.result(60)
+    assert price(storage) == before + 110
+
+
+def test_a_deletion_and_a_push_do_not_mix(storage, rival):
+    """Sums are those of the points, whatever came first."""
+    with contention.stopped_at(
+        storage.database.engine,
+        'DELETE FROM rated_frames',
+        lambda: storage.delete(filters={'project_id': 'a'}),
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: rival.push([frame(1, '9')], 'a'))
+
+    first.result()
+    second.result(60)
+    assert price(storage) == 9
+
+
+def test_a_reset_waits_for_a_commit_and_takes_what_it_stored(storage, rival):
+    key = keys(storage)['a']
+    storage.database.write(lambda connection: resets.order(connection, [key], MAY, now=JUNE))
+    part = batch(storage, 'a', 2, 4)
+
+    with contention.stopped_at(
+        storage.database.engine, 'INSERT INTO rated_frames', lambda: storage.commit([part])
+    ) as first:
+        second = contention.meanwhile(
+            rival.database, lambda: rival.reset(resets.Reset(key, 'a', MAY))
+        )
+
+    assert (first.result(), second.result(60)) == ([], True)
+    assert (price(storage), marks(storage)['a']) == (1, MAY)
+
+
+def test_of_two_workers_that_replace_the_same_periods_one_does(storage, rival):
+    storage.database.write(
+        lambda connection: scope_reprocessing.create(
+            connection, ['a'], identity=IDENTITY, window=Period(MAY, at(2)), reason='test'
+        )
+    )
+    with storage.database.reader() as connection:
+        (task,) = scope_reprocessing.list_tasks(connection)[1]
+
+    def order(value):
+        return v2.Replacement(task.id, None, at(1), batch(storage, 'a', -1, 1, value))
+
+    ours, theirs = order('3'), order('7')
+    with contention.stopped_at(
+        storage.database.engine, 'INSERT INTO rated_frames', lambda: storage.replace([ours])
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: rival.replace([theirs]))
+
+    assert (first.result(), second.result(60)) == ([], [theirs])
+    assert price(storage) == 3 + 3 + 1
+
+
+def test_of_two_dry_runs_of_one_task_one_counts(storage, rival):
+    """Two workers that compare the same periods do not add their prices twice."""
+    storage.database.write(
+        lambda connection: scope_reprocessing.create(
+            connection,
+            ['a'],
+            identity=IDENTITY,
+            window=Period(MAY, at(2)),
+            reason='test',
+            is_dry_run=True,
+        )
+    )
+    with storage.database.reader() as connection:
+        (task,) = scope_reprocessing.list_tasks(connection)[1]
+    one = v2.Replacement(task.id, None, at(1), batch(storage, 'a', -1, 1, '3'))
+
+    def compare(store):
+        return dryrun.record(store.database, [one], store.rated_prices, length=HOUR)
+
+    with contention.stopped_at(
+        storage.database.engine,
+        'INSERT INTO reprocessing_prices',
+        lambda: compare(storage),
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: compare(rival))
+
+    assert (first.result(), second.result(60)) == ([], [one])
+    with storage.database.reader() as connection:
+        assert scope_reprocessing.list_prices(connection, [task.id]) == {task.id: {'cpu': (2, 6)}}
+
+
+def test_a_second_order_to_rate_a_time_again_waits_and_is_refused(storage, rival):
+    """It does not slip through while the first one is not committed."""
+
+    def order(connection):
+        scope_reprocessing.create(
+            connection, ['a'], identity=IDENTITY, window=Period(MAY, at(2)), reason='test'
+        )
+
+    with storage.database.writer() as connection:
+        order(connection)
+        second = contention.meanwhile(rival.database, lambda: rival.database.write(order))
+        assert not second.done()
+
+    with pytest.raises(errors.InvalidInput, match='of this time: a$'):
+        second.result(60)
+    with storage.database.reader() as connection:
+        assert scope_reprocessing.list_tasks(connection)[0] == 1
+
+
+def test_the_second_of_two_orders_to_set_back_waits_and_counts(storage, rival):
+    key = keys(storage)['a']
+
+    def order(mark):
+        return lambda connection: resets.order(connection, [key], mark, now=JUNE)
+
+    with storage.database.writer() as connection:
+        order(MAY)(connection)
+        second = contention.meanwhile(rival.database, lambda: rival.database.write(order(at(1))))
+        assert not second.done()
+
+    second.result(60)
+    with storage.database.reader() as connection:
+        assert resets.list_pending(connection, IDENTITY) == [resets.Reset(key, 'a', at(1))]
+
+
+def test_an_order_to_rate_again_waits_for_a_reset(storage, rival):
+    """Afterwards the scope is not rated that far any more, and the order is refused."""
+    key = keys(storage)['a']
+    storage.database.write(lambda connection: resets.order(connection, [key], MAY, now=JUNE))
+    window = Period(at(1), at(2))
+
+    with contention.stopped_at(
+        storage.database.engine,
+        'UPDATE cloudkitty_storage_states',
+        lambda: storage.reset(resets.Reset(key, 'a', MAY)),
+    ):
+        second = contention.meanwhile(
+            rival.database,
+            lambda: rival.database.write(
+                lambda connection: scope_reprocessing.create(
+                    connection, ['a'], identity=IDENTITY, window=window, reason='x'
+                )
+            ),
+        )
+
+    with pytest.raises(errors.InvalidInput, match='not rated up to'):
+        second.result(60)
+
+
+def test_an_import_waits_for_a_worker(storage, rival):
+    """It replaces what the worker stored; the sums are those of the points."""
+    part = batch(storage, 'a', 2, 4)
+    cell = dump.Cell('a', 0, frame(3, '50'))
+
+    with contention.stopped_at(
+        storage.database.engine, 'INSERT INTO rated_frames', lambda: storage.commit([part])
+    ) as first:
+        second = contention.meanwhile(
+            rival.database,
+            lambda: list(dump.write_cells(rival.database, rival.id_cache, [cell])),
+        )
+
+    assert (first.result(), second.result(60)) == ([], [1])
+    assert price(storage) == 4 + 50
+
+
+def test_a_rebuild_waits_for_a_worker(storage, rival):
+    """What it makes right is made of all that is there then."""
+    part = batch(storage, 'a', 2, 4)
+    with storage.database.writer() as connection:
+        connection.execute(sa.update(tables.rated_days).values(points=77))
+        (scope,) = verify.list_scopes(connection, ['a'])
+
+    with contention.stopped_at(
+        storage.database.engine, 'INSERT INTO rated_totals', lambda: storage.commit([part])
+    ) as first:
+        second = contention.meanwhile(
+            rival.database, lambda: list(rebuild.rebuild_days(rival.database, scope))
+        )
+
+    assert first.result() == []
+    second.result(60)
+    assert [str(fault) for fault in verify.check(rival.database, scope)] == []
+
+
+def test_the_second_of_two_that_record_a_lag_knows_of_the_first(storage, rival):
+    """So it is told once that a metric lags more."""
+    lag = source_lag.Lag(source_lag.HELD, MAY, at(1), at(2))
+
+    def record(connection, found):
+        return source_lag.record(connection, IDENTITY, {'cpu': found}, newest={}, defined=['cpu'])
+
+    storage.database.write(lambda connection: record(connection, lag))
+    late = lag._replace(state=source_lag.LATE)
+
+    with storage.database.writer() as connection:
+        assert len(record(connection, late)) == 1
+        second = contention.meanwhile(
+            rival.database,
+            lambda: rival.database.write(lambda connection: record(connection, late)),
+        )
+        assert not second.done()
+
+    assert second.result(60) == []

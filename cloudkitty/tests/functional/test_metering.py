@@ -1,0 +1,210 @@
+"""Pushed usage is rated by the processor, and rated again when it comes late."""
+
+import dataclasses
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import yaml
+from oslo_config import cfg
+
+from cloudkitty import storage
+from cloudkitty.core.metering import facts
+from cloudkitty.fetcher.metering import MeteringFetcher
+from cloudkitty.processor import service
+from cloudkitty.scopes import reprocessing
+from cloudkitty.tests import usage
+from cloudkitty.tests.usage import HOUR, ORIGIN, entry, fact, life, us
+from cloudkitty.usage.intake import Intake
+
+MIDNIGHT = facts.from_us(us(0))
+METRICS = {
+    'metrics': {
+        'volume.size': {'unit': 'GiB', 'extra_args': {'kind': 'state'}},
+        'request': {'unit': 'request', 'extra_args': {'kind': 'delta'}},
+    }
+}
+
+
+class Cloud:
+    """A database, a processor and an intake that share a clock."""
+
+    def __init__(self, conf: cfg.ConfigOpts, database, folder):
+        (folder / 'metrics.yml').write_text(yaml.safe_dump(METRICS))
+        for group, values in {
+            'collect': {
+                'collector': 'metering',
+                'metrics_conf': str(folder / 'metrics.yml'),
+                'wait_periods': 1,
+                'start_date': '2024-11-29',
+            },
+            'fetcher': {'backend': 'metering'},
+            'orchestrator': {'max_workers': 1, 'max_workers_reprocessing': 1, 'max_threads': 2},
+        }.items():
+            for name, value in values.items():
+                conf.set_override(name, value, group)
+        conf.register_opts(MeteringFetcher.OPTS, MeteringFetcher.GROUP)
+        # The fetcher counts from today.
+        conf.set_override('since', 36500, MeteringFetcher.GROUP)
+        self.conf, self.database = conf, database
+        self.now = MIDNIGHT
+        self.intake = Intake(database, usage.LIMITS, lambda: self.now)
+        self.parts = service.build(conf, 0, clock=lambda: self.now)
+
+    def push(self, *stated, **more):
+        """Store facts, none of which is in the future."""
+        newest = facts.from_us(max(one.at for one in stated))
+        self.now = max(self.now, newest)
+        outcome = self.intake.store([entry(one, **more) for one in stated], ORIGIN)
+        assert not outcome.rejected
+        return outcome
+
+    def rate(self, hours: float) -> None:
+        """Set the clock, and work until nothing is left to do."""
+        self.now = MIDNIGHT + timedelta(hours=hours)
+        for _ in range(4):
+            self.parts.worker.turn()
+            self.now += timedelta(seconds=45)
+
+    def rated(self) -> dict[tuple[int, str], Decimal]:
+        """Return the rated quantity by metric and hour since midnight."""
+        found: dict[tuple[int, str], Decimal] = {}
+        window = {'begin': MIDNIGHT, 'end': MIDNIGHT + timedelta(days=2), 'paginate': False}
+        for frame in storage.get_driver(self.conf).retrieve(**window)['dataframes']:
+            for name, point in frame:
+                key = ((frame.start - MIDNIGHT) // HOUR, name)
+                found[key] = found.get(key, Decimal(0)) + point.qty
+        return found
+
+    def tasks(self):
+        with self.database.reader() as connection:
+            return reprocessing.list_tasks(connection, is_ascending=True)[1]
+
+    def close(self):
+        self.parts.locks.close()
+
+
+@pytest.fixture
+def cloud(any_conf, any_database, tmp_path):
+    made = Cloud(any_conf, any_database, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def small_cloud(conf, database, tmp_path):
+    made = Cloud(conf, database, tmp_path)
+    yield made
+    made.close()
+
+
+def request(at, quantity, tag):
+    return fact(at, quantity, tag=tag, meter='request', unit='request')
+
+
+def test_usage_is_rated(cloud):
+    """Of the scopes that have any, from the begin of rating on."""
+    existence = life(us(0.5), us(2.25), '4')
+    for one in (existence[0], request(us(1.5), '3', 1), existence[1]):
+        cloud.push(one)
+
+    cloud.rate(3.1)
+
+    assert cloud.rated() == {
+        (0, 'volume.size'): 2,
+        (1, 'volume.size'): 4,
+        (2, 'volume.size'): 1,
+        (1, 'request'): 3,
+    }
+    assert cloud.tasks() == []
+
+
+def test_late_usage_is_rated_again(cloud):
+    """Within two turns, and once; what was rated before stays meanwhile."""
+    cloud.push(*life(us(0.5), None, '4'), request(us(1.5), '3', 1))
+    cloud.rate(4.1)
+    before = cloud.rated()
+    assert before[2, 'volume.size'] == 4
+
+    outcome = cloud.push(
+        fact(us(1.5), None, kind=facts.STATE, stage=facts.END), request(us(1.75), '5', 2)
+    )
+    assert (outcome.accepted, outcome.late) == (2, 2)
+    assert cloud.rated() == before
+    cloud.rate(5.1)
+    cloud.rate(6.1)
+
+    assert cloud.rated() == {
+        (0, 'volume.size'): 2,
+        (1, 'volume.size'): 2,
+        (1, 'request'): 8,
+    }
+    assert usage.lates(cloud.database) == []
+    assert {task.reason for task in cloud.tasks()} == {'late usage'}
+    assert all(task.current == task.end for task in cloud.tasks())
+
+
+def test_usage_that_is_taken_back_costs_nothing(cloud):
+    """Though it was all that its periods had."""
+    cloud.push(request(us(1.5), '3', 1), event_id='e')
+    cloud.push(request(us(3.5), '1', 2))
+    cloud.rate(5.1)
+    assert cloud.rated() == {(1, 'request'): 3, (3, 'request'): 1}
+
+    assert cloud.intake.void('s', 'e')
+    cloud.rate(6.1)
+
+    assert cloud.rated() == {(3, 'request'): 1}
+
+
+def test_three_days_late(small_cloud):
+    """Everything between is right again; what is older than allowed is refused."""
+    cloud = small_cloud
+    cloud.push(*life(us(1), None, '4'))
+    cloud.rate(72.1)
+    late = fact(us(0.5), '2', kind=facts.STATE, stage=facts.BEGIN, resource_id='v2')
+
+    assert cloud.push(late).late == 1
+    cloud.rate(73.1)
+    cloud.rate(74.1)
+    cloud.rate(75.1)
+
+    found = cloud.rated()
+    assert (found[0, 'volume.size'], usage.lates(cloud.database)) == (1, [])
+    refused = cloud.intake.store([entry(fact(us(0.5) - 36 * 24 * usage.HOUR_US))], ORIGIN)
+    assert refused.rejected == {0: 'time is more than 35 days in the past'}
+
+
+def test_a_scope_that_is_not_rated_yet_keeps_its_late_rows(small_cloud):
+    """A worker may be collecting without them; they go once its periods are rated."""
+    cloud = small_cloud
+    cloud.now = MIDNIGHT + timedelta(hours=3)
+    cloud.push(request(us(1.5), '3', 1))
+    assert len(usage.lates(cloud.database)) == 1
+
+    cloud.rate(3.1)
+    cloud.rate(4.1)
+    cloud.rate(5.1)
+
+    assert cloud.rated() == {(1, 'request'): 3}
+    assert usage.lates(cloud.database) == []
+
+
+def test_a_fact_that_comes_while_its_period_is_rated(small_cloud):
+    """After the collection and before the commit: it has its period rated again."""
+    cloud = small_cloud
+    cloud.push(request(us(1.5), '3', 1))
+    worker = cloud.parts.worker
+    commit = worker._pipeline.commit
+    late = [request(us(1.75), '5', 2)]
+
+    def commit_later(batch):
+        if late:
+            assert cloud.push(late.pop()).late == 1
+        return commit(batch)
+
+    worker._pipeline = dataclasses.replace(worker._pipeline, commit=commit_later)
+    cloud.rate(3.1)
+
+    assert (late, cloud.rated()) == ([], {(1, 'request'): 8})
+    assert [task.reason for task in cloud.tasks()] == ['late usage']

@@ -1,0 +1,100 @@
+"""A real Ceilometer: what it sends is believed, stored once, and ends what was deleted."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from cloudkitty.core.metering import facts, message, signature
+from cloudkitty.core.metering.message import Counter
+from cloudkitty.tests import samples, services
+from cloudkitty.tests.ceilometer import NotificationAgent, verified
+from cloudkitty.tests.functional.test_intake import Cloud, envelope
+from cloudkitty.tests.rabbitmq import registered
+from cloudkitty.usage import verify
+
+pytestmark = pytest.mark.xdist_group('rabbitmq')
+
+# Nobody but Ceilometer reads these here.
+THEIRS = ('notifications.info', 'notifications.sample')
+OURS = ('metering.sample', 'event.sample')
+
+
+@pytest.fixture
+def cloud(conf, database, broker):
+    registered(conf)
+    conf.set_override('transport_url', broker.url)
+    conf.set_override('secrets', [samples.SECRET], 'metering')
+    conf.set_override('topics', [], 'listener')
+    broker.remove(*THEIRS, *OURS)
+    return Cloud(conf, database, broker, OURS, lambda: datetime.now(UTC))
+
+
+def moved(name, by):
+    """Return recorded notifications as if they had been sent later, without their ids."""
+    for one in samples.read(name):
+        sent = datetime.fromisoformat(one['timestamp']) + by
+        yield envelope(
+            **{key: value for key, value in one.items() if key != '_unique_id'}
+            | {'timestamp': sent.isoformat(' ')}
+        )
+
+
+def test_its_samples_and_events_are_stored_once_and_verify_later(cloud, broker, tmp_path):
+    agent = NotificationAgent(
+        tmp_path / 'ceilometer', transport_url=broker.url, secret=samples.SECRET
+    )
+    recorded = datetime(2026, 11, 29, 12, 42, 7)
+    by = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=5) - recorded
+    with cloud.running(), agent:
+        # Its own listener makes the exchange.
+        services.wait_until(
+            lambda: broker.has_exchange('cinder'), deadline_s=90, what='its listener'
+        )
+        for _ in range(2):
+            cloud.publish('cinder', 'notifications.info', *moved('cinder-notifications', by))
+        cloud.wait(lambda: cloud.counted('duplicate') >= 5, 'what was sent twice')
+        cloud.wait_until_all_is_read()
+
+    meters = {meter for (meter,) in cloud.rows('series', 'meter')}
+    assert {'volume.size', 'snapshot.size'} <= meters
+    assert cloud.rejects() == []
+    # Samples do not say that the volume is gone: its events do.
+    sizes = [quantity for (quantity,) in cloud.rows('lives', 'quantity')]
+    assert sorted(sizes) == [Decimal(3), Decimal(5)]
+    assert all(end is not None for (end,) in cloud.rows('lives', 'end'))
+    assert list(verify.check(cloud.database, frozenset())) == []
+    trusts = {trust for (trust,) in cloud.rows('batches', 'trust')}
+    assert signature.key_name(samples.SECRET) in trusts
+
+
+def test_our_messages_verify_with_its_own_function():
+    made = [
+        message.build(
+            Counter(
+                'cpu',
+                kind,
+                'ns',
+                volume,
+                'p1',
+                None,
+                'r1',
+                facts.to_us(datetime(2026, 11, 29, tzinfo=UTC)),
+                {'text': 'ümlaut', 'number': 1.5, 'flag': True, 'nested': {'a': 1}, 'list': ['a']},
+                life=life,
+            ),
+            samples.SECRET,
+        )
+        for kind, volume, life in (
+            (facts.CUMULATIVE, Decimal('1.5'), None),
+            (facts.DELTA, Decimal(2**70), None),
+            (facts.STATE, Decimal('0.1'), 'begin'),
+            (facts.GAUGE, Decimal('0.12345678901234567890123'), None),
+        )
+    ]
+    changed = [{**one, 'project_id': 'p2'} for one in made]
+
+    said = verified(json.dumps(made + changed), samples.SECRET).split()
+
+    assert said == ['True'] * len(made) + ['False'] * len(changed)

@@ -1,0 +1,188 @@
+"""A service with two months of usage, and a browser that shows its page."""
+
+import pathlib
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+import pytest
+from waitress import server
+
+from cloudkitty.audit import trail
+from cloudkitty.billing.documents import Documents
+from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.scopes import state as scope_state
+from cloudkitty.tests.functional.api import world
+from cloudkitty.tests.functional.ui.browser import Browser
+
+HERE = pathlib.Path(__file__).parent
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOSTILE = '<img src=x onerror="document.title=1">'
+# Its months have what makes a chart or a table go wrong.
+DIFFICULT = 'difficult'
+PROJECTS = ('web-shop', HOSTILE, DIFFICULT)
+CHANGE_DAY, HOLE_DAYS = 15, (10, 11, 12)
+# More digits than a page shows.
+PRICE = Decimal('0.1234567890123456789012345678')
+VOLUME_PRICE = Decimal('0.02')
+
+
+def pytest_collection_modifyitems(items):
+    """Keep these tests on one worker: a browser for each would take the machine."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group('keystone'))
+
+
+class Site(NamedTuple):
+    """What runs.
+
+    :ivar month: the month before this one, for which everything is rated.
+    """
+
+    browser: Browser
+    world: world.World
+    month: timeframe.Period
+
+
+def _frames(project: str, span: timeframe.Period) -> Iterator[DataFrame]:
+    """Yield six hours of each day: two machines, a disk that grows, traffic without a price."""
+    begin = span.begin
+    label = HOSTILE if project == HOSTILE else ''
+    while begin < span.end:
+        machines = [
+            _point(project, 'instance', 1, PRICE * (number + 1), f'vm-{number}', label)
+            for number in range(2)
+        ]
+        size = 20 + begin.day
+        yield DataFrame(
+            begin,
+            begin + 6 * HOUR,
+            {
+                'instance': machines,
+                'volume': [_point(project, 'GiB', size, VOLUME_PRICE * size, 'disk', label)],
+                'traffic': [_point(project, 'MB', 5, 0, 'router', label)],
+            },
+        )
+        begin += 6 * HOUR
+
+
+def _difficult_frames(span: timeframe.Period) -> Iterator[DataFrame]:
+    """Yield six hours of each day but three: the price doubles, a metric has two units."""
+    begin = span.begin
+    while begin < span.end:
+        price = PRICE * (1 if begin.day < CHANGE_DAY else 2)
+        if begin.day not in HOLE_DAYS:
+            usage = {
+                'instance': [_point(DIFFICULT, 'instance', 1, price, 'vm')],
+                'storage': [
+                    _point(DIFFICULT, 'GiB', 3, '0.01', 'bucket'),
+                    _point(DIFFICULT, 'requests', 400, '0.02', 'bucket'),
+                ],
+            }
+            yield DataFrame(begin, begin + 6 * HOUR, usage)
+        begin += DAY
+
+
+def _point(project, unit, qty, price, name, label=''):
+    attributes = {'project_id': project, 'id': f'id-of-{name}'}
+    return DataPoint(unit, qty, price, attributes, {'name': f'{name} {label}'.strip()})
+
+
+def fill(made: world.World, now: datetime) -> timeframe.Period:
+    """Store usage from the month before last to *now*; return the last whole month."""
+    this = timeframe.month_at(now)
+    last = timeframe.month_at(this.begin - DAY)
+    first = timeframe.month_at(last.begin - DAY)
+    end = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    for project in PROJECTS:
+        span = timeframe.Period(first.begin, end)
+        frames = _difficult_frames(span) if project == DIFFICULT else _frames(project, span)
+        made.storage.push(frames, project)
+    conf = made.conf
+    identity = scope_state.Identity(
+        conf.collect.scope_key, conf.fetcher.backend, conf.collect.collector
+    )
+    with made.database.writer() as connection:
+        scope_state.record_seen(
+            connection, identity, PROJECTS, now=now, initial_mark=end - HOUR, final_mark=now
+        )
+        scope_state.claim_fetch(connection, identity, seen=None, now=now)
+    return last
+
+
+def make_statement(made: world.World, application, month: str) -> None:
+    """Give the web shop an account, and close a month of it."""
+    document = {
+        'plans': {
+            'standard': {
+                'currency': 'EUR',
+                'items': [
+                    {
+                        'name': 'machines',
+                        'metric': 'instance',
+                        'price': 'rated',
+                        'discount': '10 %',
+                    },
+                    {'name': HOSTILE, 'price': {'flat': '5'}},
+                ],
+            }
+        },
+        'taxes': {'VAT': [{'from': '2018-01-01', 'rate': '20 %'}]},
+        'accounts': {
+            'acme': {
+                'name': f'ACME {HOSTILE}',
+                'scopes': ['web-shop'],
+                'plan': 'standard',
+                'owner': 'web-shop',
+                'tax': {'standard': 'VAT'},
+            }
+        },
+    }
+    Documents(made.database).apply(document, month, actor=trail.Actor('ann'), now=datetime.now(UTC))
+    asked = {'account_id': 'acme', 'month': month}
+    answer = world.call(application, '/v2/statements', 'POST', json=asked)
+    assert answer.status_int == 200, answer.text
+
+
+def make_rules(application, begin: datetime) -> None:
+    """Make the rules over REST by which the usage of fill() has its prices."""
+    hashmap = '/v1/rating/module_config/hashmap'
+
+    def post(path, **form):
+        return world.call(application, f'{hashmap}/{path}', 'POST', json=form).json
+
+    world.call(application, '/v2/rating/modules/hashmap', 'PUT', json={'enabled': True})
+    start = {'type': 'flat', 'start': begin.isoformat()}
+    machine = post('services', name='instance')['service_id']
+    field = post('fields', name='id', service_id=machine)['field_id']
+    for number in range(2):
+        cost = str(PRICE * (number + 1))
+        value = f'id-of-vm-{number}'
+        post('mappings?force=true', field_id=field, value=value, cost=cost, **start)
+    volume = post('services', name='volume')['service_id']
+    post('mappings?force=true', service_id=volume, cost=str(VOLUME_PRICE), **start)
+
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory, sqlite_template):
+    with world.opened(tmp_path_factory.mktemp('ui'), sqlite_template) as made:
+        made.conf.set_override('enabled', True, 'ui')
+        made.conf.set_override('currency', 'EUR', 'rating')
+        made.conf.set_override('enabled', True, 'billing')
+        month = fill(made, datetime.now(UTC))
+        made.conf.set_override('auth_strategy', 'noauth')
+        # No description is held against it: the page is no part of the API.
+        application = made.noauth().application
+        make_rules(application, month.begin)
+        make_statement(made, application, f'{month.begin - DAY:%Y-%m}')
+        listener = server.create_server(application, host='127.0.0.1', port=0)
+        thread = threading.Thread(target=listener.run, daemon=True)
+        thread.start()
+        with Browser(f'http://127.0.0.1:{listener.effective_port}') as browser:
+            yield Site(browser, made, month)
+        listener.close()
+        thread.join(10)

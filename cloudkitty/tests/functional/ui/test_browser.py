@@ -1,0 +1,309 @@
+"""The web page in a real browser: its numbers are the API's, for everybody who may read them."""
+
+import functools
+import pathlib
+import struct
+from decimal import Decimal
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from cloudkitty.core import decimals
+from cloudkitty.tests.functional.ui import browser as browsers
+from cloudkitty.tests.functional.ui.conftest import (
+    DIFFICULT,
+    HOLE_DAYS,
+    HOSTILE,
+    HOUR,
+    PRICE,
+    PROJECTS,
+)
+
+ROOT = pathlib.Path(__file__).parents[4]
+
+PAGES = ('costs', 'months', 'projects', 'health', 'prices', 'statements', 'setup')
+
+
+def _exact(site, **question):
+    """Return rows of the month as the storage has them."""
+    span = {'begin': site.month.begin, 'end': site.month.end, 'paginate': False}
+    return site.world.storage.total(**span, **question)['results']
+
+
+def _sum(numbers):
+    return functools.reduce(decimals.SUM_CONTEXT.add, map(Decimal, numbers), Decimal())
+
+
+def _open(site, page, **values):
+    values = {'month': f'{site.month.begin:%Y-%m}', **values}
+    query = '&'.join(f'{name}={value}' for name, value in values.items())
+    site.browser.open(f'{page}?{query}')
+
+
+def test_the_costs_of_a_project_are_those_of_the_api_to_the_last_digit(site):
+    _open(site, 'costs', project='web-shop')
+
+    rows = _exact(site, groupby=['type'], filters={'project_id': 'web-shop'})
+    expected = {row['type']: row['rate'] for row in rows}
+    services = site.browser.tables['By service']
+    assert {row[0]: Decimal(row[2]) for row in services} == expected
+    total = Decimal(site.browser.find('.figure [title]').get_attribute('title'))
+    assert total == _sum(expected.values())
+    resources = site.browser.tables['Resources by id']
+    assert _sum(row[4] for row in resources) == total
+    days = site.browser.tables['By day']
+    assert len(days) == (site.month.end - site.month.begin).days
+    assert _sum(row[1] for row in days) == total
+    assert f'€{total:,.2f}' in site.browser.text
+
+
+def test_why_a_machine_costs_what_it_does_adds_up(site):
+    """From its cost in the month to the rule and the numbers of one period."""
+    _open(site, 'costs', project='web-shop')
+    (link,) = site.browser.driver.find_elements(
+        By.XPATH, "//td[.='id-of-vm-1']/..//a[text()='Why?']"
+    )
+    link.send_keys(Keys.ENTER)
+    site.browser.wait_for('The price of this period')
+
+    shown = site.browser.find('dialog').text
+    cost = PRICE * 2
+    assert 'Why does id-of-vm-1 cost €' in shown
+    assert f'hashmap: field id = id-of-vm-1: flat {cost}' in shown
+    assert f'{cost} × 1.0 = {cost}' in shown
+    assert 'By the rules of now' not in shown
+    (month,) = site.browser.tables['Used and charged']
+    periods = (site.month.end - site.month.begin) / (6 * HOUR)
+    assert Decimal(month[2]) == decimals.SUM_CONTEXT.multiply(cost, Decimal(periods))
+    assert site.browser.violations() == []
+    site.browser.find('dialog').send_keys(Keys.ESCAPE)
+    WebDriverWait(site.browser.driver, 30).until(lambda _: not site.browser.find_all('dialog'))
+    assert site.browser.driver.switch_to.active_element == link
+    assert 'why=' not in site.browser.driver.current_url
+
+
+def test_why_has_an_address_and_what_differs_is_said(site):
+    """A price that no rule of now makes: the traffic has none, and a name is no markup."""
+    _open(site, 'costs', project='web-shop', attribute='id', why='router', type='traffic')
+    site.browser.wait_for('Nothing was charged in this month.')
+    _open(site, 'costs', project='web-shop', attribute='id', why='id-of-router', type='traffic')
+    site.browser.wait_for('No rule matches.')
+
+    # There is no source in this test, which only an administrator is told.
+    assert 'The samples cannot be shown' in site.browser.text
+
+
+def test_all_projects_together_are_the_total(site):
+    _open(site, 'projects')
+
+    (row,) = _exact(site)
+    found = site.browser.tables['All projects']
+    assert {row[0] for row in found} == set(PROJECTS)
+    assert _sum(row[1] for row in found) == row['rate']
+    assert 'traffic: ' in site.browser.find('.warning').text
+
+
+def test_a_project_that_is_searched_for_is_found(site):
+    _open(site, 'projects', search='shop')
+
+    assert [row[0] for row in site.browser.tables['All projects']] == ['web-shop']
+
+
+def test_a_month_that_is_rated_is_final_and_this_one_is_not(site):
+    _open(site, 'months', project='web-shop')
+
+    states = {row[0]: row[2] for row in site.browser.tables['Months']}
+    assert states[f'{site.month.begin:%B %Y}'] == 'final'
+    assert list(states.values())[0] == 'not final'
+    _open(site, 'health')
+    assert 'this month is final' in site.browser.text
+
+
+def test_a_price_is_previewed_before_it_is_kept(site):
+    """Twice the price of a volume: the preview of the last month, then the rule and its start."""
+    site.browser.open('prices')
+    site.browser.find('a[aria-label="Change volume each unit"]').send_keys(Keys.ENTER)
+    site.browser.wait_for('Change this price')
+    cost = site.browser.find('input[name=cost]')
+    assert cost.get_attribute('value') == '0.02'
+    cost.clear()
+    cost.send_keys('0.04')
+    site.browser.find('button[type=button]').send_keys(Keys.ENTER)
+    site.browser.wait_for('What ')
+
+    caption = f'What {site.month.begin:%B %Y} would have cost'
+    found = {row[0]: row[2:4] for row in site.browser.tables[caption]}
+    (spent,) = _exact(site, filters={'project_id': 'web-shop'}, metric_types=['volume'])
+    assert set(found) == {'web-shop', HOSTILE}
+    assert list(map(Decimal, found['web-shop'])) == [spent['rate'], spent['rate'] * 2]
+    assert _exact(site, filters={'project_id': 'web-shop'}, metric_types=['volume']) == [spent]
+    site.browser.find('button[type=submit]').send_keys(Keys.ENTER)
+    site.browser.wait_for('Saved.')
+    ends, begins = site.browser.tables['volume']
+    assert (ends[4], begins[4]) == ('0.02', '0.04')
+    assert 'until' in ends[5] and 'until' not in begins[5]
+
+
+def test_a_statement_and_the_draft_of_the_next_add_up(site):
+    _open(site, 'statements', project='web-shop')
+    for caption in ('Lines', 'Closed statements'):
+        assert caption in site.browser.tables
+    draft = _statement(site)
+    site.browser.driver.find_element(By.PARTIAL_LINK_TEXT, 'CK').send_keys(Keys.ENTER)
+    site.browser.wait_for('All statements')
+    closed = _statement(site)
+
+    for lines, (net, tax, total) in (draft, closed):
+        assert _sum(line[4] for line in lines) == net
+        assert net + tax == total
+    (machines,) = [line for line in closed[0] if line[0] == 'machines']
+    assert Decimal(machines[4]) == round(Decimal(machines[3]) * Decimal('0.9'), 2)
+    assert HOSTILE in site.browser.text
+
+
+def _statement(site):
+    sums = [Decimal(one.get_attribute('title')) for one in site.browser.find_all('.sums [title]')]
+    return site.browser.tables['Lines'], sums
+
+
+def test_names_are_text_whatever_they_hold(site):
+    site.browser.messages()
+    for page in PAGES:
+        _open(site, page, project=HOSTILE.replace('"', '%22').replace(' ', '%20'))
+        assert not site.browser.find_all('main img')
+        assert 'CloudKitty' in site.browser.driver.title
+
+    _open(site, 'projects')
+    assert HOSTILE in site.browser.text
+    assert site.browser.messages() == []
+
+
+def test_the_page_loads_from_its_own_service_only_and_not_much(site):
+    for page in PAGES:
+        _open(site, page, project='web-shop')
+        found = site.browser.requests()
+        assert all(address.startswith(site.browser.url) for address in found), found
+        assert len([address for address in found if '/v' in address]) <= 8
+
+
+@pytest.mark.parametrize('size', [browsers.WIDE, browsers.NARROW])
+@pytest.mark.parametrize('is_dark', [False, True])
+def test_everybody_can_use_every_page(site, size, is_dark):
+    """axe-core finds nothing, and nothing is wider than a narrow screen."""
+    site.browser.resize(size, is_dark=is_dark)
+    try:
+        for page in PAGES:
+            _open(site, page, project='web-shop')
+            assert site.browser.violations() == [], page
+            width = site.browser.driver.execute_script('return document.body.scrollWidth')
+            assert width <= size[0], page
+    finally:
+        site.browser.resize(browsers.WIDE)
+
+
+def test_the_keyboard_is_enough(site):
+    _open(site, 'costs', project='web-shop')
+    focus = site.browser.driver.switch_to
+    site.browser.find('body').send_keys(Keys.TAB)
+    names = []
+    while focus.active_element.text != 'Projects':
+        names.append(focus.active_element.text)
+        assert len(names) < 10
+        focus.active_element.send_keys(Keys.TAB)
+    focus.active_element.send_keys(Keys.ENTER)
+    site.browser.wait_for('All projects in')
+
+    assert names == ['Costs', 'Months', 'Statements']
+
+
+def test_every_language_is_shown_and_remembered(site):
+    _open(site, 'costs', project='web-shop')
+    for name, word in (
+        ('Deutsch', 'Kosten von'),
+        ('Français', 'Coûts de'),
+        ('English', 'Costs of'),
+    ):
+        choice = site.browser.driver.find_elements(By.CSS_SELECTOR, '.choices select')[-1]
+        choice.send_keys(name)
+        site.browser.wait_for(word)
+        _open(site, 'costs', project='web-shop')
+        assert word in site.browser.text
+
+
+BARS = """
+const places = selector => [...document.querySelectorAll(`svg.chart ${selector}`)]
+  .map(element => [element, element.getBoundingClientRect()]);
+const bars = places('rect:not(.forecast)');
+return Object.fromEntries(places('text.axis:not(.value)').map(([label, at]) => {
+  const middle = at.x + at.width / 2;
+  const parts = bars.filter(([, bar]) => bar.x < middle && middle < bar.x + bar.width);
+  return [label.textContent, parts.reduce((sum, [, bar]) => sum + bar.height, 0)];
+}))"""
+
+
+def test_a_month_with_a_hole_and_a_new_price_looks_like_it(site):
+    """Days without data have no bar, and bars are as high as the cost."""
+    _open(site, 'costs', project=DIFFICULT)
+    site.browser.picture('difficult')
+
+    bars = {int(day): height for day, height in site.browser.driver.execute_script(BARS).items()}
+    assert len(bars) > 10
+    assert all((height == 0) == (day in HOLE_DAYS) for day, height in bars.items()), bars
+    other = float(Decimal('0.03'))
+    expected = (float(PRICE) * 2 + other) / (float(PRICE) + other)
+    assert bars[27] / bars[5] == pytest.approx(expected, rel=0.02)
+    table = site.browser.tables['By day']
+    assert not {int(day) for day, _ in table} & set(HOLE_DAYS)
+
+
+def test_two_units_of_a_metric_are_two_rows(site):
+    _open(site, 'costs', project=DIFFICULT)
+
+    units = [row[1].split()[1] for row in site.browser.tables['By service'] if row[0] == 'storage']
+    assert sorted(units) == ['GiB', 'requests']
+
+
+def test_a_change_of_the_price_is_told_with_its_day(site):
+    _open(site, 'costs', project=DIFFICULT, why='id-of-vm', attribute='id', type='instance')
+    site.browser.wait_for('The price of this period')
+    site.browser.picture('why')
+
+    runs = [row[3] for row in site.browser.tables['Used and charged']]
+    assert len(runs) == 3, 'before the hole, after it, and with the new price'
+    assert Decimal(runs[0]) == Decimal(runs[1]) == Decimal(runs[2]) / 2
+
+
+@pytest.mark.parametrize('zone', ['Europe/Berlin', 'America/Los_Angeles', 'Pacific/Kiritimati'])
+def test_days_are_those_of_utc_wherever_the_reader_is(site, zone):
+    _open(site, 'costs', project=DIFFICULT)
+    here = site.browser.tables
+    site.browser.driver.execute_cdp_cmd('Emulation.setTimezoneOverride', {'timezoneId': zone})
+    try:
+        _open(site, 'costs', project=DIFFICULT)
+        assert site.browser.tables == here
+    finally:
+        site.browser.driver.execute_cdp_cmd('Emulation.setTimezoneOverride', {'timezoneId': ''})
+
+
+def test_the_picture_of_the_readme_is_of_this_page(site):
+    """The month under way, with its forecast; see doc/source/contributor/testing.rst."""
+    site.browser.open('costs?project=web-shop')
+
+    assert 'Costs of web-shop' in site.browser.text
+    size = struct.unpack('>II', site.browser.picture('costs').read_bytes()[16:24])
+    shown = struct.unpack('>II', (ROOT / 'doc/source/_static/costs.png').read_bytes()[16:24])
+    assert size == shown
+
+
+def test_a_page_of_an_empty_month_says_so(site):
+    site.browser.open('costs?project=web-shop&month=2001-01')
+
+    assert 'Nothing was charged in this month.' in site.browser.text
+
+
+def test_an_unknown_page_is_the_first_one(site):
+    site.browser.open('nothing')
+
+    assert 'Costs of' in site.browser.text

@@ -1,0 +1,51 @@
+// Elements are only made here. Texts become text nodes, never markup, whatever they hold.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === 'on') {
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    } else {
+      element.setAttribute(name, value === true ? '' : value);
+    }
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Return an HTML element; `on` holds listeners by event, children are nodes or texts. */
+export function el(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** Return an SVG element. */
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/**
+ * Return a table.
+ * @param columns list of {title, isNumber}
+ * @param rows list of lists of nodes or texts
+ */
+export function table(caption, columns, rows) {
+  return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
+    el('table', {},
+      el('caption', {}, caption),
+      el('thead', {}, el('tr', {}, columns.map((column) =>
+        el('th', { scope: 'col', class: column.isNumber && 'number' }, column.title)))),
+      el('tbody', {}, rows.map((row) => el('tr', {}, row.map((cell, n) =>
+        el('td', { class: columns[n].isNumber && 'number' }, cell)))))));
+}
+
+/** Offer *blob* as a file called *name*. */
+export function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const link = el('a', { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}

@@ -1,0 +1,107 @@
+// Texts in the language of the reader, and numbers and times as it writes them.
+
+import { approximate, plain } from './numbers.js';
+
+export const LANGUAGES = { en: 'English', de: 'Deutsch', fr: 'Français' };
+const KEPT = 'cloudkitty.language';
+const SMALL = 0.005;
+
+export let language = 'en';
+let texts = {};
+let currency = '';
+let names = new Map();
+
+/** Load the texts: of *wanted*, else what was chosen before, else what the browser prefers. */
+export async function load(wanted) {
+  const chosen = [wanted, localStorage.getItem(KEPT), ...navigator.languages]
+    .map((name) => name && name.slice(0, 2)).find((name) => name in LANGUAGES);
+  language = chosen || 'en';
+  if (wanted) localStorage.setItem(KEPT, language);
+  const answer = await fetch(new URL(`text/${language}.json`, import.meta.url));
+  texts = await answer.json();
+  document.documentElement.lang = language;
+}
+
+export function useCurrency(name) {
+  currency = name;
+}
+
+/** Take over the names of projects, pairs of id and name. */
+export function useNames(pairs) {
+  names = new Map(pairs.filter(([, name]) => name));
+}
+
+/** Return the name of a project, its id if none is known. */
+export const nameOf = (project) => names.get(project) || project;
+
+/** Return the text of *key*, with `{name}` replaced by values. */
+export function t(key, values = {}) {
+  return texts[key].replace(/\{(\w+)\}/g, (whole, name) => values[name]);
+}
+
+const isKnown = (name) => /^[A-Z]{3}$/.test(name) && Intl.supportedValuesOf('currency').includes(name);
+
+const isKnownCurrency = () => isKnown(currency);
+
+/** Return an amount of money with its currency; the digits that are not shown are rounded. */
+export const money = (number) => moneyOf(currency, number);
+
+/** Return an amount of money of another currency, as money() does. */
+export function moneyOf(name, number) {
+  const options = isKnown(name) ? { style: 'currency', currency: name }
+    : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  // What costs less than it could show is not shown as nothing.
+  const size = Math.abs(approximate(number));
+  if (size > 0 && size < SMALL) Object.assign(options, { maximumFractionDigits: 20, maximumSignificantDigits: 2 });
+  const text = new Intl.NumberFormat(language, { ...options, roundingMode: 'halfEven' })
+    .format(plain(number));
+  return name && !isKnown(name) ? `${text} ${name}` : text;
+}
+
+/** Return an amount with up to six digits that count, for prices of one unit. */
+export function precise(number) {
+  const text = new Intl.NumberFormat(language, {
+    ...(isKnownCurrency() ? { style: 'currency', currency } : {}), maximumSignificantDigits: 6,
+  }).format(plain(number));
+  return currency && !isKnownCurrency() ? `${text} ${currency}` : text;
+}
+
+/** Return an amount beside an axis: with all its digits, which are few. */
+export const scale = (number) => (/[.]\d{3}|e/.test(plain(number)) ? precise(number) : money(number));
+
+/** Return a quantity. */
+export function quantity(number, unit = '') {
+  const text = new Intl.NumberFormat(language, { maximumFractionDigits: 2 }).format(plain(number));
+  return unit ? `${text} ${unit}` : text;
+}
+
+/** Return a share, 0 to 1, as a percentage. */
+export function percent(share, isSigned = false) {
+  return new Intl.NumberFormat(language, {
+    style: 'percent', maximumFractionDigits: 0, signDisplay: isSigned ? 'exceptZero' : 'auto',
+  }).format(share);
+}
+
+/** Return a time, UTC. */
+export function moment(text) {
+  return new Intl.DateTimeFormat(language, {
+    dateStyle: 'medium', timeStyle: 'short', timeZone: 'UTC',
+  }).format(new Date(text)) + ' UTC';
+}
+
+/** Return the time of day, UTC. */
+export function clock(text) {
+  return new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' }).format(new Date(text));
+}
+
+/** Return a day, UTC. */
+export function dayName(text) {
+  return new Intl.DateTimeFormat(language, { day: 'numeric', month: 'short', timeZone: 'UTC' })
+    .format(new Date(text));
+}
+
+/** Return the name of the month that begins at *date*. */
+export function monthName(date) {
+  return new Intl.DateTimeFormat(language, { month: 'long', year: 'numeric', timeZone: 'UTC' })
+    .format(date);
+}

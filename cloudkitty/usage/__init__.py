@@ -1,0 +1,1 @@
+"""Embedded metering: usage that the service is told. This package owns the tables usage_*."""

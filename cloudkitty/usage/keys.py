@@ -1,0 +1,129 @@
+"""Pushed events and requests that were seen: tables usage_keys and usage_requests.
+
+A key is claimed in the transaction that stores what it stands for: if that fails, the claim is gone
+with it, and a retry counts.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty import errors
+from cloudkitty.core.metering import facts
+from cloudkitty.db import upsert, usage_tables
+from cloudkitty.usage.samples import Place
+from cloudkitty.usage.series import chunks
+
+_KEYS = usage_tables.keys
+_REQUESTS = usage_tables.requests
+_NAMES = ('digest', 'body', 'revision', 'series_id', 'batch_id', 'position', 'seen_at')
+
+
+class Claim(NamedTuple):
+    """An event that is to be stored, or is.
+
+    :ivar digest: of its source and id.
+    :ivar body: digest of what it says.
+    :ivar series_id: of its facts.
+    """
+
+    digest: bytes
+    body: bytes
+    revision: int
+    series_id: int
+    place: Place
+
+
+def digest_of(source: str, event_id: str) -> bytes:
+    """Return the key of an event."""
+    return facts.digest('event', source, event_id)
+
+
+def find(connection: sa.Connection, digests: Iterable[bytes]) -> dict[bytes, Claim]:
+    """Return the claims of events, locked until the transaction ends."""
+    return {
+        bytes(row.digest): Claim(
+            bytes(row.digest),
+            bytes(row.body),
+            row.revision,
+            row.series_id,
+            Place(row.batch_id, row.position),
+        )
+        for chunk in chunks(sorted(set(digests)))
+        for row in connection.execute(
+            sa.select(_KEYS)
+            .where(_KEYS.c.digest.in_(chunk))
+            .order_by(_KEYS.c.digest)
+            .with_for_update()
+        )
+    }
+
+
+def claim(
+    connection: sa.Connection, wanted: Mapping[bytes, Claim], now_us: int
+) -> dict[bytes, Claim]:
+    """Claim events, and return who has them: those whose place is another were claimed before."""
+    rows = [
+        (digest, one.body, one.revision, one.series_id, *one.place, now_us)
+        for digest, one in sorted(wanted.items())
+    ]
+    upsert.insert_many_missing(connection, _KEYS, _NAMES, rows)
+    return find(connection, wanted)
+
+
+def renew(connection: sa.Connection, claim: Claim, now_us: int) -> None:
+    """Let *claim* take the place of an earlier one of the same event."""
+    connection.execute(
+        sa.update(_KEYS)
+        .where(_KEYS.c.digest == claim.digest)
+        .values({**_values(claim), 'seen_at': now_us})
+    )
+
+
+def release(connection: sa.Connection, digests: Collection[bytes]) -> None:
+    """Give claims back, of events that state nothing new."""
+    for chunk in chunks(sorted(digests)):
+        connection.execute(sa.delete(_KEYS).where(_KEYS.c.digest.in_(chunk)))
+
+
+def _values(claim: Claim) -> dict[str, object]:
+    values = claim._asdict()
+    place = values.pop('place')
+    return {**values, **place._asdict()}
+
+
+class Request(NamedTuple):
+    """A request with an Idempotency-Key.
+
+    :ivar digest: of the caller and the key.
+    :ivar body: digest of the body.
+    """
+
+    digest: bytes
+    body: bytes
+
+
+def begin_request(connection: sa.Connection, request: Request, now_us: int) -> str | None:
+    """Claim *request*; return what it was answered if it was made before.
+
+    :raises Conflict: it was made with another body.
+    """
+    upsert.insert_missing(
+        connection, _REQUESTS, [{**request._asdict(), 'answer': '', 'received_at': now_us}]
+    )
+    body, answer = connection.execute(
+        sa.select(_REQUESTS.c.body, _REQUESTS.c.answer)
+        .where(_REQUESTS.c.digest == request.digest)
+        .with_for_update()
+    ).one()
+    if bytes(body) != request.body:
+        raise errors.Conflict(reason='The Idempotency-Key was used with another body')
+    return answer or None
+
+
+def end_request(connection: sa.Connection, request: Request, answer: str) -> None:
+    """Store what a request is answered."""
+    connection.execute(
+        sa.update(_REQUESTS).where(_REQUESTS.c.digest == request.digest).values(answer=answer)
+    )

@@ -1,0 +1,142 @@
+"""Time whose usage changed after it may have been rated: table usage_late.
+
+A row is written in the transaction that changes the usage, and goes when the periods are ordered to
+be rated again. So nothing between the intake of a fact and the rating of its period can lose it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from oslo_config import cfg
+
+from cloudkitty.core import schedule, timeframe
+from cloudkitty.core.metering import facts
+from cloudkitty.db import usage_tables
+
+_LATE = usage_tables.late
+# Clocks of hosts may differ by so much, or by a period if that is shorter.
+MARGIN = timedelta(seconds=60)
+DAY_US = 86400 * facts.SECOND_US
+
+
+class Limits(NamedTuple):
+    """When a fact is late, and when it is too late.
+
+    :ivar length_s, wait_periods: see [collect].
+    :ivar late_max: older facts are refused.
+    """
+
+    length_s: int
+    wait_periods: int
+    late_max: timedelta
+
+    @classmethod
+    def of(cls, conf: cfg.ConfigOpts) -> 'Limits':
+        """Return the limits of the configuration."""
+        return cls(
+            conf.collect.period, conf.collect.wait_periods, timedelta(days=conf.metering.late_max)
+        )
+
+    def edge(self, now: datetime) -> int:
+        """Return the end of the last period that may be collected by now, in microseconds."""
+        return facts.to_us(
+            schedule.due_end(
+                timeframe.EPOCH,
+                now + min(MARGIN, timedelta(seconds=self.length_s)),
+                length_s=self.length_s,
+                wait_periods=self.wait_periods,
+            )
+        )
+
+    def oldest(self, now: datetime) -> int:
+        """Return from when on facts are taken, microseconds since the epoch."""
+        return facts.to_us(now - self.late_max)
+
+
+class Row(NamedTuple):
+    """Time of a scope, microseconds since the epoch."""
+
+    id: int
+    scope_id: str
+    begin: int
+    end: int
+    received_at: int
+
+
+def record(
+    connection: sa.Connection,
+    spans: Mapping[str, Iterable[tuple[int, int | None]]],
+    *,
+    limits: Limits,
+    now: datetime,
+) -> None:
+    """Record that usage changed; what is not due yet, or too old, is left out.
+
+    :param spans: by scope, microseconds since the epoch; None: up to now.
+    """
+    edge, oldest = limits.edge(now), limits.oldest(now)
+    rows = []
+    for scope_id, changed in spans.items():
+        cut = [
+            (max(begin, oldest), edge if end is None else min(end, edge)) for begin, end in changed
+        ]
+        cut = [(begin, end) for begin, end in cut if begin < end]
+        if cut:
+            rows.append(
+                {
+                    'scope_id': scope_id,
+                    'begin': min(begin for begin, _ in cut),
+                    'end': max(end for _, end in cut),
+                    'received_at': facts.to_us(now),
+                }
+            )
+    if rows:
+        connection.execute(sa.insert(_LATE), rows)
+
+
+def read(connection: sa.Connection, limit: int, scope_id: str | None = None) -> list[Row]:
+    """Return at most *limit* rows, by scope."""
+    statement = sa.select(*[_LATE.c[name] for name in Row._fields])
+    if scope_id is not None:
+        statement = statement.where(_LATE.c.scope_id == scope_id)
+    rows = connection.execute(statement.order_by(_LATE.c.scope_id, _LATE.c.id).limit(limit))
+    return [Row(*row) for row in rows]
+
+
+def page(connection: sa.Connection, *, offset: int, limit: int) -> tuple[int, list[Row]]:
+    """Return how many rows there are, and some of them, those that came first first."""
+    total = connection.execute(sa.select(sa.func.count()).select_from(_LATE)).scalar_one()
+    rows = connection.execute(
+        sa.select(*[_LATE.c[name] for name in Row._fields])
+        .order_by(_LATE.c.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return total, [Row(*row) for row in rows]
+
+
+def scopes(connection: sa.Connection, limit: int, after: str = '') -> list[str]:
+    """Return at most *limit* scopes that have rows, in order."""
+    return list(
+        connection.execute(
+            sa.select(_LATE.c.scope_id)
+            .where(_LATE.c.scope_id > after)
+            .distinct()
+            .order_by(_LATE.c.scope_id)
+            .limit(limit)
+        ).scalars()
+    )
+
+
+def settle(connection: sa.Connection, rows: Sequence[Row], rest: Row | None) -> None:
+    """Remove *rows*, and keep what is not ordered to be rated again yet.
+
+    :param rest: what is left; None: nothing.
+    """
+    connection.execute(sa.delete(_LATE).where(_LATE.c.id.in_([row.id for row in rows])))
+    if rest is not None:
+        values = rest._asdict()
+        del values['id']
+        connection.execute(sa.insert(_LATE).values(**values))

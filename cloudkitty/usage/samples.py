@@ -1,0 +1,133 @@
+"""Facts as rows: table usage_samples."""
+
+from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from cloudkitty.core.metering.facts import SAMPLE
+from cloudkitty.core.metering.lives import Statement
+from cloudkitty.db import upsert, usage_tables
+from cloudkitty.usage.series import chunks
+
+_SAMPLES = usage_tables.samples
+_NAMES = (
+    'series_id',
+    'at',
+    'stage',
+    'tag',
+    'quantity',
+    'attributes_id',
+    'born',
+    'batch_id',
+    'position',
+)
+
+
+class Key(NamedTuple):
+    """The primary key of a fact; *at* in microseconds since the epoch."""
+
+    series_id: int
+    at: int
+    stage: int
+    tag: int
+
+
+class Content(NamedTuple):
+    """What a fact says."""
+
+    quantity: Decimal | None
+    attributes_id: int | None
+    born: int | None
+
+
+class Place(NamedTuple):
+    """Where the message of a fact is."""
+
+    batch_id: int
+    position: int
+
+
+class Stored(NamedTuple):
+    """A fact that is stored.
+
+    :ivar is_void: it was taken back.
+    """
+
+    content: Content
+    place: Place
+    is_void: bool = False
+
+
+def find(connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Stored]:
+    """Return which of *keys* are stored; others of the same series and instants may be returned."""
+    found: dict[Key, Stored] = {}
+    columns = [_SAMPLES.c[name] for name in (*_NAMES, 'voided_at')]
+    for chunk in chunks(sorted({(key.series_id, key.at) for key in keys})):
+        for row in connection.execute(
+            sa.select(*columns).where(sa.tuple_(_SAMPLES.c.series_id, _SAMPLES.c.at).in_(chunk))
+        ):
+            found[Key(*row[:4])] = Stored(
+                Content(*row[4:7]), Place(row.batch_id, row.position), row.voided_at is not None
+            )
+    return found
+
+
+def insert(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]]) -> None:
+    """Store facts whose keys are not stored."""
+    upsert.insert(
+        connection,
+        _SAMPLES,
+        _NAMES,
+        [(*key, *content, *place) for key, (content, place) in sorted(rows.items())],
+    )
+
+
+def replace(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]]) -> None:
+    """Store facts in the place of those with the same keys, which were taken back."""
+    for key, (content, place) in sorted(rows.items()):
+        connection.execute(
+            sa.update(_SAMPLES)
+            .where(*[_SAMPLES.c[name] == value for name, value in key._asdict().items()])
+            .values(**content._asdict(), **place._asdict(), voided_at=None)
+        )
+
+
+def void(
+    connection: sa.Connection, series_id: int, place: Place, now_us: int
+) -> list[tuple[Key, Content]]:
+    """Take back the facts of a message; return those that counted until now."""
+    of_message = [
+        _SAMPLES.c.series_id == series_id,
+        _SAMPLES.c.batch_id == place.batch_id,
+        _SAMPLES.c.position == place.position,
+        _SAMPLES.c.voided_at.is_(None),
+    ]
+    columns = [_SAMPLES.c[name] for name in (*Key._fields, *Content._fields)]
+    found = [
+        (Key(*row[:4]), Content(*row[4:]))
+        for row in connection.execute(sa.select(*columns).where(*of_message))
+    ]
+    if found:
+        connection.execute(sa.update(_SAMPLES).where(*of_message).values(voided_at=now_us))
+    return found
+
+
+def statements(connection: sa.Connection, series_ids: Iterable[int]) -> dict[int, list[Statement]]:
+    """Return the facts that the lives of series follow from."""
+    found: dict[int, list[Statement]] = {}
+    columns = [
+        _SAMPLES.c[name]
+        for name in ('series_id', 'at', 'stage', 'tag', 'quantity', 'attributes_id', 'born')
+    ]
+    for chunk in chunks(sorted(series_ids)):
+        for row in connection.execute(
+            sa.select(*columns).where(
+                _SAMPLES.c.series_id.in_(chunk),
+                _SAMPLES.c.stage != SAMPLE,
+                _SAMPLES.c.voided_at.is_(None),
+            )
+        ):
+            found.setdefault(row.series_id, []).append(Statement(*row[1:]))
+    return found

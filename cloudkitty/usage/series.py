@@ -1,0 +1,153 @@
+"""Series and attributes of facts: tables usage_series and usage_attributes."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import orjson
+import sqlalchemy as sa
+
+from cloudkitty.core.dataframe import FrozenDict
+from cloudkitty.core.metering import facts
+from cloudkitty.core.metering.facts import Attributes, Fact
+from cloudkitty.db import upsert, usage_tables
+
+_SERIES = usage_tables.series
+_ATTRIBUTES = usage_tables.attributes
+CHUNK = 1000
+_Value = TypeVar('_Value')
+# See Fact.series.
+SeriesKey = tuple[str, str, str, str, str]
+
+
+def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:
+    """Yield *values* in lists that fit into one statement."""
+    listed = list(values)
+    for start in range(0, len(listed), CHUNK):
+        yield listed[start : start + CHUNK]
+
+
+def lock(connection: sa.Connection, found: Iterable[Fact]) -> dict[SeriesKey, int]:
+    """Return the ids of the series of facts; create those that are missing.
+
+    The rows are locked in the order of their ids until the transaction ends: nobody else changes
+    facts or lives of these series meanwhile, and two writers never wait for each other.
+    """
+    of_series: dict[SeriesKey, Fact] = {}
+    for fact in found:
+        of_series.setdefault(fact.series, fact)
+    first = {facts.digest(*key): fact for key, fact in of_series.items()}
+    known = _lock(connection, first)
+    missing = sorted(first.keys() - known.keys())
+    if missing:
+        upsert.insert_missing(
+            connection, _SERIES, [_row(digest, first[digest]) for digest in missing]
+        )
+        known |= _lock(connection, missing)
+    return {first[digest].series: series_id for digest, series_id in known.items()}
+
+
+def lock_ids(connection: sa.Connection, series_ids: Iterable[int]) -> None:
+    """Lock series until the transaction ends, see lock()."""
+    for chunk in chunks(sorted(set(series_ids))):
+        connection.execute(
+            sa.select(_SERIES.c.id)
+            .where(_SERIES.c.id.in_(chunk))
+            .order_by(_SERIES.c.id)
+            .with_for_update()
+        ).all()
+
+
+def _lock(connection: sa.Connection, digests: Collection[bytes]) -> dict[bytes, int]:
+    rows = (
+        row
+        for chunk in chunks(sorted(digests))
+        for row in connection.execute(
+            sa.select(_SERIES.c.digest, _SERIES.c.id)
+            .where(_SERIES.c.digest.in_(chunk))
+            .order_by(_SERIES.c.id)
+            .with_for_update()
+        )
+    )
+    return {bytes(digest): series_id for digest, series_id in rows}
+
+
+def _row(digest: bytes, fact: Fact) -> dict[str, object]:
+    return {
+        'digest': digest,
+        'source': fact.source,
+        'scope_id': fact.scope_id,
+        'meter': fact.meter,
+        'resource_id': fact.resource_id,
+        'kind': fact.kind,
+        'unit': fact.unit,
+        'begun_at': fact.at,
+    }
+
+
+class AttributeIds:
+    """Ids of attributes, remembered; threads may share it.
+
+    :param kept_max: how many are remembered.
+    """
+
+    def __init__(self, kept_max: int = 10_000) -> None:
+        self._known: dict[Attributes, int] = {}
+        self._kept_max = kept_max
+
+    def find(
+        self, connection: sa.Connection, wanted: Iterable[Attributes]
+    ) -> dict[Attributes, int]:
+        """Return the ids of attributes; create those that are missing.
+
+        What it returns may be remembered once the transaction is committed, see remember().
+        """
+        ids: dict[Attributes, int] = {}
+        missing: dict[bytes, Attributes] = {}
+        for attributes in wanted:
+            known = self._known.get(attributes)
+            if known is None:
+                missing[facts.digest(_body(attributes))] = attributes
+            else:
+                ids[attributes] = known
+        if missing:
+            rows = [
+                {'digest': digest, 'body': _body(missing[digest])} for digest in sorted(missing)
+            ]
+            upsert.insert_missing(connection, _ATTRIBUTES, rows)
+            for chunk in chunks(sorted(missing)):
+                # A locking read sees what others have committed meanwhile.
+                for digest, found in connection.execute(
+                    sa.select(_ATTRIBUTES.c.digest, _ATTRIBUTES.c.id)
+                    .where(_ATTRIBUTES.c.digest.in_(chunk))
+                    .with_for_update(read=True)
+                ):
+                    ids[missing[bytes(digest)]] = found
+        return ids
+
+    def remember(self, ids: Mapping[Attributes, int]) -> None:
+        """Remember *ids*, which are committed."""
+        if len(self._known) + len(ids) > self._kept_max:
+            self._known = {}
+        self._known.update(ids)
+
+
+def _body(attributes: Attributes) -> str:
+    return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def read_attributes(
+    connection: sa.Connection, ids: Collection[int]
+) -> dict[int, FrozenDict[str, str]]:
+    """Return attributes by id."""
+    return {
+        found: FrozenDict(orjson.loads(body))
+        for chunk in chunks(sorted(ids))
+        for found, body in connection.execute(
+            sa.select(_ATTRIBUTES.c.id, _ATTRIBUTES.c.body).where(_ATTRIBUTES.c.id.in_(chunk))
+        )
+    }
+
+
+def attribute_ids(rows: Sequence[Fact]) -> set[Attributes]:
+    """Return the different attributes that facts state."""
+    return {fact.attributes for fact in rows if fact.attributes is not None}

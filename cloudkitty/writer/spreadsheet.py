@@ -1,0 +1,10 @@
+"""Text for files that people open in a spreadsheet."""
+
+# A spreadsheet takes a cell that begins with one of these for a formula, which could run a program
+# or send the sheet away. A quotation mark before it makes the cell text.
+FORMULA_STARTS = ('=', '+', '-', '@', '\t', '\r', '\n')
+
+
+def safe_text(text: str) -> str:
+    """Return *text* as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
