@@ -1,6 +1,6 @@
 """Rules of the rating modules and their configuration."""
 
-from cloudkitty.policies.base import ADMIN, EVERYBODY, api_rule
+from cloudkitty.policies.base import ADMIN, EVERYBODY, READER_OR_ADMIN, api_rule
 
 RULES = [
     api_rule('rating:list_modules', ADMIN, 'List the rating modules.', 'GET /v1/rating/modules'),
@@ -34,7 +34,12 @@ RULES = [
         'Enable, disable or order a rating module.',
         'PUT /v2/rating/modules/{module_id}',
     ),
-    api_rule('v2_rating:list_rules', ADMIN, 'List the rules of hashmap.', 'GET /v2/rating/rules'),
+    api_rule(
+        'v2_rating:list_rules',
+        READER_OR_ADMIN,
+        'List the rules of hashmap. Others than an admin see those that apply to the own project.',
+        'GET /v2/rating/rules',
+    ),
     api_rule(
         'v2_rating:preview',
         ADMIN,

@@ -3,14 +3,16 @@
 from datetime import UTC, datetime
 
 from cloudkitty import errors
-from cloudkitty.api import modules, parameters, schemas
+from cloudkitty.api import modules, parameters, schemas, visibility
 from cloudkitty.api import types as api_types
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.core import decimals
 from cloudkitty.core.pricing import changes, rules
 from cloudkitty.rating.hashmap.store import listing
+from cloudkitty.rating.hashmap.store import values as rule_values
 from cloudkitty.rating.module_state import PRIORITY_MAX
 from cloudkitty.report.price_preview import PricePreview
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2.sql.dump import Extent
 
 MODULE = schemas.form(
@@ -107,11 +109,23 @@ def _number(kind, value):
     return None if value is None else kind.validate(value)
 
 
-def list_rules(request, *, offset, limit):
-    """Return the rules of hashmap that are valid now or later."""
-    with request.services.database.reader() as connection:
-        total, found = listing.find(connection, now=datetime.now(UTC), offset=offset, limit=limit)
-    return {'total': total, 'results': [rule._asdict() for rule in found]}
+def list_rules(request, *, scope_id, offset, limit):
+    """Return the rules of hashmap that are valid now or later; of others what applies to them."""
+    visible = visibility.visible_scopes(request, scope_id and [scope_id])
+    services = request.services
+    with services.database.reader() as connection:
+        total, found = listing.find(
+            connection,
+            now=datetime.now(UTC),
+            offset=offset,
+            limit=limit,
+            scope=visible[0] if visible else None,
+        )
+    return {
+        'total': total,
+        'enabled': modules.get_module(services, rule_values.MODULE).enabled,
+        'results': [rule._asdict() for rule in found],
+    }
 
 
 def preview_prices(request, *, begin, end, scope_id, changes):
@@ -153,8 +167,13 @@ ROUTES = {
         'GET': Endpoint(
             list_rules,
             'v2_rating:list_rules',
-            parameters.PAGE,
-            answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(_RULE)),
+            parameters.PAGE
+            | {'scope_id': parameters.one(parameters.nonempty(scope_state.ID_LENGTH_MAX))},
+            answer=schemas.form(
+                total=schemas.INTEGER,
+                enabled=schemas.BOOLEAN,
+                results=schemas.listing(_RULE),
+            ),
         ),
     },
     ('rating', 'preview'): {

@@ -15,6 +15,7 @@ from cloudkitty.audit import trail
 from cloudkitty.billing import closing, documents, statements
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import Period
+from cloudkitty.rating.hashmap.store import mappings, services
 from cloudkitty.scopes import reprocessing as scope_reprocessing
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests.functional.api import conftest, world
@@ -108,6 +109,11 @@ def _lines(answer):
     return {line['scope_id'] for line in answer['lines']}
 
 
+def _rules(answer):
+    """Return whose rules they are; general ones are everybody's."""
+    return {rule['tenant_id'] for rule in answer['results']} - {None}
+
+
 def _accounts(answer):
     return {row['account_id'] for row in answer['results']}
 
@@ -139,6 +145,8 @@ ROUTES = [
     ('/v2/statements/draft?scope_id=p2&month=2019-01', _lines, {*ALL, None}),
     ('/v2/statements', _accounts, ALL),
     ('/v2/statements?month=2018-11', _accounts, ALL),
+    ('/v2/rating/rules', _rules, ALL),
+    ('/v2/rating/rules?scope_id=p2', _rules, {'p2'}),
     (f'/v1/report/summary?{JANUARY}&groupby=tenant_id&tenant_id=', _tenants, set()),
     (f'/v1/report/summary?{JANUARY}&groupby=tenant_id,res_type', _tenants, set()),
     (f'/v1/report/total?{JANUARY}', _total, set()),
@@ -147,9 +155,9 @@ ROUTES = [
     (f'/v1/storage/dataframes?{JANUARY}', _points, ALL),
     (f'/v1/storage/dataframes?{JANUARY}&resource_type=instance', _points, ALL),
 ]
-# The rules of the operator and who changed them: no data of any project.
+# The set-up of the operator and who changed it: no data of any project.
 WITHOUT_USAGE = re.compile(
-    '/|/v[12]|/(v[12]/(rating|billing|collector|info|audit|me$)|openapi|health|m).*'
+    '/|/v[12]|/(v[12]/(rating(?!/rules)|billing|collector|info|audit|me$)|openapi|health|m).*'
 )
 # v1 refuses what is not the caller's instead of leaving it out.
 NAMED = [
@@ -198,6 +206,14 @@ def _close_november(made, now):
         closing.Closing(service).close(project, '2018-11', 'u')
 
 
+def _make_rules(connection, begin):
+    """Make a price for everybody, and one for each project."""
+    service = services.create(connection, 'cpu').service_id
+    for scope in (None, *sorted(ALL)):
+        new = mappings.NewMapping(cost=Decimal(1), service_id=service, tenant_id=scope, start=begin)
+        mappings.create(connection, new, now=begin, author='u')
+
+
 @pytest.fixture(scope='module')
 def application(tmp_path_factory, sqlite_template):
     with world.opened(tmp_path_factory.mktemp('isolation'), sqlite_template) as made:
@@ -227,6 +243,7 @@ def application(tmp_path_factory, sqlite_template):
                 retry_at=begin + timedelta(hours=1),
             )
             _order(connection, scope_state.Identity.of(made.conf), begin)
+            _make_rules(connection, begin)
 
         made.database.write(change)
         yield made.behind_a_proxy(POLICY)

@@ -130,7 +130,7 @@ RULES = {
     ),
     'v2_rating:list_modules': (ADMIN, ['GET /v2/rating/modules']),
     'v2_rating:get_module': (ADMIN, ['GET /v2/rating/modules/x']),
-    'v2_rating:list_rules': (ADMIN, ['GET /v2/rating/rules']),
+    'v2_rating:list_rules': (READER_OR_ADMIN, ['GET /v2/rating/rules']),
     'v2_rating:preview': (ADMIN, ['POST /v2/rating/preview']),
     'v2_rating:update_module': (ADMIN, ['PUT /v2/rating/modules/x']),
     'report:list_tenants': (ADMIN, ['GET /v1/report/tenants']),
