@@ -1,6 +1,6 @@
 """Formulas: the price of a series as a function of the quantity, compiled once. Pure.
 
-Source: doc/source/user/rating/hashmap.rst, "How a price is made".
+Source: doc/source/user/rating/hashmap.rst, "How a price is computed".
 """
 
 import bisect
