@@ -27,7 +27,7 @@ def slot_of(rule):
 
 
 def naive_price(rules, point, scope):
-    """The formula of doc/source/user/rating/hashmap.rst, "How a price is computed", word by word."""
+    """The formula of doc/source/user/rating/hashmap.rst, "How a price is computed", literally."""
     slots = {}
     for layer in dict.fromkeys((None, scope)):
         slots.update({slot_of(rule): rule for rule in rules if rule.scope == layer})
