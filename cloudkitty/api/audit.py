@@ -1,4 +1,4 @@
-"""Audited changes of rules: each is made and recorded in one transaction."""
+"""Audited changes of rules: change and audit entry are written in one transaction."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""HTTP basic authentication of publishers that know no Keystone, on one path only."""
+"""HTTP basic authentication for publishers without Keystone support, on one path only."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ from oslo_middleware import basic_auth, exceptions
 from cloudkitty import errors
 
 PATH = '/v2/samples'
-# Member of the WSGI environ: who has authenticated.
+# Key in the WSGI environ: the authenticated user.
 PUBLISHER = 'cloudkitty.publisher'
 ROLE = 'metering'
 CHALLENGE = 'Basic realm="cloudkitty"'

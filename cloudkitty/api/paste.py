@@ -8,7 +8,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 SIZE_MAX_BYTES = 1 << 20
-# What the application does itself.
+# Filters whose function the application has itself.
 PROVIDED = re.compile(
     r'oslo[_.]middleware\b.*(request_?id|cors|http_?proxy|size_?limit|catch_?errors|health)'
     r'|AuthTokenMiddleware|keystonemiddleware\.auth_token',
@@ -37,7 +37,7 @@ class Paste:
     disable_file: str | None = None
 
     def explain(self) -> str | None:
-        """Return what an operator has to know of the file; None: nothing."""
+        """Return what an operator has to know about the file; None: nothing."""
         if self.fault:
             return f'[DEFAULT]api_paste_config: {self.path}: {self.fault}; no paste file is needed'
         if self.missing:

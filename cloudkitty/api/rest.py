@@ -74,9 +74,9 @@ def respond(value, status: int = 200, location: str | None = None, *, is_empty: 
 
 
 class Tagged(NamedTuple):
-    """A value that a client may have already.
+    """A value with an entity tag, which a client may have cached.
 
-    :ivar tag: differs from that of every other value under the same URL, whoever asks.
+    :ivar tag: unique among all values under the same URL, for all callers.
     """
 
     value: Any
@@ -95,7 +95,7 @@ class Blob(NamedTuple):
 
 
 def respond_tagged(tagged: Tagged, status: int):
-    """Answer the current request with a value, or 304 if the client has it."""
+    """Answer the current request with a value, or 304 if the client has it cached."""
     response = pecan.response
     if tagged.tag in pecan.request.if_none_match:
         respond(None, 304, is_empty=True)
@@ -111,7 +111,7 @@ def respond_tagged(tagged: Tagged, status: int):
 
 
 def respond_blob(blob: Blob):
-    """Answer the current request with a file, which a browser saves and does not show."""
+    """Answer the current request with a file, which browsers save instead of showing it."""
     response = pecan.response
     _check_size(len(blob.body))
     response.content_type = blob.media_type

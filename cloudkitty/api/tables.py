@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 500
 
 
 class CSVTable(NamedTuple):
-    """The content of a CSV file.
+    """Content of a CSV file.
 
     :ivar name: of the file, without the ending.
     :ivar rows: values by column; a column that a row lacks is empty.

@@ -1,4 +1,4 @@
-"""Rated data as v1 and v2 read it."""
+"""Which rated data a caller may see, for v1 and v2."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from cloudkitty.report import Report, Viewer
 
 
 def viewer_of(request) -> Viewer:
-    """Return what the caller may see of rated data."""
+    """Return the viewer for the caller of *request*."""
     caller = request.caller
     return Viewer(request.services.policy.is_admin(caller), caller.project_id)
 
 
 def viewer_of_project(request, rule: str, project_id: str) -> Viewer:
-    """Return who reads one project and nothing else.
+    """Return a viewer that sees only one project.
 
     :raises Forbidden: *rule* does not let the caller read it.
     """

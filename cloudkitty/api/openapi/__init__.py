@@ -18,7 +18,7 @@ TOKEN = 'token'
 JSON = 'application/json'
 ABOUT = """\
 What the service charges for. A path works with and without a slash at its end.
-HEAD works where GET does, and OPTIONS everywhere: it names the methods.
+HEAD works where GET does, and OPTIONS everywhere: it returns the methods.
 Every answer carries `x-openstack-request-id`; errors are JSON.
 """
 FAULT = schemas.form(
@@ -92,7 +92,7 @@ def _tags(paths: Mapping) -> Iterable[str]:
 
 
 def _plain_paths():
-    """Return the answers of the paths that are for machines of the operator."""
+    """Return the answers of the paths for load balancers and Prometheus."""
     return {
         HEALTH: {
             '200': {'description': 'It works.', 'content': _PLAIN},

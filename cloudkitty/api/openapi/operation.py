@@ -13,8 +13,8 @@ class Operation(NamedTuple):
     :ivar body: JSON Schema of the body, None if it takes none.
     :ivar status: HTTP status of success.
     :ivar answer: JSON Schema of the answer, None if it has no body.
-    :ivar has_csv: the answer is also there as CSV.
-    :ivar files: media types of a file that is answered.
+    :ivar has_csv: the answer is also available as CSV.
+    :ivar files: media types of the file that is returned.
     :ivar media: JSON Schema of the body by media type, for bodies of other types than JSON.
     :ivar is_deprecated: it exists for old clients only.
     """

@@ -83,7 +83,7 @@ def _variables(arguments):
 
 
 def _forms(method, function, mount, models):
-    """Yield the paths under which one function is found."""
+    """Yield the paths of one function."""
     definition = function._wsme_definition
     name = function.__name__
     own = _own_arguments(definition, mount)

@@ -106,7 +106,7 @@ class SummaryController(rest.Controller):
         viewer = _authorized_viewer('report:get_summary', tenant_id, all_tenants)
         ungrouped = _ungrouped(viewer, service)
         scope_key = pecan.request.services.conf.collect.scope_key
-        # Clients of all times write it in many ways: what is not known is no error.
+        # Clients write it in many ways, so unknown values are no error.
         groups = {
             column: name
             for column, name in (('tenant_id', scope_key), ('res_type', TYPE))

@@ -45,7 +45,7 @@ def get_document(request, *, version, month):
 
 
 def list_accounts(request, *, month, offset, limit):
-    """Return the accounts that the document names; others than an admin see theirs."""
+    """Return the accounts in the document; others than an admin see their own."""
     service = statements.service_of(request)
     viewer = visibility.viewer_of(request)
     period = statements.month_or_current(service, month)

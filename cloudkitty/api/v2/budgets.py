@@ -1,4 +1,4 @@
-"""`/v2/budgets` and `/v2/webhooks`: of the accounts that the caller owns; of an admin, all."""
+"""`/v2/budgets` and `/v2/webhooks` of the caller's own accounts; an admin sees all."""
 
 from datetime import UTC, datetime
 
@@ -86,7 +86,7 @@ def list_budgets(request, *, account_id):
 
 
 def get_budget(request, budget_id):
-    """Return a budget, and the alerts that it gave."""
+    """Return a budget with its alerts."""
     statements.service_of(request)
     with request.services.database.reader() as connection:
         found = _owned_budget(request, connection, budget_id)
@@ -106,7 +106,7 @@ def create_budget(request, *, account_id, **values):
 
 
 def update_budget(request, budget_id, **values):
-    """Change what is given of a budget."""
+    """Update the given members of a budget."""
     statements.service_of(request)
     given = {name: value for name, value in values.items() if value is not None}
     if 'thresholds' in given:
@@ -138,7 +138,7 @@ def list_webhooks(request, *, account_id):
 
 
 def create_webhook(request, *, account_id, url):
-    """Store a webhook; its secret is in this answer, and never again."""
+    """Store a webhook; only this answer contains its secret."""
     statements.service_of(request)
     delivery.library()
 
@@ -151,7 +151,7 @@ def create_webhook(request, *, account_id, url):
 
 
 def rotate_webhook(request, webhook_id):
-    """Give a webhook a new secret, and switch it on again."""
+    """Give a webhook a new secret, and enable it again."""
     statements.service_of(request)
 
     def change(connection):

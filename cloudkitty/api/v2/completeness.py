@@ -1,4 +1,4 @@
-"""`/v2/completeness`: is everything of a span rated?"""
+"""`/v2/completeness`: whether everything in a time range is rated."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -131,7 +131,7 @@ def _render(entry, *, is_admin, empty):
 
 
 def _render_gap(gap, *, is_admin):
-    """Return a gap; the words of operators are for operators."""
+    """Return a gap as answers show it; only admins see its sign, names and reasons."""
     return {
         'metric': gap.metric,
         'begin': gap.begin,

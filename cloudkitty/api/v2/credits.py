@@ -1,4 +1,4 @@
-"""`/v2/billing/accounts/{id}/credits`: what an account has paid in advance."""
+"""`/v2/billing/accounts/{id}/credits`: prepaid or granted credits of an account."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -26,7 +26,7 @@ NUMBER_PATTERN = r'^[0-9]{1,20}(\.[0-9]{1,20})?$'
 
 @parameters.accepts({'anyOf': [{'type': 'number'}, {'type': 'string', 'pattern': NUMBER_PATTERN}]})
 def amount(value) -> Decimal:
-    """Return an amount of money that is not negative, of a number or text."""
+    """Return a number, or numeric text, as an amount of money, which must not be negative."""
     return money.to_exact(reading.Node(value, 'amount').number())
 
 

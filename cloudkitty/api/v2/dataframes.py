@@ -57,7 +57,7 @@ def add_dataframes(request, *, dataframes):
 
 
 def remove_dataframes(request, *, scope_id, begin, end):
-    """Remove what was pushed, not what was rated; the audit trail says who did it."""
+    """Remove pushed points, not rated ones; the audit trail records who did it."""
     if end <= begin:
         raise errors.InvalidInput(reason='end must be after begin')
     by, now = audit.actor(), datetime.now(UTC)

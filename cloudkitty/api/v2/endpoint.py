@@ -9,18 +9,18 @@ from cloudkitty.api.tables import CSVTable
 
 
 class Endpoint(NamedTuple):
-    """What answers one method of one path.
+    """Declaration of one method of one path.
 
     :ivar handle: takes the request, the variable path segments, and the parameters by name;
         returns what is rendered as JSON.
     :ivar rule: policy rule, checked first.
-    :ivar parameters: what the query string may hold.
+    :ivar parameters: the parameters of the query string.
     :ivar body: members of the JSON body; None: the method takes no body.
     :ivar status: HTTP status of success.
     :ivar media: JSON Schema of the body by media type; *handle* reads the body itself.
-    :ivar files: media types of a file that is answered instead of JSON.
+    :ivar files: media types of a file that is returned instead of JSON.
     :ivar headers: JSON Schema of request headers by name.
-    :ivar answer: JSON Schema of what success is answered with, see api/schemas; None: no body.
+    :ivar answer: JSON Schema of the successful answer, see api/schemas; None: no body.
     :ivar is_slow: it may take long, so it counts against the call limiter, see api/concurrency.
     :ivar tabulate: like *handle*, returns what is answered as CSV; None: it has no such form.
     """

@@ -1,4 +1,4 @@
-"""`/v2/explain`: how the price of a resource in a period is made, from samples to price."""
+"""`/v2/explain`: how the price of a resource in a period is computed, from its samples on."""
 
 from datetime import timedelta
 
@@ -56,13 +56,13 @@ _RESULT = schemas.form(
 
 
 def get_explanation(request, *, scope_id, resource, period):
-    """Return what would be rated now, from the samples of the source on."""
+    """Return the explanation of what would be rated now, including the samples in the source."""
     found = _ask(request, request.services.explainer.explain, scope_id, resource, period)
     return _answer(request, scope_id, resource, period, [_rendered(one) for one in found])
 
 
 def get_stored(request, *, scope_id, resource, period):
-    """Return how the price of what is stored is made; the source is not asked."""
+    """Return the explanation of the stored price; the source is not queried."""
     found = _ask(request, request.services.explainer.explain_stored, scope_id, resource, period)
     results = [
         {

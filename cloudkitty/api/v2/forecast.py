@@ -1,4 +1,4 @@
-"""`/v2/forecast`: what a month will cost a scope."""
+"""`/v2/forecast`: forecast of the costs of a scope in a month."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Frames that callers push: what is taken, and what is refused before anything is stored."""
+"""Parsing of pushed frames; invalid ones are refused before anything is stored."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

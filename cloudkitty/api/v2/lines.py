@@ -1,4 +1,4 @@
-"""`/v2/statements/explain`: why a line of a statement costs what it does."""
+"""`/v2/statements/explain`: explanation of a line of a statement."""
 
 from cloudkitty import errors
 from cloudkitty.api import parameters, schemas, visibility

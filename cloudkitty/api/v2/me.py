@@ -1,4 +1,4 @@
-"""`/v2/me`: what the caller is and may do, and what all prices have in common."""
+"""`/v2/me`: identity and permissions of the caller, and settings that all prices share."""
 
 from cloudkitty.api import schemas, visibility
 from cloudkitty.api.v2.endpoint import Endpoint

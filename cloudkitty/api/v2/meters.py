@@ -1,4 +1,4 @@
-"""`/v2/meters`, `/v2/samples` and `/v2/resources`: what is stored of usage."""
+"""`/v2/meters`, `/v2/samples` and `/v2/resources`: queries of stored usage."""
 
 import json
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def list_meters(request, *, scope_id, offset, limit):
 
 
 def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **asked):
-    """Return quantities, computed as the collector does, but before the metric definition."""
+    """Return quantities as the collector computes them, before factor, offset and rounding."""
     grid = _grid(begin, end, period)
     names = tuple(groupby or ())
     question = _question(request, meter, **asked)

@@ -129,7 +129,7 @@ def list_rules(request, *, scope_id, offset, limit):
 
 
 def preview_prices(request, *, begin, end, scope_id, changes):
-    """Return what stored usage would cost if some rules had been others all the time."""
+    """Return what stored usage would cost if the changed rules had always been valid."""
     if end <= begin:
         raise errors.InvalidInput(reason='end must be after begin')
     services = request.services

@@ -1,4 +1,4 @@
-"""`/v2/usage/{rejects,late,producers}`: what operators look at."""
+"""`/v2/usage/{rejects,late,producers}`: state of embedded metering, for operators."""
 
 import json
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def list_rejects(request, *, offset, limit):
 
 
 def retry_reject(request, reject_id):
-    """Take a message once more, as after a secret was added; it goes when it is stored."""
+    """Try to store a refused message again, such as after adding a secret; remove it if stored."""
     with request.services.database.reader() as connection:
         found = rejects.get(connection, reject_id)
     if found is None:

@@ -14,7 +14,7 @@ from cloudkitty.usage.receiving import API, PASSWORD, Received
 HTTP = 'http'
 SAMPLES_MAX = 1000
 JSON = 'application/json'
-# What an old sample may leave out.
+# Members that an old sample may omit.
 _DEFAULTS: dict[str, Any] = {
     'source': 'openstack',
     'counter_unit': '',
@@ -33,12 +33,12 @@ _SAMPLES = {'anyOf': [{'type': 'object'}, {'type': 'array', 'items': {'type': 'o
 
 
 def push_samples(request):
-    """Store what Ceilometer's http publisher sends, or metering messages; a list or one."""
+    """Store samples of Ceilometer's http publisher, or metering messages; one, or a list."""
     return _store(request, _read(request))
 
 
 def push_old_samples(request, meter):
-    """Store samples as version 2 of Ceilometer's API took them, for old scripts."""
+    """Store samples in the format of version 2 of Ceilometer's API, for old scripts."""
     forms = []
     for form in _read(request):
         if not isinstance(form, dict):

@@ -14,11 +14,11 @@ from cloudkitty.scopes import state as scope_state
 
 # Characters of a scope key, and of the name of a fetcher or collector.
 PART_LENGTH_MAX = 40
-# A processor asks its fetcher for the scopes far more often.
+# A processor fetches the scopes far more often than this.
 SEEN_LATELY = timedelta(days=1)
-# What others than an admin read of a failure: its text may name servers.
+# Shown instead of a failure to others than an admin: its text may name servers.
 FAILED = 'Rating fails; the operator sees why.'
-# Most noted times of a scope; GET /v2/completeness has all.
+# Most notes of a scope in an answer; GET /v2/completeness has all.
 NOTES_MAX = 10
 FILTERS = {name: parameters.many() for name in ('scope_id', 'scope_key', 'fetcher', 'collector')}
 
@@ -66,7 +66,7 @@ SHOWN = schemas.form(
 )
 
 
-# What a reset leaves: points that were pushed, if there are any.
+# What a reset keeps: the number of pushed points, if there are any.
 RESET = {
     'type': 'object',
     'properties': {'kept_pushed_points': schemas.INTEGER},

@@ -112,9 +112,9 @@ FORECAST = schemas.form(
 # Formats of files, and what they are to browsers.
 FILES = {'html': 'text/html', 'json': 'application/json', 'pdf': 'application/pdf'}
 _LANGUAGE = re.compile('[a-z]{2,3}(_[A-Z]{2})?')
-# Characters of the reason for which a statement is taken back.
+# Characters of the reason for which a statement is voided.
 REASON_LENGTH_MAX = 1000
-# What others than an admin read where a reason may name servers.
+# Shown instead of a reason to others than an admin: it may name servers.
 UNTOLD = 'The month is not complete yet; the operator sees why.'
 
 
@@ -152,12 +152,12 @@ def month_or_current(service, period):
 
 
 def preview_form(made, problems):
-    """Return what a preview is answered with."""
+    """Return the answer to a preview."""
     return {'blockers': problems, **form.to_form(made)}
 
 
 def get_draft(request, *, account_id, scope_id, month):
-    """Return a draft: the whole, or of a scope that does not own the account its own lines."""
+    """Return a draft: all of it, or only its own lines to a scope that does not own the account."""
     service, viewer = service_of(request), visibility.viewer_of(request)
     with request.services.database.reader() as connection:
         account = _account(connection, service, viewer, account_id, scope_id, month)
@@ -170,7 +170,7 @@ def get_draft(request, *, account_id, scope_id, month):
 
 
 def get_forecast(request, *, account_id, scope_id, month):
-    """Return what a month will cost; a scope that does not own the account sees its own part."""
+    """Return the forecast of a month; a scope that does not own the account sees its own part."""
     service, viewer = service_of(request), visibility.viewer_of(request)
     with request.services.database.reader() as connection:
         account = _account(connection, service, viewer, account_id, scope_id, month)
@@ -192,7 +192,7 @@ def _account(connection, service, viewer, account_id, scope_id, month):
     """Return the account of an id, or the one that a scope belongs to in a month.
 
     :raises InvalidInput: both are given, or neither.
-    :raises NotFound: there is none of which the caller sees something.
+    :raises NotFound: there is none, or the caller may see nothing of it.
     """
     if (account_id is None) == (scope_id is None):
         raise errors.InvalidInput(reason='Exactly one of account_id and scope_id must be given')
@@ -209,7 +209,7 @@ def _net_of(lines, scope_id):
 
 
 def check_visible(viewer, owner, scopes):
-    """Make sure that the caller sees something of an account.
+    """Make sure that the caller may see something of an account.
 
     :raises NotFound: it is neither the owner nor one of the scopes.
     """
@@ -220,7 +220,7 @@ def check_visible(viewer, owner, scopes):
 
 
 def list_statements(request, *, account_id, scope_id, month, offset, limit):
-    """Return closed statements; others than an admin see those with something of theirs."""
+    """Return closed statements; others than an admin see those with lines of their project."""
     service_of(request)
     viewer = visibility.viewer_of(request)
     if viewer.sees_nothing:
@@ -251,19 +251,19 @@ def _entry(entry, viewer):
 
 
 def get_statement(request, number):
-    """Return a closed statement: the whole, or of a scope its own lines."""
+    """Return a closed statement: all of it to its owner, else the lines of the caller's scope."""
     entry, content, _ = _read(request, number)
     viewer = visibility.viewer_of(request)
     shown = form.completed(content) | {'digest': entry.digest}
     if _is_whole(entry, viewer):
         return rest.Tagged(shown, entry.digest)
-    # The digest is of what the owner sees.
+    # The digest is over what the owner sees.
     own = canonical.digest(entry.digest.encode(), viewer.project_id.encode())
     return rest.Tagged(form.share_of(shown, viewer.project_id), own)
 
 
 def _read(request, number):
-    """Return a statement that the caller sees something of, its content and the text of it.
+    """Return a statement of which the caller may see something, its content and its text.
 
     :raises NotFound: there is none.
     """
@@ -277,12 +277,12 @@ def _read(request, number):
 
 
 def _is_whole(entry, viewer):
-    """Return whether the caller sees all of a statement."""
+    """Return whether the caller may see the whole statement."""
     return viewer.is_admin or entry.owner == viewer.project_id
 
 
 def get_file(request, number, format, *, language):
-    """Return a closed statement as a file, to whoever sees all of it."""
+    """Return a closed statement as a file, to callers who may see all of it."""
     entry, content, text = _read(request, number)
     if not _is_whole(entry, visibility.viewer_of(request)):
         raise errors.NotFound(reason='There is no such statement.')
@@ -305,7 +305,7 @@ def close(request, *, account_id, month):
 
 
 def void(request, number, *, reason):
-    """Take a statement back; return the statement that does so."""
+    """Void a statement; return the reversing statement."""
     made = Closing(service_of(request)).void(number, reason, request.caller.user_id)
     return get_statement(request, made.number).value
 

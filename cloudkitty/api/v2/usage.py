@@ -1,4 +1,4 @@
-"""`/v2/usage`: usage is pushed, and taken back."""
+"""`/v2/usage`: push and withdraw usage."""
 
 import json
 import zlib
@@ -15,7 +15,7 @@ from cloudkitty.usage import keys, rejects
 from cloudkitty.usage.intake import Entry, Origin, Outcome
 
 SINGLE, BATCH = 'application/cloudevents+json', 'application/cloudevents-batch+json'
-# Bytes of a body, unpacked.
+# Bytes of a body, uncompressed.
 SIZE_MAX = 4 * 2**20
 KEY_LENGTH_MAX = 255
 PUSH, PUSH_ANY = 'usage:push', 'usage:push_any_scope'
@@ -51,7 +51,7 @@ ANSWER = schemas.form(
 
 
 def push_usage(request):
-    """Store events; those that cannot be stored are named in the answer.
+    """Store events; the answer lists those that cannot be stored.
 
     :raises InvalidInput, Conflict: the only event of the request cannot be stored.
     """
@@ -155,7 +155,7 @@ def _request_key(request, text):
 
 
 def _keep_refused(request, pushed, outcome, publisher):
-    """Keep what an operator's producer sent in vain; projects could fill the table."""
+    """Store refused events of the operator's producers; projects could fill the table."""
     refused = pushed.refused(outcome)
     if refused:
         request.services.database.write(
@@ -193,14 +193,14 @@ class _Pushed:
                 self._refused[index] = str(exc)
 
     def refused(self, outcome: Outcome) -> list[tuple[str, str]]:
-        """Return text and reason of each event that was refused."""
+        """Return text and reason of each refused event."""
         return [
             (self._texts[item['index']], item['reason'])
             for item in self.answer(outcome)['rejected']
         ]
 
     def answer(self, outcome: Outcome) -> dict:
-        """Return what the request is answered, without the time."""
+        """Return the answer to the request, without the time."""
         rejected = {index: (400, reason) for index, reason in self._refused.items()}
         for number, reason in outcome.rejected.items():
             code = 409 if number in outcome.conflicts else 400
@@ -224,7 +224,7 @@ def _id_of(form):
 
 
 def _entry(text: str, event: cloudevents.Event, project_id: str | None) -> Entry:
-    """Return what is stored of an event.
+    """Return the entry to store for an event.
 
     The sources of a project get its name in front: they can neither take the place of what others
     measured, nor end what is not theirs.
@@ -266,7 +266,7 @@ def _entry_of(text, event):
 
 
 def take_back(request, *, source, id):  # noqa: A002 (the name of the parameter)
-    """Take back what an event stated; the audit trail says who did it."""
+    """Withdraw an event; the audit trail records who did it."""
     by, now = audit.actor(), datetime.now(UTC)
 
     def note(connection):

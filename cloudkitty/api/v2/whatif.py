@@ -1,4 +1,4 @@
-"""`/v2/whatif`: what a month would have cost under other plans or rules."""
+"""`/v2/whatif`: simulation of a month under other plans or rules."""
 
 from cloudkitty import errors
 from cloudkitty.api import parameters, schemas

@@ -13,7 +13,7 @@ from cloudkitty.core import timeframe
 from cloudkitty.rating.hashmap.store import mapping_changes
 from cloudkitty.rating.hashmap.store import mappings as db_mappings
 
-# Header of the answer with a deleted mapping: when it was deleted.
+# Response header of a deleted mapping: the time of its deletion.
 DELETED = 'X-CloudKitty-Deleted'
 _FILTERS = {
     'service_id': types.key,
@@ -99,7 +99,7 @@ class MappingsController(MappingLister):
     @rest.expose(models.Mapping, types.key)
     def get_one(self, mapping_id):
         mapping = crud.read(db_mappings.get, mapping_id)
-        # A client that looks at the status only takes it for one that is there.
+        # A client that checks only the status would take it for an existing one.
         if mapping.deleted:
             pecan.response.headers[DELETED] = timeframe.render(mapping.deleted)
         return mapping
