@@ -27,8 +27,8 @@ class BaseCollector(abc.ABC):
     :cvar collector_name: name of the entry point; also stored with each scope.
     :cvar GROUP: section of the driver's options, unless an instance has another.
     :cvar OPTS: the driver's options; self.options reads them.
-    :cvar is_authoritative: the source keeps all usage for as long as periods may be rated again:
-        without usage there was none, and rating again removes what is stored.
+    :cvar is_authoritative: the source keeps all usage for as long as periods may be rated again,
+        so an empty answer means no usage, and rating again removes stored points.
     :cvar collect_columns: columnar variant of collect(); None: collect() is called, as it is if a
         subclass overrides collect() but not collect_columns. It takes the arguments of collect()
         and yields pairs of a scope id and a columns.Column without prices, whose places are
@@ -127,7 +127,7 @@ class BaseCollector(abc.ABC):
 
         :param metric_name: internal key, see metrics.Metric.key.
         :param start, end: the period, aware UTC.
-        :param scope_id: None: retrieve() was asked without a scope, which the service never does.
+        :param scope_id: None: retrieve() was called without a scope, which the service never does.
         :raises CollectError: the source failed; an empty result never stands for a failure.
         """
 
@@ -196,11 +196,11 @@ class BaseCollector(abc.ABC):
         now: datetime,
         scope_ids: Sequence[str] = (),
     ) -> Mapping[str, Coverage]:
-        """Return where the source has no samples of each metric, of any scope.
+        """Return the gaps of each metric: times without samples of any scope in the source.
 
         Periods with a hole wait for [collect]lag_max and are then noted. Workers call this once for
-        each range of periods, before collect(). Override it if the source can tell; of metrics
-        that are left out nothing is known.
+        each range of periods, before collect(). Override it if the source can tell; the coverage
+        of metrics that are left out is unknown.
 
         :param metric_names: internal keys, see metrics.Metric.key.
         :param periods: consecutive periods, oldest first.
@@ -231,7 +231,7 @@ class BaseCollector(abc.ABC):
         return None
 
     def survey(self, metric_name: str, period: Period, scope_id: str) -> survey.Survey | None:
-        """Return what the source has of a metric; None: this driver does not support that.
+        """Return facts about a metric in the source; None: this driver does not support that.
 
         For people who write definitions; it may be expensive.
 
@@ -287,11 +287,11 @@ def get_members(conf: cfg.ConfigOpts) -> list[plugins.Instance]:
 
 
 def list_unmeasured(conf: cfg.ConfigOpts) -> list[str]:
-    """Return the configured collectors that cannot tell where the source has no samples."""
+    """Return the configured collectors that cannot detect gaps in the samples of the source."""
     try:
         members = get_members(conf)
     except errors.ConfigurationError:
-        # The host of the API need not be able to collect.
+        # The API may run on a host without access to the source.
         return [conf.collect.collector]
     own = BaseCollector.coverage
     return [member.name for member in members if getattr(member.driver, 'coverage', own) is own]

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from cloudkitty.core import timeframe
 from cloudkitty.core.metrics import Metric
 
-# Under these names reports group by something else than an attribute.
+# Names that reports do not group by as attributes.
 REPORT_NAMES = ('type', 'time', 'time-d', 'time-w', 'time-m', 'time-y')
 DefinitionWarning = tuple[tuple, str]
 
 
 def of_attributes(metric: Metric) -> Iterator[DefinitionWarning]:
-    """Yield (path in the definition, text) of attributes that another name hides."""
+    """Yield (path in the definition, text) of attributes that reports cannot group by."""
     for key in ('groupby', 'metadata'):
         for name in metric[key]:
             if name in timeframe.CALENDAR_KEYS:

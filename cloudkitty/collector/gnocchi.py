@@ -123,7 +123,7 @@ class GnocchiCollector(collector.BaseCollector):
         return min(now, max(ends)) if ends and max(ends) >= since else None
 
     def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
-        """Return the coverage; a granule is the least that can be seen to be missing."""
+        """Return the coverage, to one granule: shorter gaps are not visible."""
         sight = gnocchi_coverage.Sight(self.client, self.scope_key)
         try:
             return source_coverage.examine(

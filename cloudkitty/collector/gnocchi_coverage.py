@@ -1,4 +1,4 @@
-"""When Gnocchi has measures, and of which resources."""
+"""Times and resources of the measures in Gnocchi."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from cloudkitty.core.timeframe import Period
 
 
 class Sight:
-    """Looks at the resources of scopes together; see source_coverage.Source."""
+    """Queries the measures of several scopes together; see source_coverage.Source."""
 
     def __init__(self, client: gnocchi.Client, scope_key: str):
         self._client = client
@@ -42,7 +42,7 @@ class Sight:
 
     def _measures(self, metric: Metric, span: Period, query: dict, groupby: list[str]):
         args = metric.extra_args
-        # Of any method only the times matter; Gnocchi has a fault in `count`.
+        # Only the times are used, so any method will do; Gnocchi has a bug in `count`.
         return self._client.measures(
             ['aggregate', 'max', ['metric', metric.name, args['aggregation_method']]],
             args['resource_type'],

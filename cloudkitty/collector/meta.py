@@ -30,7 +30,7 @@ class MetaCollector(collector.BaseCollector):
         cfg.ListOpt(
             'collectors',
             default=[],
-            help='Collectors to ask, in this order: names of drivers, or of sections '
+            help='Collectors to query, in this order: names of drivers, or of sections '
             '[collector_NAME] with the option driver.',
         )
     ]

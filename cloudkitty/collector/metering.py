@@ -1,4 +1,4 @@
-"""Usage that the service was told itself, see doc/source/admin/metering.rst."""
+"""Usage from the tables of embedded metering, see doc/source/admin/metering.rst."""
 
 import logging
 from collections import defaultdict
@@ -19,7 +19,7 @@ from cloudkitty.usage import producers, reading, sampled
 
 LOG = logging.getLogger(__name__)
 
-# What was said less than this ago may still be on its way.
+# Usage that was reported less than this ago may still be on its way.
 SETTLE = timedelta(seconds=60)
 PERIODS_MAX = 1000
 
@@ -104,7 +104,7 @@ class MeteringCollector(point_builder.ResourceCollector):
             offset += len(run)
 
     def newest(self, metric_names, *, since, now):
-        """Return up to when sources are complete, of the meters whose sources say so."""
+        """Return up to when sources are complete, for the meters whose sources report it."""
         meters = {name: self.conf[name].name for name in metric_names}
         found = self._ask(
             lambda connection: producers.complete_until(

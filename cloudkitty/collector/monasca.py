@@ -22,7 +22,7 @@ NEWEST_STEP_S = 60
 
 
 class MonascaCollector(point_builder.ResourceCollector):
-    """Collects statistics of metrics, grouped by their dimensions.
+    """Collects statistics of metrics by their dimensions.
 
     Attributes are dimensions of the measures themselves, so they are those at the time of the
     usage.
@@ -160,7 +160,7 @@ class MonascaCollector(point_builder.ResourceCollector):
         }
         tenant_id = metric.extra_args['forced_project_id']
         if tenant_id == SCOPE_ID:
-            # Everything in the tenant belongs to the scope, whatever its dimensions are.
+            # All metrics in the tenant belong to the scope, whatever their dimensions are.
             tenant_id = scope_ids[0]
             group_by.remove(self.scope_key)
         else:

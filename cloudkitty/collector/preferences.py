@@ -1,4 +1,4 @@
-"""Preferences of operators: which collector serves a service, and which ones are switched on.
+"""Preferences of operators: the collector of a service, and which collectors are enabled.
 
 They only have an effect with several collectors, see collector/meta.py.
 """

@@ -244,7 +244,7 @@ class PrometheusCollector(collector.BaseCollector):
             yield from self._columns(metric, ask(promql), periods, part)
 
     def _parts(self, metric, scope_ids, range_s, ask):
-        """Divide the scopes by whether each of their resources has a single series.
+        """Split the scopes by whether each of their resources has a single series.
 
         Mostly it has, and then a much cheaper query is enough.
         """

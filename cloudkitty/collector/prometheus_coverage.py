@@ -1,7 +1,7 @@
-"""How densely Prometheus has samples of metrics, and why they are missing where they are.
+"""Detection of gaps in the samples of Prometheus, and of their cause.
 
 The samples of the densest series of each metric are counted, period by period, in one query for all
-metrics. Where it has all of them there is no gap. Only other periods are looked at closely.
+metrics. Periods in which it has all samples have no gap; only the others are examined further.
 """
 
 import math
@@ -20,27 +20,27 @@ from cloudkitty.core.timeframe import Period
 
 # VictoriaMetrics refuses a query of more than 16 KiB.
 LENGTH_MAX = 8000
-# Time before the periods that is looked at, too, at least; seconds.
+# Least time before the periods that is examined, too; seconds.
 LOOK_BACK_S = 3600
 # Samples of the last 5 minutes are visible.
 STEP_MAX_S = 240
-# Gaps of a metric whose signs are looked at; any more are taken for holes.
+# Gaps of a metric whose signs are queried; any more are assumed to be holes.
 EXAMINED_MAX = 50
-# How long it is remembered that there are no series of a metric, with any labels.
+# For how long it is cached that a metric has no series, with any labels.
 ABSENT = timedelta(hours=6)
 # Samples may be this much further apart than usual.
 LATE = 1.05
-# Scopes that are looked at first.
+# Scopes that are examined first.
 ASKED_FIRST = 4
 SIGN_LABEL = 'sign'
 
 
 class Sight(NamedTuple):
-    """What is looked at.
+    """The series of a metric that are examined.
 
     :ivar selector: selects the series of all scopes.
     :ivar resource: labels that identify a resource.
-    :ivar interval_s: time between two samples that the definition expects; None: any.
+    :ivar interval_s: scrape interval in the definition; None: any.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Stretch(NamedTuple):
     """A time without samples, unix times.
 
     :ivar last: the last sample before it.
-    :ivar end: None: it reaches to the end of what was looked at.
+    :ivar end: None: it lasts until the end of the examined time.
     :ivar spacing_s: usual time between two samples.
     """
 
@@ -67,12 +67,12 @@ class Stretch(NamedTuple):
 
 
 class View:
-    """The time that is looked at: periods, some time before them, and one period after.
+    """The examined time: periods, some time before them, and one period after.
 
     Times are unix times.
 
     :ivar first_end: end of the first period.
-    :ivar ends: ends of the periods and of those before that are looked at.
+    :ivar ends: ends of the periods and of the earlier ones that are examined.
     """
 
     def __init__(self, periods: Sequence[Period], now: datetime):
@@ -85,7 +85,7 @@ class View:
         self.ends = [self.begin + self.length_s * (number + 1) for number in range(count)]
 
     def around(self, ends: Sequence[float]) -> tuple[float, float]:
-        """Return the time of the periods with these ends, and some more on both sides."""
+        """Return the time of the periods with these ends, with a margin on both sides."""
         return (
             max(self.begin, min(ends) - 2 * self.length_s),
             min(self.end, max(ends) + self.length_s),
@@ -158,9 +158,9 @@ class PrometheusCoverage:
         )
 
     def _find_whole(self, view, known, scope_ids) -> dict[str, Coverage]:
-        """Return the coverage of metrics of which a few scopes have all samples.
+        """Return the coverage of metrics for which a few scopes have all samples.
 
-        If they have, there is no gap, whatever others have; and the query costs a small part.
+        If they have, there is no gap, whatever other scopes have; such a query is much cheaper.
         """
         if len(scope_ids) <= ASKED_FIRST:
             return {}
@@ -215,7 +215,7 @@ class PrometheusCoverage:
     # Metrics without series of any scope
 
     def _coverage_of_silent(self, keys, view, known):
-        """Return the coverage of metrics of which no series has the label of the scope."""
+        """Return the coverage of metrics without any series that has the label of the scope."""
         found = {
             key: Coverage(
                 [known[key]._replace(end=_at(view.end))] if key in known else (), has_samples=False
@@ -246,7 +246,7 @@ class PrometheusCoverage:
         begin, end = min(counts) - view.length_s, max(counts)
         return Coverage([Gap(_at(begin), _at(end), True, text)], warning=text, has_samples=False)
 
-    # How densely
+    # Density of the samples
 
     def _count(self, selectors, view) -> dict[str, dict[float, int]]:
         """Return the samples of the densest series, by selector and end of the period."""
@@ -272,7 +272,7 @@ class PrometheusCoverage:
     def _instants(self, sight, window, spacing_s) -> list[float]:
         """Return when there were samples of any series, in order.
 
-        Of samples closer than half the spacing some are left out.
+        Samples closer than half the spacing may be left out.
         """
         step_s = max(1, min(STEP_MAX_S, int(spacing_s / 2)))
         query = f'max(timestamp({sight.selector}))'
@@ -285,15 +285,15 @@ class PrometheusCoverage:
             begin = last + step_s
         return sorted(at for at in found if window[0] <= at <= end)
 
-    # Why there are none
+    # Causes of gaps
 
     def _judged(self, sight, stretch, view) -> Gap:
-        """Return a gap with the sign that tells whether samples are missing."""
+        """Return a gap with its sign: the evidence whether samples are missing."""
         is_hole, sign = coverage.judge(self._signs(sight, stretch, view))
         return Gap(_at(stretch.begin), _at(stretch.end or view.end), is_hole, sign)
 
     def _signs(self, sight, stretch, view) -> dict[str, int]:
-        """Return the counts that tell of a gap, with one query.
+        """Return the evidence for a gap as counts, with one query.
 
         resources, scopes: those with samples just before it; common: resources with samples just
         after it, too; targets: where those came from, as far as they have `up`; alive: those of
@@ -351,7 +351,7 @@ def _suspects(sight, counts, view, spacing_s):
     """Return the ends of the periods in which the densest series lacks samples."""
     expected_s = sight.interval_s or spacing_s
     needed = max(math.floor(view.length_s / expected_s) - 1, 1)
-    # Nothing tells of a gap before the first sample, which may be in the middle of a period.
+    # A gap before the first sample, which may be within a period, cannot be detected.
     begin = min(counts)
     if begin < view.first_end:
         begin += view.length_s

@@ -159,8 +159,8 @@ def build(
     """Return the PromQL expression for the measure of *metric*, to be evaluated at a period's end.
 
     :param scope_matcher: label matcher that selects the scopes.
-    :param is_plain: each of their resources has one series, see build_search(): the same
-        quantities at a small part of the cost.
+    :param is_plain: each of their resources has one series, see build_search(): this gives the
+        same quantities at a fraction of the cost.
     """
     query = _Query(metric, scope_matcher, scope_key, range_s)
     return query.plain_text() if is_plain else query.text()

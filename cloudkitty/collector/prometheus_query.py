@@ -76,9 +76,9 @@ EXTRA_ARGS = {
     **prometheus_measures.EXTRA_ARGS,
 }
 EXTRA_ARGS_DEFAULTS = {'aggregation_method': 'max', 'query_prefix': '', 'query_suffix': ''}
-# What these give does not grow with the length of the range.
+# The results of these do not grow with the length of the range.
 LEVEL_METHODS = ('avg', 'max', 'min')
-# The increases of several series of a counter are added up.
+# Increases of several series of a counter are added up.
 SUMMED_FUNCTIONS = ('increase', 'irate', 'rate')
 
 
@@ -153,7 +153,7 @@ def _added(metric):
 def takes_levels(metric: metrics.Metric) -> bool:
     """Return whether a range longer than the period gives a quantity of the same meaning.
 
-    Of sums, counts and growths it would give too much.
+    For sums, counts and increases it would be too large.
     """
     args = metric.extra_args
     return (

@@ -1,4 +1,4 @@
-"""Gaps of sources that tell when they have samples, and of which resources; not of Prometheus."""
+"""Detection of gaps from the times and resources of samples; not used for Prometheus."""
 
 import itertools
 import math
@@ -10,45 +10,45 @@ from cloudkitty.core import coverage, metrics, timeframe
 from cloudkitty.core.coverage import Coverage, Gap
 from cloudkitty.core.timeframe import Period
 
-# Periods before those asked for that are looked at, too.
+# Number of earlier periods that are examined, too.
 LOOK_BACK = 3
-# Gaps of a metric whose resources are looked up; any more are taken for holes.
+# Gaps of a metric that are examined by resource; any more are assumed to be holes.
 EXAMINED_MAX = 10
-# Steps in a period, and the shortest, seconds: how exactly a gap is seen.
+# Resolution of gaps: steps in a period, and the shortest step, seconds.
 STEPS = 12
 STEP_MIN_S = 60
-# Samples that are regular: this part of the distances is at most so many times the usual one.
+# Samples are regular if this fraction of the distances is at most so many times the usual one.
 REGULAR_PART = 0.8
 REGULAR_FACTOR = 1.5
-# Scopes that are looked at first, where looking at all is dear.
+# Scopes that are examined first, where examining all is expensive.
 ASKED_FIRST = 4
 
 
 class Source(Protocol):
-    """What a source is asked for."""
+    """Protocol of the queries to a source."""
 
     def instants(
         self, metric: metrics.Metric, span: Period, step_s: int, scope_ids: Sequence[str]
     ) -> Collection[float]:
-        """Return when there are samples of any resource in *span*, unix times.
+        """Return the unix times in *span* at which any resource has samples.
 
-        :param step_s: of all samples in so many seconds one is enough; the source may have
-            longer steps.
-        :param scope_ids: look at these; empty: at all.
+        :param step_s: resolution in seconds: one sample per step is enough; the source may have
+            a lower resolution.
+        :param scope_ids: examine these only; empty: all.
         """
 
     def resources(
         self, metric: metrics.Metric, span: Period, alive_until: datetime
     ) -> Collection[tuple[str, str]]:
-        """Return (scope id, resource) of those with samples in *span*.
+        """Return (scope id, resource) of the resources with samples in *span*.
 
-        :param alive_until: as far as the source knows when resources ended: leave those out that
-            ended before this instant.
+        :param alive_until: omit resources that ended before this instant, if the source knows
+            when resources ended.
         """
 
 
 class _Found(NamedTuple):
-    """What is known of a metric.
+    """The samples found of a metric.
 
     :ivar spacing_s: usual time between two samples; None: they are not regular.
     """
@@ -68,10 +68,10 @@ def examine(
 ) -> dict[str, Coverage]:
     """Return the coverage of each metric, see BaseCollector.coverage().
 
-    Metrics whose samples come irregularly are left out: nothing tells that one is missing.
+    Metrics with irregular samples are left out, because a missing sample cannot be detected.
 
-    :param first: scopes that are looked at first; all are where these leave a gap. Empty: all are
-        looked at.
+    :param first: scopes that are examined first; all scopes are examined only if these have a
+        gap. Empty: all are examined at once.
     """
     length = periods[0].end - periods[0].begin
     view = Period(
@@ -95,7 +95,7 @@ def examine(
 
 
 def some_of(scope_ids: Sequence[str]) -> Sequence[str]:
-    """Return the few scopes to look at first."""
+    """Return the few scopes to examine first."""
     return scope_ids[:: max(1, len(scope_ids) // ASKED_FIRST)][:ASKED_FIRST]
 
 
@@ -120,7 +120,7 @@ def _spacing(instants: Sequence[float]) -> float | None:
 def _stretches(one: _Found, view: Period, length: timedelta) -> list[tuple[float, float | None]]:
     spacing_s = one.spacing_s or 0.0
     window = (view.begin.timestamp(), view.end.timestamp())
-    # Where a sample stands for a period, one that is missing makes the period free.
+    # With one sample per period, a missing sample would make the period free.
     is_dense = coverage.GAP * spacing_s <= length.total_seconds()
     factor = coverage.GAP if is_dense else REGULAR_FACTOR
     return coverage.find_gaps(one.instants, spacing_s, window, factor=factor)
@@ -139,7 +139,7 @@ def _is_whole(one: _Found, view: Period, length: timedelta) -> bool:
 
 
 def _coverage(source, metric, found, view, length, known) -> Coverage | None:
-    """Return the coverage of *metric*; None: nothing can be told."""
+    """Return the coverage of *metric*; None: it cannot be determined."""
     one = found[metric.key]
     if not one.instants:
         goes_on = [known._replace(end=view.end)] if known else []
@@ -170,7 +170,7 @@ def _coverage(source, metric, found, view, length, known) -> Coverage | None:
 
 
 def _signs(source, metric, found, gap, is_over) -> dict[str, int]:
-    """Return the counts that tell of a gap, see coverage.judge()."""
+    """Return the evidence for a gap as counts, see coverage.judge()."""
     around = timedelta(seconds=math.ceil(2 * found[metric.key].spacing_s))
     before = set(source.resources(metric, Period(gap.begin - around, gap.begin), gap.end))
     after = (

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 # Samples this many times further apart than usual have a gap between them.
 HOLE = 1.5
-# Fact about a metric of which the source has never heard.
+# Fact about a metric that is unknown to the source.
 NO_METRIC = 'the source has no such metric'
-# Part of notes that are true of many definitions that are right.
+# Part of notes that apply to many correct definitions.
 DIFFER_ONLY = 'differ only in'
 
 
@@ -17,9 +17,9 @@ DIFFER_ONLY = 'differ only in'
 class Survey:
     """The findings.
 
-    :ivar facts: what the source has.
-    :ivar notes: what the author may have meant differently.
-    :ivar faults: why the definition must be wrong.
+    :ivar facts: facts about the metric in the source.
+    :ivar notes: what is probably unintended.
+    :ivar faults: why the definition cannot be right.
     """
 
     facts: list[str] = field(default_factory=list)
@@ -51,5 +51,5 @@ def varying(rows: Sequence[dict]) -> list[str]:
 
 
 def is_usual(note: str) -> bool:
-    """Return whether *note* is true of many definitions that are right."""
+    """Return whether *note* applies to many correct definitions."""
     return DIFFER_ONLY in note

@@ -39,9 +39,9 @@ class BaseFetcher(abc.ABC):
         """
 
     def get_names(self) -> Mapping[str, str]:
-        """Return the names that people know scopes by, by scope id; by default none is known.
+        """Return the display names of scopes, by scope id; by default none is known.
 
-        Asked after get_tenants(). Names are only shown: what fails here stops nothing.
+        Called after get_tenants(). Names are only displayed, so a failure here is only logged.
         """
         return {}
 

@@ -25,7 +25,7 @@ class GnocchiFetcher(fetcher.BaseFetcher):
         cfg.ListOpt(
             'resource_types',
             default=[EVERY_TYPE],
-            help='Types of the resources to look at; generic, or none: every type.',
+            help='Types of the resources to search; generic, or none: every type.',
         ),
         *gnocchi.OPTS,
     ]

@@ -47,7 +47,7 @@ class MetaFetcher(fetcher.BaseFetcher):
 
     def get_names(self):
         names = {}
-        # The first that lists a scope names it.
+        # The first fetcher that lists a scope gives it its name.
         for member in reversed(self._members):
             names.update(member.get_names())
         return names

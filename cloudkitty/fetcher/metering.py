@@ -1,4 +1,4 @@
-"""Scopes of the usage that the service was told itself."""
+"""Scopes with usage in the tables of embedded metering."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ from cloudkitty.usage import reading
 
 
 class MeteringFetcher(fetcher.BaseFetcher):
-    """Lists the scopes that had usage of late."""
+    """Lists the scopes with recent usage."""
 
     name = 'metering'
     GROUP = 'fetcher_metering'
@@ -21,7 +21,7 @@ class MeteringFetcher(fetcher.BaseFetcher):
             'since',
             default=35,
             min=1,
-            help='Days: scopes without usage for so long are no longer listed.',
+            help='Days after which scopes without usage are no longer listed.',
         )
     ]
 

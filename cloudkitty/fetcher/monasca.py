@@ -20,7 +20,7 @@ class MonascaFetcher(fetcher.BaseFetcher):
         ),
         cfg.StrOpt(
             'monasca_tenant_id',
-            help='Tenant whose metrics to look at; without it, that of the credentials. '
+            help='Tenant whose metrics are queried; without it, that of the credentials. '
             'For another tenant the user needs a delegate role of Monasca.',
         ),
         *monasca.OPTS,
