@@ -19,7 +19,7 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage.v2 import BaseStorage
 
-# Runs of equal values of one series, and series of one metric, that are told.
+# Most runs of equal values of one series, and most series of one metric, in an explanation.
 RUNS_MAX = 1000
 SERIES_MAX = 100
 
@@ -34,18 +34,18 @@ class Run(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What the source has of one series in the period."""
+    """The samples of one series in the period."""
 
     labels: Mapping[str, str]
     runs: Sequence[Run]
 
 
 class Step(NamedTuple):
-    """What a rating module did.
+    """The effect of a rating module.
 
-    :ivar rules: those that the point met.
-    :ivar amounts: what they add to the price; empty: the module does not tell.
-    :ivar price: after the module; None: it left the point out.
+    :ivar rules: those that match the point.
+    :ivar amounts: what they add to the price; empty: the module does not support that.
+    :ivar price: after the module; None: it removed the point.
     """
 
     module: str
@@ -55,10 +55,10 @@ class Step(NamedTuple):
 
 
 class Priced(NamedTuple):
-    """A point that would be stored, or is.
+    """A point that would be stored, or is stored.
 
-    :ivar price: None: a module has left the point out.
-    :ivar stored: the price that is stored; None: this was not asked.
+    :ivar price: None: a module removed the point.
+    :ivar stored: the stored price; None: it was not queried.
     """
 
     quantity: Decimal
@@ -74,7 +74,7 @@ class Explanation(NamedTuple):
 
     :ivar name: published name of the metric.
     :ivar source_name: its name in the source.
-    :ivar measure: how usage is measured over the period; None: the collector does not say.
+    :ivar measure: how usage is measured over the period; None: the collector has no measures.
     """
 
     name: str
@@ -122,9 +122,9 @@ def explain_stored(
 ) -> Iterator[Explanation]:
     """Yield an explanation for each metric of which usage of this resource is stored.
 
-    The source is not asked: the price is made anew of the stored quantities.
+    The source is not queried: the price is computed again from the stored quantities.
 
-    :param usage: what is stored of the scope in the period.
+    :param usage: the stored usage of the scope in the period.
     :raises ModuleLoadError, ModuleFailed: the price cannot be computed.
     """
     frame = DataFrame(period.begin, period.end)
@@ -177,7 +177,7 @@ class Explainer:
             )
 
     def explain_stored(self, scope_id: str, resource: str, begin: datetime) -> list[Explanation]:
-        """Return the explanation of what is stored for the period that begins at *begin*.
+        """Return the explanation of the stored usage of the period that begins at *begin*.
 
         :raises ModuleLoadError, ModuleFailed: see explain_stored().
         """

@@ -19,13 +19,13 @@ ID_LENGTH_MAX = 255
 PUSHED_POINTS = 'pushed_points'
 # Kind of the entry for a time without samples that was accepted; the object id is the metric.
 SOURCE_GAP = 'source_gap'
-# Of an event that was taken back; the object id is that of the event.
+# Kind of the entry for a withdrawn event; the object id is that of the event.
 PUSHED_USAGE = 'pushed_usage'
-# Kind of the entry for a change of what the processors of the database agree on.
+# Kind of the entry for a change of the agreement of the processors of a database.
 AGREEMENT = 'agreement'
 # Kind of the entry for a version of the document of plans and accounts.
 BILLING_DOCUMENT = 'billing_document'
-# Of a credit that was granted to an account, or withdrawn.
+# Kind of the entry for a credit that was granted to an account, or withdrawn.
 BILLING_CREDIT = 'billing_credit'
 KINDS = (
     *(kind.name for kind in snapshots.KINDS),
@@ -41,7 +41,7 @@ _table = tables.audit.c
 
 
 class Actor(NamedTuple):
-    """Who makes a change, and in which request, as far as it is known."""
+    """The author of a change, and its request, as far as known."""
 
     user_id: str | None = None
     project_id: str | None = None
@@ -49,7 +49,7 @@ class Actor(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of one object, as it is to be recorded; None: it was not there, or is gone."""
+    """A change of one object to be recorded; None: it did not exist, or no longer exists."""
 
     kind: str
     object_id: str

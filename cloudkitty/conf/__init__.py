@@ -1,4 +1,4 @@
-"""The configuration: the one way to load it, to register a driver's options and to explain errors.
+"""The configuration: loads it, registers options of drivers, and explains errors.
 
 The options that all processes share are in cloudkitty.conf.options.
 """

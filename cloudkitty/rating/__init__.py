@@ -84,9 +84,9 @@ class RatingProcessorBase(abc.ABC):
         return []
 
     def amounts(self, name: str, point: dataframe.DataPoint) -> list[formula.Amount]:
-        """Return the amounts that process() adds to the price of *point*, and how each is made.
+        """Return the amounts that process() adds to the price of *point*, with their calculation.
 
-        Called after reload_config(); by default none is told.
+        Called after reload_config(); by default there are none.
         """
         return []
 

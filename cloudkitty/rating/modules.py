@@ -186,7 +186,7 @@ class ModuleSet:
     ) -> Iterator[tuple[str, rating.RatingProcessorBase, dataframe.DataFrame]]:
         """Yield (name, instance, frame priced so far) of each enabled module in its order.
 
-        The instance tells by which rules, and from which amounts, it has priced the frame.
+        The instance can explain by which rules, and with which amounts, it priced the frame.
 
         :raises ModuleLoadError, ModuleFailed: see rate().
         """

@@ -21,9 +21,9 @@ def modules_with(
     database: db.Database,
     choose: Callable[[sa.Connection], Iterable[Rule]],
 ) -> ModuleSet:
-    """Return the rating modules that are enabled, hashmap with other rules.
+    """Return the enabled rating modules, with other rules for hashmap.
 
-    :param choose: returns the rules; asked once.
+    :param choose: returns the rules; called once.
     :raises Conflict: hashmap is not enabled, so it would price nothing.
     """
     with database.reader() as connection:

@@ -1,6 +1,6 @@
 """Skip expressions: which rated points are not stored.
 
-An expression stands in a metric definition or in the configuration, for example
+An expression is part of a metric definition or of the configuration, for example
 `datapoint['vol']['qty'] == 0`. It can compare, compute and read `datapoint`, and nothing else: no
 imports, no attributes beyond a few of text and mappings, no unbounded loops.
 """
@@ -47,7 +47,7 @@ def _power(base: Any, exponent: Any) -> Any:
 
 def _modulo(left: Any, right: Any) -> Any:
     if isinstance(left, str):
-        raise errors.InvalidInput(reason='Text is not formatted.')
+        raise errors.InvalidInput(reason='% does not format text.')
     return left % right
 
 

@@ -53,7 +53,7 @@ class Selection(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What a summary adds to its rows, and their order.
+    """Additional columns of a summary, and its order.
 
     :ivar attributes: attributes whose last value in the span each row shows.
     :ivar has_buckets: whether rows show the begin and end of their calendar groups.

@@ -1,4 +1,4 @@
-"""What stored usage would cost if some rules of hashmap were others; nothing is stored."""
+"""Preview: prices of stored usage under changed hashmap rules; nothing is stored."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class PricePreview:
         self._clock = clock
 
     def compute(self, extent: dump.Extent, wanted: Sequence[changes.Change]) -> list[Prices]:
-        """Return the prices of the metrics that *wanted* is about, by scope and metric.
+        """Return the prices of the metrics in *wanted*, by scope and metric.
 
         They are those that rating the periods again would store if their usage is the same: pushed
         points keep the prices that they were pushed with.

@@ -1,4 +1,4 @@
-"""What a summary may add to its rows, and their order. Pure.
+"""Additional columns of a summary, and its order. Pure.
 
 Rows are mappings of column names to values, as BaseStorage.total() returns them.
 """
@@ -58,7 +58,7 @@ def _sort_key(column: str) -> Callable[[Row], tuple[bool, Any]]:
 
 
 def with_buckets(rows: Iterable[Row], window: Period, groups: Sequence[str]) -> list[Row]:
-    """Return *rows* with the span of days that each one's calendar groups stand for.
+    """Return *rows* with the range of days for which each row's calendar groups stand.
 
     :param window: the span of the summary, to which the first and the last bucket are cut.
     :param groups: the groups of the summary, see query.parse_groupby().

@@ -1,4 +1,4 @@
-"""Administration of scopes: create them, change their identity, switch them on and off."""
+"""Administration of scopes: create, activate and deactivate them, change their identity."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -1,6 +1,6 @@
-"""What all processes that rate into one database agree on: table rating_agreements.
+"""Terms on which all processes that rate into one database agree: table rating_agreements.
 
-The first that starts writes down what its configuration says. A change is ordered with a date and
+The first process that starts stores the terms of its configuration. A change has a date and
 comes into force once all that begins before that date is rated.
 """
 
@@ -20,19 +20,19 @@ from cloudkitty.scopes import state as scope_state
 TIME_BASIS = 'UTC'
 # Characters of a scope key.
 KEY_LENGTH_MAX = 40
-# Fetchers that were asked later than so long ago belong to processors that run.
+# Fetchers that were called within this time belong to running processors.
 ASKED_LATELY = timedelta(days=1)
 
 _TABLE = tables.agreements
 _SCOPES = tables.scopes
 _FETCHES = tables.fetches
-# Names of options where those of the members are others.
+# Names of options that differ from those of the members.
 _OPTIONS = {'period_s': 'period'}
 _ALL = sa.select(_TABLE, types.utc_clock().label('now')).order_by(_TABLE.c.id)
 
 
 class Terms(NamedTuple):
-    """What is agreed on.
+    """The terms of rating.
 
     :ivar period_s: length of a period, seconds.
     :ivar scope_key: attribute that names the scope.
@@ -47,7 +47,7 @@ class Terms(NamedTuple):
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts) -> 'Terms':
-        """Return what this configuration says.
+        """Return the terms in the configuration.
 
         :raises ConfigurationError: the date is invalid.
         """
@@ -62,9 +62,9 @@ class Terms(NamedTuple):
 class Agreement(NamedTuple):
     """A row of the table.
 
-    :ivar begin: periods that begin before it are those of the row before, aware UTC; None: there is
-        no row before.
-    :ivar in_force: False: a change that was ordered, and waits.
+    :ivar begin: earlier periods are those of the row before, aware UTC; None: this is the first
+        row.
+    :ivar in_force: False: a pending change.
     """
 
     id: int
@@ -74,7 +74,7 @@ class Agreement(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The terms of a span of time.
+    """The terms of a time range.
 
     :ivar until: when they end, aware UTC; None: they are in force.
     """
@@ -109,7 +109,7 @@ class State(NamedTuple):
         return self.current.begin if self.current else None
 
     def at(self, begin: datetime) -> 'Span | None':
-        """Return what holds for the periods that begin at *begin*; None: nothing is agreed on."""
+        """Return the terms of the periods that begin at *begin*; None: there are none yet."""
         until = None
         for one in reversed(self.agreements):
             if one.in_force:
@@ -157,7 +157,7 @@ def compare(state: State, terms: Terms) -> None:
 
 
 def settle(database: Database, terms: Terms, *, now: datetime) -> None:
-    """Agree on *terms* if there is no agreement yet, else make sure that they are in force.
+    """Store *terms* if there is no agreement yet, else make sure that they are in force.
 
     :param now: aware UTC.
     :raises Disagreement: others are in force.
@@ -178,7 +178,7 @@ def settle(database: Database, terms: Terms, *, now: datetime) -> None:
 
 
 def order(connection: sa.Connection, terms: Terms, begin: datetime) -> Agreement:
-    """Order that periods that begin at *begin* or later are those of *terms*; return the order.
+    """Order that *terms* apply to periods that begin at *begin* or later; return the order.
 
     :raises InvalidInput: that cannot be done.
     :raises Conflict: nothing is agreed on yet, or another change waits.
@@ -203,7 +203,7 @@ def order(connection: sa.Connection, terms: Terms, begin: datetime) -> Agreement
 
 
 def cancel(connection: sa.Connection) -> Agreement | None:
-    """Delete the order that waits and return it; None: there was none."""
+    """Delete the pending change and return it; None: there was none."""
     waiting = read(connection).ordered
     if waiting is None:
         return None
@@ -214,7 +214,7 @@ def cancel(connection: sa.Connection) -> Agreement | None:
 
 
 def list_behind(connection: sa.Connection, state: State, *, limit: int) -> list[str]:
-    """Return the scope ids that the change that waits still waits for, at most *limit*.
+    """Return the scope ids for which the pending change still waits, at most *limit*.
 
     Those that a failure holds back are not waited for.
     """
@@ -233,7 +233,7 @@ def list_behind(connection: sa.Connection, state: State, *, limit: int) -> list[
 
 
 def take_effect(connection: sa.Connection) -> bool:
-    """Bring the change that waits into force if nothing that is due begins before its date.
+    """Bring the pending change into force if no due period begins before its date.
 
     The next period of each scope begins where it would have begun without the change. Runs in a
     writing transaction; what commits meanwhile waits for the marks, and then finds them moved.
@@ -330,7 +330,7 @@ def _move(connection: sa.Connection, column: sa.Column[Any], by: timedelta) -> N
 
 
 def _difference(terms: Terms, state: State) -> str:
-    """Return what a process with *terms* and its operator have to know."""
+    """Return the error text for a process with other *terms*."""
     current, waiting = state.current, state.ordered
     assert current is not None  # else there would be no difference
     differences = [
@@ -357,7 +357,7 @@ def _shown(value: object) -> str:
 
 
 def describe(made: Agreement) -> dict[str, str]:
-    """Return an agreement as people read it, by the names of the options."""
+    """Return an agreement for display, by the names of the options."""
     terms = {
         _OPTIONS.get(name, name): _shown(value) for name, value in made.terms._asdict().items()
     }

@@ -1,4 +1,4 @@
-"""Times in which scopes were switched off and that are not rated: table scope_pauses."""
+"""Times in which scopes were inactive and are not rated: table scope_pauses."""
 
 from collections.abc import Collection
 from datetime import datetime

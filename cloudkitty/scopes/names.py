@@ -1,4 +1,4 @@
-"""Names of scopes for people, as the fetcher tells them: table scope_names."""
+"""Display names of scopes, from the fetcher: table scope_names."""
 
 from collections.abc import Collection, Mapping
 
@@ -15,9 +15,9 @@ LENGTH_MAX = 255
 def record(connection: sa.Connection, fetcher: str, names: Mapping[str, str]) -> int:
     """Store the names of scopes that are new or have changed; return how many.
 
-    Those of scopes that are gone are kept, for their months of the past.
+    Those of scopes that are no longer listed are kept, for reports of past months.
 
-    :param fetcher: name of the fetcher, which tells the ids of different ones apart.
+    :param fetcher: name of the fetcher; the same id of another fetcher is another scope.
     :param names: by scope id; longer ones are cut, control characters are written as escapes.
     """
     known = dict(

@@ -1,4 +1,4 @@
-"""Since when the source refuses to answer for a metric of a scope: table source_refusals."""
+"""Queries of a metric and scope that the source refuses, and since when: table source_refusals."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -33,14 +33,14 @@ class Refusal(NamedTuple):
     def goes_on(self, begin: datetime, first: datetime) -> bool:
         """Return whether a refused period that begins at *begin* is one of these, or the next.
 
-        :param first: begin of the first period that was asked for now; those from there to *begin*
+        :param first: begin of the first period of this query; the periods from there to *begin*
             were answered.
         """
         return begin == self.begin or begin == first and self.begin <= begin <= self.end
 
 
 class Patience(NamedTuple):
-    """What is waited for no longer.
+    """Refusals for which rating no longer waits.
 
     :ivar until: what the source has refused since before this instant, aware UTC.
     :ivar known: its refusals so far, by scope id and metric; see key().

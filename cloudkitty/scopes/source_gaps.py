@@ -16,9 +16,9 @@ _GAPS = tables.gaps
 _NOTES = tables.notes
 METRIC_LENGTH_MAX = 255
 SIGN_LENGTH_MAX = 255
-# Most stored times of a metric in which nobody used anything: the newest are kept.
+# Most stored times of a metric without usage: the newest are kept.
 UNUSED_MAX = 1000
-# Most gaps in a text for people.
+# Most gaps in a text for operators.
 NAMES_MAX = 10
 # Periods wait for samples; they were rated without; the samples came later; nobody used anything;
 # an operator has accepted that there are none.
@@ -28,14 +28,14 @@ BACK = 'back'
 UNUSED = 'unused'
 ACCEPTED = 'accepted'
 STATES = (HELD, NOTED, BACK, UNUSED, ACCEPTED)
-# Those that somebody has to explain: by rating again, or by accepting.
+# Unresolved states: an operator has to rate again or to accept the gap.
 OPEN = (NOTED, BACK)
 
 
 class Gap(NamedTuple):
     """One row without the identity; times are aware UTC.
 
-    :ivar sign: what tells that samples are missing, or that nobody used anything.
+    :ivar sign: the evidence that samples are missing, or that nothing was used.
     :ivar accepted_at, accepted_by, reason: None unless it is accepted.
     """
 
@@ -113,10 +113,10 @@ def record(
     found: Mapping[str, Sequence[Gap]],
     span: Period,
 ) -> list[Gap]:
-    """Replace what is stored of *span* by *found*; return the gaps that are new or changed.
+    """Replace the stored gaps in *span* by *found*; return those that are new or changed.
 
-    What is accepted stays so. A gap that was noted, and that the source has samples of now, becomes
-    one that is back.
+    Accepted gaps stay accepted. A noted gap for which the source has samples now becomes one that
+    is back.
 
     :param found: gaps by metric, for all metrics that are known; may reach out of *span*.
     """
@@ -165,7 +165,7 @@ def _unaccepted(gaps: Sequence[Gap], known: Sequence[Gap]) -> list[Gap]:
 
 
 def _merged(old: Sequence[Gap], wanted: Sequence[Gap], span: Period) -> list[Gap]:
-    """Return the gaps of a metric: what is wanted, and what it leaves of the old ones."""
+    """Return the gaps of a metric: the wanted ones, and what they leave of the old ones."""
     spans = [gap.span for gap in wanted]
     found: list[Gap] = []
     for gap in old:
@@ -192,7 +192,7 @@ def _merged(old: Sequence[Gap], wanted: Sequence[Gap], span: Period) -> list[Gap
 
 
 def _bounded(gaps: Sequence[Gap]) -> list[Gap]:
-    """Return *gaps* without the oldest of too many in which nobody used anything."""
+    """Return *gaps* without the oldest of too many times without usage."""
     surplus = sum(1 for gap in gaps if gap.state == UNUSED) - UNUSED_MAX
     if surplus <= 0:
         return list(gaps)
@@ -248,7 +248,7 @@ def accept(
     reason: str,
     now: datetime,
 ) -> list[Gap]:
-    """Accept that there are no samples of *metric* in *span*; return what was stored of it."""
+    """Accept that there are no samples of *metric* in *span*; return the gaps stored before."""
     old = list_gaps(connection, identity, metrics=[metric], is_locking=True)
     touched = [gap for gap in old if coverage.overlaps(gap.span, span)]
     rests = [
@@ -263,7 +263,7 @@ def accept(
 
 
 def tidy(connection: sa.Connection, identity: scope_state.Identity) -> None:
-    """Delete the gaps that are back and that no scope has a note of any more."""
+    """Delete the gaps that are back and of which no scope has a note any more."""
     notes = (
         sa.select(_NOTES.c.state_id)
         .join(tables.scopes, tables.scopes.c.id == _NOTES.c.state_id)
@@ -283,9 +283,9 @@ def tidy(connection: sa.Connection, identity: scope_state.Identity) -> None:
 
 
 def remove_unused(connection: sa.Connection, before: datetime, *, limit: int) -> int:
-    """Delete at most *limit* of the oldest times before *before* in which nobody used anything.
+    """Delete at most *limit* of the oldest times before *before* without usage.
 
-    Those of all sources; what somebody has to explain, or has explained, is kept.
+    Those of all sources; unresolved and accepted gaps are kept.
 
     :returns: how many were deleted.
     """
@@ -307,7 +307,7 @@ def remove_unused(connection: sa.Connection, before: datetime, *, limit: int) ->
 
 
 def count(connection: sa.Connection, identity: scope_state.Identity) -> list[tuple[str, str, int]]:
-    """Return (metric, state, number of gaps) of those that are not accepted or explained."""
+    """Return (metric, state, number of gaps) of the unresolved ones."""
     found = (
         sa.select(_GAPS.c.metric, _GAPS.c.state, sa.func.count())
         .where(*scope_state.identity_conditions(identity, _GAPS), _GAPS.c.state.in_((HELD, *OPEN)))
@@ -326,7 +326,7 @@ def is_explained(note: Period, gaps: Sequence[Gap]) -> bool:
 
 
 def describe(gaps: Sequence[Gap]) -> str:
-    """Return a text for people about gaps that are waited for."""
+    """Return a text about the gaps for which periods wait."""
     return '; '.join(
         f'metric {gap.metric}: the source has no samples from {timeframe.render(gap.begin)} to '
         f'{timeframe.render(gap.end)} ({gap.sign})'

@@ -12,7 +12,7 @@ from cloudkitty.scopes import state as scope_state
 
 _LAGS = tables.lags
 METRIC_LENGTH_MAX = 500
-# Most metrics in a text for people.
+# Most metrics in a text for operators.
 NAMES_MAX = 10
 # Periods wait for the metric; they are rated without it; the source never had data of it.
 HELD = 'held'
@@ -111,7 +111,7 @@ def record(
 
 
 def describe(held: Mapping[str, Lag]) -> str:
-    """Return a text for people that names the metrics that are waited for."""
+    """Return a text that names the metrics for which periods wait."""
     return '; '.join(
         f'metric {metric}: the source has no data after {timeframe.render(lag.newest)}'
         for metric, lag in sorted(held.items())[:NAMES_MAX]

@@ -79,7 +79,7 @@ class Scope:
 
 
 class Seen(NamedTuple):
-    """Numbers of scopes that a list of the fetcher changed."""
+    """Numbers of scopes that changed with a list of the fetcher."""
 
     added: int
     vanished: int
@@ -87,7 +87,7 @@ class Seen(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The scopes that have work, and when the others will have some.
+    """The scopes with due periods, and when the others will have some.
 
     :ivar scopes: (primary key, scope id) of the scopes that have periods to rate now.
     :ivar next_mark: the lowest mark among the others; None: there are none.
@@ -160,7 +160,7 @@ def get_scopes(connection: sa.Connection, state_ids: Sequence[int]) -> list[Scop
 def find_due(
     connection: sa.Connection, identity: Identity, *, now: datetime, mark_max: datetime
 ) -> Due:
-    """Return which scopes of *identity* have work now, and when the others will have.
+    """Return the scopes of *identity* with due periods, and when the others will have some.
 
     :param mark_max: scopes whose mark is at or before this instant have a period to rate.
     """

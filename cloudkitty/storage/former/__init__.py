@@ -1,4 +1,4 @@
-"""Stores of rated data that earlier releases wrote to. They are only read.
+"""Readers of the stores in which earlier releases kept rated data.
 
 Contract of the readers, one file each. Nothing else of the service depends on them.
 """
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 @dataclass
 class Remarks:
-    """What a reader found besides points.
+    """Findings of a reader besides points.
 
     :ivar unreadable: entries that are no rated points.
     :ivar lost_keys: attributes whose values the store had overwritten.
@@ -67,7 +67,7 @@ class WindowTooLarge(Exception):
 
 
 class Reader(abc.ABC):
-    """A former store. What cannot be read completely is an error, never a part.
+    """A former store. An incomplete answer is an error; a part is never returned.
 
     :ivar points_max: how many points read() may hold at once; None: any number.
     :cvar GROUP, OPTS: section and options of the earlier release.
@@ -87,9 +87,9 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def extent(self) -> Period | None:
-        """Return a span that holds the begins of all points; None: there are none.
+        """Return a time range that contains the begins of all points; None: there are none.
 
-        :raises SourceError: the store does not answer as it should; so do the other methods.
+        :raises SourceError: the store does not answer correctly; so do the other methods.
         """
 
     @abc.abstractmethod

@@ -10,7 +10,7 @@ from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage.former.rest import Amount, Amounts
 
-# What adding a 64-bit float may round, relative to the sum.
+# Rounding error of one addition of 64-bit floats, relative to the sum.
 FLOAT_ERROR = Decimal(2) ** -53
 # Relative error of the prices of storage v1 on MariaDB, floats of 32 bits.
 SINGLE_ERROR = Decimal('6e-8')
@@ -18,7 +18,7 @@ NOTHING = Amount(ZERO, ZERO)
 
 
 class Tolerance(NamedTuple):
-    """By how much numbers may differ.
+    """The tolerance of a comparison.
 
     :ivar relative: of the greater number.
     :ivar per_point: the same, for each point of the sum.
@@ -64,7 +64,7 @@ class Line(NamedTuple):
     """A compared cell: a metric of a scope in *window*.
 
     :ivar old, new: None: that bill has none.
-    :ivar cause: of a difference; '': nobody knows.
+    :ivar cause: of a difference; '': unknown.
     """
 
     window: Period

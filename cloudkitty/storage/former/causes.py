@@ -48,9 +48,9 @@ class Pair(NamedTuple):
 
 
 class Inquiry(NamedTuple):
-    """What is known of a difference.
+    """The facts about a difference.
 
-    :ivar pairs: all periods that were looked at.
+    :ivar pairs: all periods that were compared.
     :ivar wrong: those that differ.
     """
 
@@ -61,9 +61,9 @@ class Inquiry(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is asked of the points of two bills; each takes a period, a scope id and a metric.
+    """Queries of the points of two bills; each takes a period, a scope id and a metric.
 
-    :ivar count_old: returns how many points the old bill has; None: nobody knows.
+    :ivar count_old: returns how many points the old bill has; None: unknown.
     :ivar groups_new: returns the attributes to group by of each point of the new bill.
     """
 
@@ -90,7 +90,7 @@ class Investigator:
         self.length = length
 
     def cause(self, scope_id: str, metric: str, pairs: Sequence[Pair]) -> str:
-        """Return the cause of the differences in *pairs*; '': nobody knows."""
+        """Return the cause of the differences in *pairs*; '': unknown."""
         wrong = [
             pair
             for pair in pairs

@@ -15,7 +15,7 @@ _NEEDED = ('start', 'type', 'qty', 'price')
 
 
 class PointMaker:
-    """Makes rated points of documents. Shares series."""
+    """Builds rated points from documents. Equal series are shared."""
 
     def __init__(self, reader: former.Reader) -> None:
         self._reader = reader

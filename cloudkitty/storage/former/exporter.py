@@ -23,7 +23,7 @@ POINTS_AT_ONCE = 20_000
 
 @dataclass
 class Counts:
-    """What was found and done, in numbers of periods.
+    """Results of a run, in numbers of periods.
 
     :ivar points: that were written, or would be.
     :ivar different: periods that stay although the store has other points there, by scope.

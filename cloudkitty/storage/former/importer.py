@@ -39,7 +39,7 @@ KeepFrom = Callable[[str], datetime | None]
 
 
 class Choice(NamedTuple):
-    """What to import, and how.
+    """Selection and mode of an import.
 
     :ivar extent: periods and scopes.
     :ivar is_dry_run: count only.
@@ -63,7 +63,7 @@ class Span(NamedTuple):
 
 @dataclass
 class Counts:
-    """What a run has found and done, in numbers of periods unless it is said.
+    """Results of a run, in numbers of periods unless stated otherwise.
 
     :ivar points: rated points that were read.
     :ivar without_scope: points among them that name no scope.

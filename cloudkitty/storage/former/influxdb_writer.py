@@ -1,4 +1,4 @@
-"""Writer to InfluxDB 1: the way back of what was rated here. The layout is that of the reader."""
+"""Writer to InfluxDB 1, for a return to the former service. The layout is that of the reader."""
 
 import json
 import math
@@ -25,7 +25,7 @@ _RESERVED = influxdb.FIELDS | {'time', influxdb.METRIC}
 
 @dataclass
 class Losses:
-    """What the store cannot hold.
+    """Data that the store cannot hold.
 
     :ivar merged: points that were added to another one of their period, because only metadata
         tells them apart.
@@ -173,7 +173,7 @@ def same(row: Row, other: Row) -> bool:
 
 
 def key_of(row: Row) -> tuple[datetime, str, frozenset[tuple[str, str]]]:
-    """Return what identifies a point: the store keeps one of each."""
+    """Return the key of a point: the store keeps one point of each."""
     return row.begin, row.metric, frozenset(row.tags.items())
 
 

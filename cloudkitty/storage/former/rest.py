@@ -18,9 +18,9 @@ PAGES_MAX = 10_000
 
 
 class Amount(NamedTuple):
-    """What is billed.
+    """A billed amount.
 
-    :ivar qty: None: the interface does not tell it.
+    :ivar qty: None: the interface does not return it.
     :ivar points: how many points it is the sum of; 0: nobody told.
     """
 

@@ -28,8 +28,8 @@ class BaseStorage(abc.ABC):
 
     :cvar GROUP: section of the driver's options.
     :cvar OPTS: the driver's options; self.options reads them.
-    :cvar notes_changes: whether it notes which scopes changed in months that are over, for billing;
-        of other stores the last closed months are computed again.
+    :cvar notes_changes: whether it records which scopes changed in past months, for billing;
+        with other stores the last closed months are computed again.
     """
 
     GROUP: str = ''
@@ -111,16 +111,16 @@ class BaseStorage(abc.ABC):
         raise errors.Conflict(reason='This storage cannot tell pushed points from rated ones.')
 
     def fold(self, now: datetime) -> bool:
-        """Add to sums what waits for it though nothing more is rated; return whether more does.
+        """Add pending points to the sums, of scopes that are no longer rated; return if more wait.
 
-        Called now and then for a bounded part. By default nothing waits.
+        Called regularly; does a bounded part. By default nothing is pending.
 
         :param now: aware UTC.
         """
         return False
 
     def expire(self, now: datetime) -> bool:
-        """Remove a bounded part of what is older than [storage] allows; return whether more is.
+        """Remove a bounded part of the data past its retention; return whether there is more.
 
         By default nothing is removed: a store outside the SQL database may have its own retention.
 

@@ -34,7 +34,7 @@ from cloudkitty.storage.v2.sql.reader import Reader, Slice
 from cloudkitty.storage.v2.sql.series_ids import IdCache, chunks
 from cloudkitty.storage.v2.sql.writer import Cell, Writer, fold_left, parts_of
 
-# Scopes that are rated are folded by then; others have no more periods that would fold them.
+# Scopes that are still rated are folded by then; the others get no more periods.
 LEFT = timedelta(days=1)
 
 
@@ -71,7 +71,7 @@ class SQLStorage(v2.BaseStorage):
 
     @functools.cached_property
     def terms(self) -> agreement.Terms:
-        """What this process rates by."""
+        """The terms by which this process rates."""
         return agreement.Terms.of(self.conf)
 
     def init(self) -> None:
@@ -89,7 +89,7 @@ class SQLStorage(v2.BaseStorage):
 
         def change(connection: sa.Connection) -> Writer:
             writer = self._writer(connection)
-            # First of all, so that what is read afterwards is what whoever held it before left.
+            # Locked first, so that the reads that follow see what the previous holder committed.
             writer.lock(numbers)
             writer.require_points(cell.frame for cell in cells)
             writer.store(parts_of(cells if scope_id is not None else writer.merged(cells)))

@@ -1,8 +1,8 @@
-"""Notes which scopes got other usage in months that may be closed.
+"""Records which scopes changed in months that may be closed.
 
 A note is a counter by scope and calendar month (UTC), which grows in the transaction of the usage.
-Whoever consumes a note deletes it if the counter is still the one that was read, so what is stored
-meanwhile is never missed. Usage of the current month is not noted: it cannot be closed yet.
+A consumer deletes a note if the counter is still the one that it read, so a change that is stored
+meanwhile is never missed. Changes of the current month are not recorded: it cannot be closed yet.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +28,7 @@ def border(now: datetime) -> datetime:
 
 
 class Changes:
-    """Notes changes of usage.
+    """Records changes of usage.
 
     :param clock: returns the current time, aware UTC.
     """
@@ -42,7 +42,7 @@ class Changes:
         entries_of: Callable[[set[int]], Mapping[int, Entry]],
         touched: Iterable[tuple[datetime, Iterable[int]]],
     ) -> None:
-        """Note that series change in periods.
+        """Record that series change in periods.
 
         :param entries_of: returns the entries of series ids.
         :param touched: (begin of a period, naive UTC, series ids).
@@ -62,5 +62,5 @@ class Changes:
 
 
 def of(conf: cfg.ConfigOpts) -> Changes | None:
-    """Return what notes changes; None: billing is off."""
+    """Return the recorder of changes; None: billing is off."""
     return Changes(lambda: datetime.now(UTC)) if conf.billing.enabled else None

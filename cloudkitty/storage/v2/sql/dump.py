@@ -123,7 +123,7 @@ def _cell(connection: sa.Connection, id_cache: IdCache, row: tables.Row) -> Cell
 def find_cells(
     connection: sa.Connection, id_cache: IdCache, cells: Iterable[Cell]
 ) -> dict[Key, Cell]:
-    """Return what is stored of the scopes, periods and origins of *cells*."""
+    """Return the stored content of the scopes, periods and origins of *cells*."""
     wanted = {key_of(cell) for cell in cells}
     numbers = id_cache.find_scopes(connection, {scope_id for scope_id, _, _ in wanted})
     begins = [timeframe.to_naive(begin) for _, begin, _ in wanted]
@@ -140,7 +140,7 @@ def find_cells(
 
 
 def key_of(cell: Cell) -> Key:
-    """Return what identifies a cell."""
+    """Return the key of a cell."""
     return cell.owner, cell.frame.start, cell.origin
 
 
@@ -164,7 +164,7 @@ def _content(cell: Cell) -> Counter[tuple[str, Series, Decimal, Decimal]]:
 def sort_known(
     database: db.Database, id_cache: IdCache, cells: Iterable[Cell]
 ) -> Iterator[tuple[Cell, bool | None]]:
-    """Yield (cell, whether the same is stored already), None: nothing is stored there."""
+    """Yield (cell, whether the same points are stored); None: nothing is stored for its key."""
     for batch in _batches(cells):
         with database.reader() as connection:
             stored = find_cells(connection, id_cache, batch)
@@ -209,7 +209,7 @@ def write_cells(
 
     Yields the number of cells of each transaction after its commit.
 
-    :param changes: notes what changes in months that may be closed; None: nobody does.
+    :param changes: records changes in months that may be closed; None: they are not recorded.
     """
     for batch in _batches(cells):
         _write(database, id_cache, batch, changes)

@@ -1,4 +1,4 @@
-"""Tells whether the stored periods of a scope are those that something was made of."""
+"""Digests of stored periods, to tell whether they have changed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ FRAMES = tables.rated_frames
 
 
 class FrameDigest(NamedTuple):
-    """The digest of all that a frame holds.
+    """The digest of the content of a frame.
 
     :ivar begin, end: aware UTC.
     """
@@ -59,7 +59,7 @@ def read(
 
 
 def _digest(connection: sa.Connection) -> sa.ColumnElement[bytes]:
-    """Return the SHA-256 of a block, computed where it lies; SQLite has no function for it."""
+    """Return the SHA-256 of a block, computed in the database, except in SQLite."""
     name = connection.dialect.name
     if name == 'sqlite':
         return FRAMES.c.block

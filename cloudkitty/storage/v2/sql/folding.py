@@ -1,8 +1,8 @@
 """Folding: sums by series are added for several periods of a scope at once.
 
 An upsert of two rows a series would be most of the cost of a period. So of some periods only the
-sums by scope and metric are changed with the frames; whoever needs sums by series reads these
-frames as well, until they are folded. A row of rated_unfolded says from where on that is so.
+sums by scope and metric are changed with the frames; queries of sums by series read these frames
+as well, until they are folded. A row of rated_unfolded has the begin of the first of them.
 
 Source: doc/source/contributor/storage.rst, "Folding".
 """
@@ -74,7 +74,7 @@ def find_left(connection: sa.Connection, before: datetime, limit: int) -> list[i
 
 
 class Unfolded:
-    """What is unfolded of scopes that are locked, see Writer.lock()."""
+    """The unfolded frames of locked scopes, see Writer.lock()."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection

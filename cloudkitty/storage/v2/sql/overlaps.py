@@ -1,4 +1,4 @@
-"""Makes sure that no part of a scope's time is rated twice."""
+"""Makes sure that no time of a scope is rated twice."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ Span = tuple[datetime, datetime]
 
 
 def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> None:
-    """Make sure that *frames* overlap neither each other nor what they do not replace.
+    """Make sure that *frames* overlap neither each other nor other stored frames of their scopes.
 
     Call it in the transaction that stores them, with the marks of the scopes locked.
 

@@ -81,7 +81,7 @@ def _remove_points(database: db.Database, current: retention_cutoff.RetentionCut
 
 
 def _remove_gaps(database: db.Database, current: retention_cutoff.RetentionCutoff) -> bool:
-    """Remove what was known of disuse in the time whose points are gone."""
+    """Remove the records of unused times whose points are removed."""
     removed = database.write(
         lambda connection: source_gaps.remove_unused(connection, current.begin, limit=GAPS_AT_ONCE)
     )

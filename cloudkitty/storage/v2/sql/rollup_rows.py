@@ -16,7 +16,7 @@ from cloudkitty.storage.v2.sql.series_ids import Entry
 
 SUMS = ('qty', 'price', 'points')
 
-# What a block holds.
+# Sums of the points of a block.
 Columns = tuple[Sequence[int], Sequence[Decimal], Sequence[Decimal]]
 # Quantity, price, number of points; added up in place.
 Sums = Sequence[Any]

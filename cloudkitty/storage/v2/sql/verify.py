@@ -399,7 +399,7 @@ def _frame_faults(
 
 
 def _row_faults(scope: Scope, row: tables.Row, columns: Sequence[Sequence[Any]]) -> Iterator[Fault]:
-    """Yield what a frame says of itself and its points do not."""
+    """Yield the columns of a frame that differ from its points."""
     if row.end <= row.begin:
         yield _frame_fault(scope, row.begin, row.origin, f'ends at {row.end}')
     found = {'points': row.points, 'qty': row.qty, 'price': row.price}

@@ -71,7 +71,7 @@ def parts_of(cells: Iterable[Cell]) -> list[Part]:
 class Writer:
     """Stores cells in one transaction; call ids.fill_cache() after the commit.
 
-    :param changes: notes what changes in months that may be closed; None: nobody does.
+    :param changes: records changes in months that may be closed; None: they are not recorded.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Writer:
         return days
 
     def _note(self, touched: Iterable[tuple[datetime, Iterable[int]]]) -> None:
-        """Note that series change in periods, by their begin, naive UTC."""
+        """Record that series change in periods, by their begin, naive UTC."""
         if self.changes is not None:
             self.changes.note(self.connection, self.ids.entries, touched)
 
@@ -308,7 +308,7 @@ class Writer:
         return found
 
     def merged(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Return *cells* with the points stored there that they do not name themselves."""
+        """Return *cells* with the stored points that they do not contain themselves."""
         self.ids.add_scopes(cell.owner for cell in cells)
         table = tables.rated_frames
         result = []
@@ -391,7 +391,7 @@ def fold_left(database: db.Database, id_cache: series_ids.IdCache, before: datet
 
     def change(connection: sa.Connection) -> None:
         writer = Writer(connection, id_cache)
-        # First of all, so that what is read afterwards is what whoever held it before left.
+        # Locked first, so that the reads that follow see what the previous holder committed.
         writer.lock(owners)
         writer.fold(owners)
 
