@@ -1,4 +1,4 @@
-"""Budgets: compares what accounts owe with them, a bounded number at each step."""
+"""Budgets: compares them with what accounts owe, a bounded number at each step."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ACCOUNTS_AT_ONCE = 20
 
 
 class BudgetCheck(LockedJob):
-    """Looks at each account with budgets, in rounds."""
+    """Checks all accounts with budgets, in rounds."""
 
     LOCK = 'budgets'
     TITLE = 'Checking budgets'

@@ -1,4 +1,4 @@
-"""Closing: makes the statements of months that are over, where [billing]close says so."""
+"""Closing: closes the statements of past months, if [billing]close is automatic."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -13,7 +13,7 @@ from cloudkitty.processor.settings import Settings
 
 # Accounts at each step; rating goes on between two of them.
 ACCOUNTS_AT_ONCE = 20
-# Months that are looked at: older ones are closed by hand.
+# Months that are closed automatically; older ones are closed by hand.
 MONTHS = 3
 AUTHOR = 'cloudkitty-processor'
 

@@ -1,4 +1,4 @@
-"""Whether the source has samples of all due periods: those with a hole wait, then are noted."""
+"""Coverage of due periods by samples: periods with a hole wait, then are rated with a note."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -47,10 +47,10 @@ TEXTS = {
 
 
 class Answer(NamedTuple):
-    """What the source told of *span*.
+    """The answer of the source for *span*.
 
     :ivar found: coverage by metric.
-    :ivar until: how long this is believed.
+    :ivar until: how long the answer is cached.
     """
 
     span: Period
@@ -59,11 +59,10 @@ class Answer(NamedTuple):
 
 
 class CoverageCheck:
-    """Asks the collector for the coverage of periods, and records the gaps.
+    """Queries the collector for the coverage of periods, and records the gaps.
 
     :param clock: returns the current time, aware UTC.
-    :ivar next_at: when to ask again for periods that wait; None: none does.
-    :ivar reason: why periods of the last batch wait, for people; '': none does.
+    :ivar next_at: when to query again for periods that wait; None: none does.
     """
 
     def __init__(
@@ -124,13 +123,13 @@ class CoverageCheck:
         )
 
     def tidy(self) -> None:
-        """Forget gaps whose samples are back and that no scope has a note of any more."""
+        """Delete gaps whose samples are back and of which no scope has a note any more."""
         self._database.write(
             lambda connection: source_gaps.tidy(connection, self._settings.identity)
         )
 
     def wait(self, *, is_held: bool) -> None:
-        """Set when to ask again, after all batches were cut.
+        """Set when to query again, after all batches were cut.
 
         :param is_held: whether periods of any batch wait.
         """
@@ -141,7 +140,7 @@ class CoverageCheck:
             self._failures += 1
             self.next_at = now + schedule.retry_delay(self._failures, self._settings.length_s)
 
-    # What the source has
+    # Queries of the source
 
     def _ask(self, batch, stored, now) -> Mapping[str, coverage.Coverage]:
         """Return the coverage by metric; empty if the collector cannot tell."""
@@ -192,7 +191,7 @@ class CoverageCheck:
             if one.has_samples or one.gaps
         }
         for metric, newest in late.items():
-            # Of a metric whose coverage is unknown its silence is all that is known.
+            # If the coverage of a metric is unknown, only its silence is known.
             if metric not in found and newest < span.end:
                 gaps[metric] = [
                     source_gaps.Gap(
@@ -226,7 +225,7 @@ class CoverageCheck:
         begin, end = (instant.replace(microsecond=0) for instant in (gap.begin, end))
         return source_gaps.Gap(metric, begin, end, state, gap.sign)
 
-    # What is recorded
+    # Recording
 
     def _record(self, gaps, stored, span, length):
         if source_gaps.is_recorded(stored, gaps, span):
@@ -248,7 +247,7 @@ class CoverageCheck:
             self._log(changes)
 
     def _note_rated(self, connection, gap, before, length):
-        """Note the periods before *before* that were rated before the hole was seen."""
+        """Note the periods before *before* that were rated before the hole was found."""
         begin = before + (gap.begin - before) // length * length
         end = before - (before - min(gap.end, before)) // length * length
         late_data.record_rated(

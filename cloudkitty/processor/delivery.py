@@ -1,4 +1,4 @@
-"""Delivery: sends what waits in the outbox to webhooks and to the message bus."""
+"""Delivery: sends the messages in the outbox to webhooks and to the message bus."""
 
 import logging
 from collections.abc import Callable

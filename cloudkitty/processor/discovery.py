@@ -1,4 +1,4 @@
-"""Scope discovery: one worker asks the fetcher on behalf of all."""
+"""Scope discovery: one worker calls the fetcher on behalf of all."""
 
 import logging
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Discovery:
 
     :param clock: returns the current time, aware UTC.
     :param observer: receives instrumentation events.
-    :ivar next_at: when there is something to do again; None: at once.
+    :ivar next_at: when the next step is due; None: at once.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Discovery:
         self.next_at: datetime | None = None
 
     def refresh(self) -> None:
-        """Ask the fetcher if that is due and no other worker does or did.
+        """Call the fetcher if that is due and no other worker does or did.
 
-        A failure of the fetcher is logged, and it is asked again later; until then the known
+        A failure of the fetcher is logged, and it is called again later; until then the known
         scopes are used.
         """
         now = self._clock()

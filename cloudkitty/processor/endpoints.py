@@ -118,17 +118,17 @@ class RatingEndpoint:
                 period=Period(now, now + timedelta(seconds=self._collect.period)),
             )
         except (LookupError, TypeError, AttributeError) as exc:
-            raise errors.InvalidInput(reason='This is no usage to be priced.') from exc
+            raise errors.InvalidInput(reason='This is not usage that can be priced.') from exc
         return render_decimal(quote.total_price(self._modules, frames))
 
     # Each batch reads changes of modules and rules from the database, so waking up is enough.
 
     def enable_module(self, ctxt: dict, name: str) -> None:
-        """Look now."""
+        """Wake the worker."""
         self._wake()
 
     disable_module = reload_module = enable_module
 
     def reload_modules(self, ctxt: dict) -> None:
-        """Look now."""
+        """Wake the worker."""
         self._wake()

@@ -34,7 +34,7 @@ from cloudkitty.telemetry import shared_registry
 
 # Results of the database are cached for this time, seconds, however often anyone scrapes.
 CACHE_S = 15
-# How many of the scopes that are furthest behind are looked at.
+# How many of the scopes with the largest lag are examined.
 BEHIND_MAX = 20_000
 THREADS = 2
 # A connection that sends nothing is closed, seconds.
@@ -45,7 +45,7 @@ class ProgressCollector:
     """Collects gauges for the progress of all scopes, by shard, from the database.
 
     :param clock: returns the current time, aware UTC.
-    :param unreconciled: counts closed months that are not booked as they are; None: billing is off.
+    :param unreconciled: counts closed months whose usage has changed since; None: billing is off.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class ProgressCollector:
             unreconciled = 0 if self._unreconciled is None else self._unreconciled(connection)
         yield _gauge('database_up', _UP, 1)
         yield _gauge('scopes', 'Scopes that are rated.', counts.working)
-        yield _gauge('held_scopes', 'Scopes that a failure holds back.', counts.held)
+        yield _gauge('held_scopes', 'Scopes that are held back by a failure.', counts.held)
         yield _gauge(
             'future_scopes', "Scopes rated beyond the time of the database's clock.", future
         )
         yield _gauge(
             'billing_unreconciled',
-            'Closed months of accounts whose usage has changed since they were booked.',
+            'Closed months of accounts whose usage has changed since they were closed.',
             unreconciled,
         )
         lag = GaugeMetricFamily(
@@ -121,7 +121,7 @@ class ProgressCollector:
         holes = GaugeMetricFamily(
             'cloudkitty_source_gaps',
             labels=['metric', 'state'],
-            documentation='Times without samples of a metric that nobody has explained.',
+            documentation='Unresolved times without samples of a metric.',
         )
         # Without any the metric is exposed, too: an alert that knows no metric never fires.
         for metric, state, number in gaps or [('', source_gaps.NOTED, 0)]:
@@ -242,7 +242,7 @@ class Exporter(cotyledon.Service):
 
 
 def _reconciliation(conf, database):
-    """Return what counts the closed months that are not booked as they are, if billing is on."""
+    """Return the counter of closed months whose usage has changed since, if billing is on."""
     if not conf.billing.enabled:
         return None
     documents = Documents(database)

@@ -1,4 +1,4 @@
-"""Folding: adds to the sums by series what scopes left that are not rated any more."""
+"""Folding: adds pending points of scopes that are no longer rated to the sums by series."""
 
 from collections.abc import Callable
 from datetime import datetime

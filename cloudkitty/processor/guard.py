@@ -1,4 +1,4 @@
-"""Lets a worker work only while it agrees with the database, and its clock with those of others."""
+"""Guard of a worker: it must agree with the database, and its clock with those of others."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ class Guard:
     """Checks terms and clock before each turn of a worker, and the clock again before it writes.
 
     :param clock: the worker's; returns the current time, aware UTC.
-    :param source_times: returns the current time, aware UTC, of each source that has told it.
+    :param source_times: returns the current time, aware UTC, of each source that provides it.
     :param offset_max_s: how far the clocks may be apart, seconds; None: they are not compared.
     :ivar until: periods that begin at or after this instant, aware UTC, are rated by other terms;
         None: no change is ordered.
@@ -59,7 +59,7 @@ class Guard:
         self.until = state.ordered.begin if state.ordered else None
 
     def check_source(self) -> None:
-        """Make sure that the clocks of this host and of the source agree, as far as that is known.
+        """Make sure that the clocks of this host and of the source agree, if the latter is known.
 
         :raises ClockOff: they do not.
         """

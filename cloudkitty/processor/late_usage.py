@@ -1,4 +1,4 @@
-"""Orders periods to be rated again whose usage changed after they may have been rated."""
+"""Creates reprocessing tasks for periods whose usage changed after they may have been rated."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ ROWS_MAX = 1000
 class LateUsage:
     """Turns late rows into reprocessing tasks, in one worker at a time.
 
-    A row goes in the transaction that stores its task. It stays while its periods are not rated
+    A row is removed in the transaction that stores its task. It stays while its periods are unrated
     yet, since a worker may be collecting them without the late usage, and while another task of
     the scope is in the way. Rating again what was right changes nothing.
 

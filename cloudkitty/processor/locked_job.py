@@ -8,7 +8,7 @@ from cloudkitty.locks import Locks
 from cloudkitty.processor.backoff import Backoff
 from cloudkitty.processor.settings import Settings
 
-# How often to look whether there is something to do.
+# How often to look for work.
 PAUSE = timedelta(minutes=10)
 
 
@@ -17,9 +17,9 @@ class LockedJob(abc.ABC):
 
     :cvar LOCK: last part of the name of its lock.
     :cvar TITLE: what it does, for the log.
-    :cvar PAUSE: how often to look whether there is something to do.
+    :cvar PAUSE: how often to look for work.
     :param clock: returns the current time, aware UTC.
-    :ivar next_at: when there may be something to do again.
+    :ivar next_at: when there may be work again.
     """
 
     LOCK: str

@@ -1,4 +1,4 @@
-"""Report files: written whenever [output]interval is over."""
+"""Report files: written at the interval [output]interval."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from cloudkitty.write_orchestrator import WriteOrchestrator
 
 # Scopes and statements at each step; rating goes on between two of them.
 SCOPES_AT_ONCE = 20
-# Months that are looked at: files of older ones are made by cloudkitty-writer.
+# Months that are checked; files of older ones are written by cloudkitty-writer.
 MONTHS = 3
 
 

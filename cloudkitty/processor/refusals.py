@@ -1,4 +1,4 @@
-"""Remembers since when the source refuses metrics, so that a short refusal leaves nothing out."""
+"""Records since when the source refuses a metric; only a lasting refusal leaves it out."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from cloudkitty.scopes.refusals import Patience, Refusal
 
 
 class RefusalLog:
-    """Tells the pipeline which refusals have lasted, and records what it met.
+    """Tells the pipeline which refusals have lasted, and records new ones.
 
     Rows are in the database: they outlive a worker, and all workers share them.
 
@@ -24,12 +24,12 @@ class RefusalLog:
         self._clock = clock
         self._length = settings.length
         self._lag_max = timedelta(seconds=settings.lag_max_s)
-        # A source that was not asked for longer may have answered meanwhile.
+        # A source that was not queried for longer may have answered meanwhile.
         self._silence_max = max(self._lag_max / 2, 2 * timedelta(seconds=schedule.RETRY_MAX_S))
         self._known: Mapping[tuple[str, str], Refusal] = {}
 
     def prepare(self, batch: Batch) -> Batch:
-        """Return *batch* with what is known of the refusals of its scopes."""
+        """Return *batch* with the known refusals of its scopes."""
         if not self._lag_max:
             return batch
         names = {scope.id: scope.scope_id for scope in batch.scopes}
@@ -41,7 +41,7 @@ class RefusalLog:
         return batch._replace(patience=Patience(now - self._lag_max, fresh))
 
     def record(self, batch: Batch, outcome: Outcome) -> None:
-        """Store what the source refused of *batch*; forget what it answers again."""
+        """Store the refusals of *batch*; delete those of queries that are answered again."""
         if not self._lag_max:
             return
         now, first, last = self._clock(), batch.periods[0].begin, batch.periods[-1].begin

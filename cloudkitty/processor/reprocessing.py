@@ -1,4 +1,4 @@
-"""Rating periods again: one small batch at a time, under the lock of the scopes' shards."""
+"""Reprocessing: rates one small batch again at a time, under the lock of the scopes' shards."""
 
 import contextlib
 import dataclasses
@@ -46,7 +46,7 @@ class Reprocessing:
     :param watermarks: decides what waits for the source; None: nothing does.
     :param batch_sizer: sizes batches; None: an instance of its own.
     :param clock: returns the current time, aware UTC.
-    :ivar next_at: when there is something to do again; None: when there are new tasks.
+    :ivar next_at: when there is work again; None: when there are new tasks.
     """
 
     def __init__(

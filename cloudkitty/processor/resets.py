@@ -22,7 +22,7 @@ class Resets:
 
     :param reset: carries out one order, as BaseStorage.reset does.
     :param clock: returns the current time, aware UTC.
-    :ivar next_at: when there is something to do again; None: when there are new orders.
+    :ivar next_at: when there is work again; None: when there are new orders.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Retention: removes rated data that is older than the section [storage] allows."""
+"""Retention: removes rated data past the retention periods in [storage]."""
 
 from collections.abc import Callable
 from datetime import datetime

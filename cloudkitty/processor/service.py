@@ -59,7 +59,7 @@ class CommitGate:
 
     A worker that stops waits for the commit under way, and no other begins afterwards.
 
-    :param guard: checks the source's clock once more, which the answers to the batch have told.
+    :param guard: checks the source's clock again, as of the answers for the batch.
     """
 
     def __init__(self, store: v2.BaseStorage, guard: Guard):

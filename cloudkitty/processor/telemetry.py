@@ -57,8 +57,8 @@ class WorkerMetrics(Observer):
             'free_points', 'Points that were rated and stored with price 0.', 'metric'
         )
         self._frames = counter('stored_frames', 'Periods of scopes that were stored.')
-        self._failures = counter('failures', 'What could not be done, by reason.', 'reason')
-        self._retries = counter('retries', 'Scopes that had failed and were tried again.')
+        self._failures = counter('failures', 'Failures, by reason.', 'reason')
+        self._retries = counter('retries', 'Scopes that had failed and were retried.')
         self._answers = prometheus_client.Histogram(
             'cloudkitty_source_request_duration_seconds',
             'How long the source took to answer for one metric.',

@@ -31,9 +31,9 @@ class SourceReadiness(NamedTuple):
     """Which periods wait for the source, and which may lack data.
 
     :ivar held_from: periods that end after this instant wait for the source; None: none does.
-    :ivar reason: why, for people.
-    :ivar late: watermarks of the metrics that are no longer waited for: periods that end later may
-        lack their data.
+    :ivar reason: why, for operators.
+    :ivar late: watermarks of the metrics for which periods no longer wait: periods that end later
+        may lack their data.
     """
 
     held_from: datetime | None = None
@@ -131,7 +131,7 @@ class WatermarkCheck:
         return covered
 
     def tidy(self) -> None:
-        """Forget gaps that rating again has closed."""
+        """Delete gaps that reprocessing has closed."""
         self._coverage.tidy()
 
     def query(self, needed: datetime, *, is_anew: bool = False) -> SourceReadiness:

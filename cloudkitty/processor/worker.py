@@ -130,13 +130,13 @@ class Worker:
         return self._turns.record_failure(self._clock(), failure)
 
     def turn(self) -> datetime:
-        """Do all work that is due and not locked by others; return when to look again."""
+        """Do all due work that is not locked by others; return when to look again."""
         while not self._stopping.is_set():
             self._observer.heartbeat()
             if self._guard is not None:
                 self._guard.check()
             self._discovery.refresh()
-            # Every job does a step, whatever the others had to do.
+            # Every job does a step, whatever the others did.
             is_busy = any([job.step() for job in self._background_jobs])
             now = self._clock()
             with self._database.reader() as connection:
@@ -354,7 +354,7 @@ def _log(batch, outcome, paused):
             len(outcome.moved),
             scope_ids=[one.scope_id for one in outcome.moved],
         )
-    # One line when the trouble of a scope begins, and one when it ends.
+    # One line when the failure of a scope begins, and one when it ends.
     troubled: dict[str, list[str]] = {}
     for scope, reason, _ in outcome.held:
         if not scope.failure_count or scope.id in paused:

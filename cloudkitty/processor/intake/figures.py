@@ -9,7 +9,7 @@ OTHER = 'other'
 
 
 class Figures:
-    """Counts messages by what became of them, and notifications that nobody listens to.
+    """Counts messages by result, and notifications without a listener.
 
     :param registry: where the metrics are registered.
     """
@@ -17,13 +17,13 @@ class Figures:
     def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
         self._messages = prometheus_client.Counter(
             'cloudkitty_usage_messages',
-            'Metering messages from the message bus, by what became of them.',
+            'Metering messages from the message bus, by result.',
             ['outcome'],
             registry=registry,
         )
         self._ignored = prometheus_client.Counter(
             'cloudkitty_usage_ignored',
-            'Messages of the bus that nobody listens to, by event type.',
+            'Notifications without a listener, by event type.',
             ['event_type'],
             registry=registry,
         )

@@ -1,6 +1,6 @@
-"""What becomes of deliveries: metering messages and events are stored, notifications listened to.
+"""Handlers of deliveries: metering messages, events of Ceilometer, and notifications.
 
-Each handler takes a batch whole, or raises, and then gets it again.
+Each handler processes a whole batch, or raises an error and gets it again.
 """
 
 import itertools
@@ -30,10 +30,10 @@ SAMPLES = ('metering', 'telemetry.polling')
 
 
 class Intake:
-    """Takes what comes over the bus.
+    """Processes deliveries of the bus.
 
-    :param send: sends a list of metering messages, or raises BusUnavailable; None: what listeners
-        make of notifications is stored at once.
+    :param send: sends a list of metering messages, or raises BusUnavailable; None: usage from
+        notifications is stored at once.
     :param clock: returns the current time, aware UTC.
     """
 
@@ -56,7 +56,7 @@ class Intake:
         self._silent_until = clock()
 
     def take_samples(self, deliveries: Sequence[Delivery]) -> None:
-        """Store metering messages, and what events of Ceilometer say."""
+        """Store metering messages, and the usage in events of Ceilometer."""
         received: list[Received] = []
         refused: list[Refused] = []
         told: list[Beacon] = []
@@ -74,11 +74,11 @@ class Intake:
             else:
                 self._figures.ignored(delivery.event_type)
         self._store(received, refused)
-        # Only what came before is stored now.
+        # Only earlier messages are stored now.
         self._beacons.record(told)
 
     def take_notifications(self, deliveries: Sequence[Delivery]) -> None:
-        """Store, or send on, what listeners make of notifications."""
+        """Store, or send on, the usage that listeners find in notifications."""
         made: list[tuple[Counter, str]] = []
         received: list[Received] = []
         refused: list[Refused] = []
@@ -140,7 +140,7 @@ class Intake:
         return []
 
     def _of_events(self, delivery: Delivery, refused: list[Refused]) -> Iterator[Received]:
-        """Yield what Ceilometer's events state, if they are signed."""
+        """Yield the usage in Ceilometer's events, if they are signed."""
         payload = delivery.payload
         for event in payload if isinstance(payload, list) else [payload]:
             try:
@@ -157,7 +157,7 @@ class Intake:
                 refused.append(Refused(_text(event), f'event: {exc}', delivery.publisher_id))
 
     def _check_clock(self, delivery: Delivery) -> None:
-        """Warn of a sender whose clock is ahead; one behind cannot be told from a long way."""
+        """Warn of a sender whose clock is ahead; one behind looks like a slow delivery."""
         now = self._clock()
         if now < self._silent_until or not delivery.timestamp:
             return
@@ -186,7 +186,7 @@ def _of_samples(delivery: Delivery, refused: list[Refused]) -> Iterator[Received
     if isinstance(payload, dict) and isinstance(payload.get('samples'), list):
         payload = payload['samples']
     if not isinstance(payload, list):
-        refused.append(_refused(delivery, 'no list of metering messages'))
+        refused.append(_refused(delivery, 'not a list of metering messages'))
         return
     for form in payload:
         yield Received(form, delivery.publisher_id)

@@ -1,7 +1,6 @@
-"""Beacons: what was in a queue before one is stored when it is back.
+"""Beacons: when one comes back, all earlier messages of its queue are stored.
 
-So it is known up to when usage is complete: in a quiet cloud until now, behind a queue that is
-stuck not.
+So it is known up to when usage is complete: a quiet queue is complete up to now, a stuck one not.
 """
 
 import logging
@@ -27,7 +26,7 @@ _MEMBERS = {'queue', 'sent', signature.KEY}
 
 
 class Queue(NamedTuple):
-    """A queue that this service reads; what it sends to the topic comes back through it."""
+    """A queue that this service reads; messages that it sends to the topic come back through it."""
 
     name: str
     topic: str
@@ -45,7 +44,7 @@ class Beacon(NamedTuple):
 
 
 class Beacons:
-    """Sends beacons through queues, and records those that are back.
+    """Sends beacons through queues, and records those that come back.
 
     :param clock: returns the current time, aware UTC.
     """
@@ -66,7 +65,7 @@ class Beacons:
         self._clock = clock
 
     def send(self) -> None:
-        """Send one through each queue; one that cannot be sent shows as a queue that is stuck."""
+        """Send one through each queue; one that cannot be sent looks like a queue that is stuck."""
         for queue in self._queues:
             try:
                 self._send(Beacon(queue.name, self._clock()), queue.topic, queue.priority)
@@ -87,7 +86,7 @@ class Beacons:
     def read(self, delivery: Delivery) -> Beacon:
         """Return the beacon that was delivered.
 
-        :raises InvalidInput: it is none, or nobody known has signed it.
+        :raises InvalidInput: it is no beacon, or its signature is unknown.
         """
         form: Any = delivery.payload
         if (
@@ -101,7 +100,7 @@ class Beacons:
         return Beacon(form['queue'], min(timeframe.parse_exact(form['sent']), self._clock()))
 
     def forward(self, found: Iterable[Beacon]) -> None:
-        """Send beacons on behind what was made of the notifications before them.
+        """Send beacons on, after the usage from the notifications before them.
 
         :raises BusUnavailable: the bus does not take them.
         """
@@ -109,7 +108,7 @@ class Beacons:
             self._send(beacon, bus.METERING, bus.SAMPLE)
 
     def record(self, found: Iterable[Beacon]) -> None:
-        """Record that everything is stored that was in the queues when the beacons were sent."""
+        """Record that everything in the queues before the beacons were sent is stored."""
         told: dict[tuple[str, str], int] = {}
         for beacon in found:
             key = (f'bus:{beacon.queue}', producers.ANY)

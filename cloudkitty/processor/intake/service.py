@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 
 def check(conf: cfg.ConfigOpts) -> None:
-    """Check what the intake needs, if there is to be one.
+    """Check what the intake needs, if it is configured.
 
     :raises ConfigurationError: something is missing or wrong.
     """
@@ -51,7 +51,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 def subscriptions(
     conf: cfg.ConfigOpts, listeners: listener.Listeners
 ) -> tuple[Subscription, Subscription | None]:
-    """Return what is read: metering messages and events, and notifications.
+    """Return the subscriptions: metering messages and events, and notifications.
 
     The second is None if there is no listener or no topic.
     """
@@ -83,7 +83,7 @@ def running(
     registry: prometheus_client.CollectorRegistry,
     clock: Callable[[], datetime],
 ) -> Iterator[Beacons]:
-    """Store what comes over the bus while the block runs; its value is to send beacons."""
+    """Store usage from the bus while the block runs; yields the beacons to send."""
     receiver = Receiver(conf, database, clock)
     listeners = listener.load(conf)
     own, notified = subscriptions(conf, listeners)

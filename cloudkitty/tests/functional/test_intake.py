@@ -224,7 +224,7 @@ def test_poison_is_one_reject_each_and_the_rest_is_stored(cloud):
         b'no json': 'no notification',
         b'"text"': 'no notification',
         envelope('x' * 2**21): 'more than 1048576',
-        envelope({}): 'no list of metering messages',
+        envelope({}): 'not a list of metering messages',
         envelope([{**built(), 'counter_volume': float('nan')}]): 'untrusted',
         envelope([huge]).replace(
             b'\\"counter_volume\\": 0', b'\\"counter_volume\\": 1e400'

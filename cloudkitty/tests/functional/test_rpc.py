@@ -222,7 +222,7 @@ def test_an_older_api_gets_its_quote(bus_conf, database):
 
 def test_a_quote_of_rubbish_is_an_error_of_the_caller(bus_conf, database):
     with listening(bus_conf, database) as listener:
-        with pytest.raises(oslo_messaging.RemoteError, match='no usage to be priced'):
+        with pytest.raises(oslo_messaging.RemoteError, match='not usage that can be priced'):
             listener.remote.quote({'cpu': [{}]})
 
 
