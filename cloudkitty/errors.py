@@ -5,6 +5,7 @@ ServiceError
 │   ├── MetricsFileError        a metric definition file is wrong
 │   ├── UnknownDriver           no such driver is installed
 │   ├── DriverLoadError         a driver is there and cannot be loaded
+│   ├── NotInstalled            an optional package is needed (501)
 │   ├── Disagreement            the database is rated by another period or scope key
 │   └── DatabaseUnavailable     the database cannot be used
 │       └── SchemaMismatch      the schema is not the one this version needs
@@ -73,6 +74,11 @@ class UnknownDriver(ConfigurationError):
 
 class DriverLoadError(ConfigurationError):
     text = '[{group}]{option}: driver {name!r} cannot be loaded: {reason}'
+
+
+class NotInstalled(ConfigurationError):
+    code = 501
+    text = '{reason}'
 
 
 class Disagreement(ConfigurationError):

@@ -202,12 +202,12 @@ def import_extra(reason: str, *modules: str) -> Any:
     """Return the first of *modules* with the others imported: those of a package of an extra.
 
     :param reason: what needs it and how it is installed, for the error.
-    :raises ConfigurationError: it is not installed.
+    :raises NotInstalled: it is not.
     """
     try:
         return [importlib.import_module(name) for name in modules][0]
     except ImportError as exc:
-        raise errors.ConfigurationError(reason=reason) from exc
+        raise errors.NotInstalled(reason=reason) from exc
 
 
 def is_current(kind: type, shortcut: str, *methods: str) -> bool:

@@ -23,6 +23,10 @@ RETRY_AFTER_S = {429: 1, 503: 5}
 INTERNAL = 'Internal Server Error'
 # Key in the environ of a request that failed because the database is down.
 AWAY = 'cloudkitty.database_away'
+# Likewise of one whose answer says what the service lacks.
+TOLD = 'cloudkitty.told'
+# Errors of the service whose text a caller may read.
+_TOLD = (errors.DatabaseAway, errors.NotInstalled)
 TEXTS = {
     404: 'The requested URL was not found on the server.',
     405: errors.MethodNotAllowed.text,
@@ -70,6 +74,7 @@ def render(environ: dict, error: Exception) -> webob.Response:
         )
         environ[AWAY] = True
         error = errors.DatabaseAway()
+    environ[TOLD] = isinstance(error, _TOLD)
     status, text = describe(error)
     if status == 500:
         # A caller may have put a line break into the path.
@@ -94,7 +99,7 @@ def describe(error: Exception) -> tuple[int, str]:
         status, text = error.code, str(error)
     else:
         status, text = 500, INTERNAL
-    if not (400 <= status < 500 or isinstance(error, errors.DatabaseAway)):
+    if not (400 <= status < 500 or isinstance(error, _TOLD)):
         return 500, INTERNAL
     if len(text) > TEXT_LENGTH_MAX:
         # The text repeats the input.

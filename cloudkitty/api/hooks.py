@@ -156,6 +156,6 @@ class FaultHook(pecan.hooks.PecanHook):
         return faults.render(state.request.environ, error)
 
     def after(self, state):
-        is_told = state.request.environ.get(faults.AWAY)
+        is_told = state.request.environ.get(faults.TOLD)
         if state.response.status_int >= 500 and not is_told:
             state.response = faults.build(state.request.environ, 500, faults.INTERNAL)

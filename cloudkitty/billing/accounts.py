@@ -22,6 +22,14 @@ def find(document: Document, account_id: str) -> Account:
     )
 
 
+def scopes_of(document: Document, account_id: str) -> tuple[str, ...]:
+    """Return the ids of the scopes of an account; of one that there is not, none."""
+    try:
+        return find(document, account_id).scopes
+    except errors.NotFound:
+        return ()
+
+
 def owner_of(document: Document, scope_id: str) -> str:
     """Return the id of the account that a scope belongs to."""
     return document.owners.get(scope_id, scope_id)

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.billing import outbox
+from cloudkitty.billing import accounts, outbox
 from cloudkitty.billing.forecasts import Forecasts
+from cloudkitty.billing.owned import Owned
 from cloudkitty.billing.statements import Statements
 from cloudkitty.core import timeframe
-from cloudkitty.core.billing import form, month, sharing
+from cloudkitty.core.billing import canonical, form, month, sharing
 from cloudkitty.core.billing.statement import Line
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.db import billing_tables, tables, upsert
+from cloudkitty.scopes import state as scope_state
 
 TABLE = billing_tables.budgets
 ALERTS = billing_tables.alerts
@@ -75,27 +77,6 @@ def crossed(budget: Budget, amount: Decimal, known: Iterable[int]) -> list[int]:
     ]
 
 
-def find(connection: sa.Connection, account_id: str) -> list[Budget]:
-    """Return the budgets of an account, the oldest first."""
-    rows = connection.execute(
-        sa.select(TABLE)
-        .where(TABLE.c.account == account_id)
-        .order_by(TABLE.c.created_at, TABLE.c.id)
-    )
-    return [_budget(row) for row in rows]
-
-
-def get(connection: sa.Connection, budget_id: str) -> Budget:
-    """Return a budget.
-
-    :raises NotFound: there is none with this id.
-    """
-    row = connection.execute(sa.select(TABLE).where(TABLE.c.id == budget_id)).first()
-    if row is None:
-        raise errors.NotFound(reason='There is no such budget.')
-    return _budget(row)
-
-
 def create(
     connection: sa.Connection, account_id: str, values: dict[str, Any], now: datetime
 ) -> Budget:
@@ -106,15 +87,14 @@ def create(
     :raises Conflict: the account has too many.
     """
     made = _checked(Budget(id=uuid.uuid4().hex, account=account_id, created_at=now, **values))
-    if len(find(connection, account_id)) >= BUDGETS_MAX:
-        raise errors.Conflict(reason=f'The account has {BUDGETS_MAX} budgets already.')
+    ROWS.require_room(connection, account_id)
     connection.execute(TABLE.insert().values(_row(made)))
     return made
 
 
 def update(connection: sa.Connection, budget_id: str, values: dict[str, Any]) -> Budget:
     """Change a budget; thresholds that were reached this month are not told again."""
-    made = _checked(get(connection, budget_id)._replace(**values))
+    made = _checked(ROWS.get(connection, budget_id)._replace(**values))
     connection.execute(sa.update(TABLE).where(TABLE.c.id == budget_id).values(_row(made)))
     return made
 
@@ -166,7 +146,7 @@ class Evaluation:
         service = self.statements
         now = service.clock()
         with service.database.reader() as connection:
-            budgets = find(connection, account_id)
+            budgets = ROWS.find(connection, account_id)
             try:
                 found = self._measured(connection, account_id, budgets, now)
             except errors.NotFound:
@@ -174,6 +154,37 @@ class Evaluation:
                 return []
             due = [one for one in found if one.threshold not in self._known(connection, one)]
         return service.database.write(lambda connection: self._tell(connection, due)) if due else []
+
+    def stamps(self, connection: sa.Connection, account_ids: Sequence[str]) -> dict[str, str]:
+        """Return what tells of each account whether it is to be checked again.
+
+        It is another text once a period of one of its scopes is rated, or its budgets or the
+        document have changed. Usage that is pushed does not change it.
+        """
+        service = self.statements
+        version = service.documents.version_of(connection, service.clock().strftime('%Y-%m'))
+        document = service.documents.get(connection, version)
+        named = {one: accounts.scopes_of(document, one) for one in account_ids}
+        marks: dict[str, list[str]] = {}
+        for chunk in scope_state.chunks(sorted(set().union(*named.values()))):
+            _, found = scope_state.list_scopes(
+                connection, scope_id=chunk, scope_key=[service.sums.scope_key]
+            )
+            for scope in found:
+                marks.setdefault(scope.scope_id, []).append(timeframe.render(scope.mark))
+        limits: dict[str, list[list[str]]] = {}
+        for chunk in scope_state.chunks(account_ids):
+            rows = connection.execute(
+                sa.select(TABLE).where(TABLE.c.account.in_(chunk)).order_by(TABLE.c.id)
+            )
+            for row in rows:
+                limits.setdefault(row.account, []).append([str(value) for value in row])
+        return {
+            one: canonical.digest(
+                canonical.encode([version, [marks.get(scope) for scope in scopes], limits.get(one)])
+            )
+            for one, scopes in named.items()
+        }
 
     def _measured(
         self, connection: sa.Connection, account_id: str, budgets: Sequence[Budget], now: datetime
@@ -298,3 +309,6 @@ def _budget(row: tables.Row) -> Budget:
             'created_at': timeframe.from_naive(row.created_at),
         }
     )
+
+
+ROWS = Owned(TABLE, 'budget', BUDGETS_MAX, _budget)

@@ -7,6 +7,7 @@ names the one it was made with.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -67,6 +68,17 @@ def load(text: str | bytes) -> dict[str, Any]:
         raise errors.InvalidInput(reason=f'no YAML: {" ".join(str(exc).split())}') from exc
     if not isinstance(form, dict):
         raise errors.InvalidInput(reason='document: must be a mapping')
+    return form
+
+
+def as_text(form: Any) -> Any:
+    """Return a form of JSON as load() makes it of YAML: numbers are text."""
+    if isinstance(form, Mapping):
+        return {name: as_text(value) for name, value in form.items()}
+    if isinstance(form, list):
+        return [as_text(value) for value in form]
+    if isinstance(form, Decimal | int) and not isinstance(form, bool):
+        return canonical.render(Decimal(form))
     return form
 
 

@@ -62,13 +62,13 @@ def add(
 
     :param data: what happened, as JSON; decimals become text.
     """
-    receivers: list[str | None] = [None] if notifies_bus else []
-    receivers += connection.execute(
+    found: list[str | None] = [None] if notifies_bus else []
+    found += connection.execute(
         sa.select(WEBHOOKS.c.id).where(
             WEBHOOKS.c.account == account_id, WEBHOOKS.c.is_enabled.is_(True)
         )
     ).scalars()
-    if not receivers:
+    if not found:
         return
     form = {'type': event, 'timestamp': timeframe.render(now), 'data': dict(data)}
     message = f'msg_{uuid.uuid4().hex}'
@@ -81,25 +81,40 @@ def add(
             'attempts': 0,
             'due_at': timeframe.to_naive(now),
         }
-        for receiver in receivers
+        for receiver in found
     ]
     connection.execute(TABLE.insert(), rows)
 
 
-def due(connection: sa.Connection, now: datetime, limit: int) -> list[Message]:
-    """Return the messages that are to be sent now: one of each webhook, the oldest first."""
-    oldest = (
-        sa.select(sa.func.min(TABLE.c.id))
+def receivers(connection: sa.Connection, now: datetime, limit: int) -> list[str | None]:
+    """Return the webhooks with messages that are to be sent now, those that wait longest first."""
+    rows = connection.execute(
+        sa.select(TABLE.c.webhook)
         .where(TABLE.c.due_at <= timeframe.to_naive(now))
         .group_by(TABLE.c.webhook)
+        .order_by(sa.func.min(TABLE.c.due_at), sa.func.min(TABLE.c.id))
+        .limit(limit)
     )
+    return list(rows.scalars())
+
+
+def due(connection: sa.Connection, webhook: str | None, now: datetime, limit: int) -> list[Message]:
+    """Return messages to one receiver that are to be sent now, the oldest first."""
     rows = connection.execute(
         sa.select(*(TABLE.c[name] for name in Message._fields))
-        .where(TABLE.c.id.in_(oldest))
-        .order_by(TABLE.c.due_at, TABLE.c.id)
+        .where(TABLE.c.webhook.is_not_distinct_from(webhook))
+        .where(TABLE.c.due_at <= timeframe.to_naive(now))
+        .order_by(TABLE.c.id)
         .limit(limit)
     )
     return [Message(*row) for row in rows]
+
+
+def put_off(connection: sa.Connection, ids: Sequence[int], until: datetime) -> None:
+    """Have messages sent at *until* at the earliest; this is no attempt."""
+    connection.execute(
+        sa.update(TABLE).where(TABLE.c.id.in_(ids)).values(due_at=timeframe.to_naive(until))
+    )
 
 
 def delivered(connection: sa.Connection, ids: Sequence[int]) -> None:

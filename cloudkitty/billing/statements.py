@@ -21,6 +21,8 @@ from cloudkitty.core.billing.credits import Draw, draw
 from cloudkitty.core.billing.plan import UTC, Account, Document
 from cloudkitty.core.billing.statement import Line, TaxRate
 from cloudkitty.core.timeframe import Period
+from cloudkitty.scopes import names
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import BaseStorage
 
 # Closed months that are computed again each time, where the storage notes no changes.
@@ -140,7 +142,9 @@ class Statements:
         made = form.make(
             account, version, resolved, [*lines, *corrected], {**taxes, **form.taxes_of(resolved)}
         )
-        made = made._replace(draws=self._draws(connection, made))
+        made = made._replace(
+            draws=self._draws(connection, made), names=self._names(connection, made)
+        )
         until, reasons = self._completeness(connection, account, account.scopes, period)
         reasons += self._partners_incomplete(connection, document, account, period)
         blockers = [*problems, *mixed, *reasons, *self._too_early(account, period)]
@@ -153,6 +157,15 @@ class Statements:
         usable = credits.usable(connection, made.account.id)
         return draw(usable, made.totals.total, made.terms.currency, days)
 
+    def _names(self, connection: sa.Connection, made: form.Statement) -> dict[str, str]:
+        """Return the names that the scopes of a statement have now; those that are known."""
+        scopes = {line.scope_id for line in made.lines if line.scope_id is not None}
+        found = names.find(connection, [(None, scope) for scope in scopes])
+        own = scope_state.Identity.of(self.conf).fetcher
+        # Of several names that of the fetcher in use, which comes last.
+        pairs = sorted(found.items(), key=lambda item: (item[0][0] == own, item[0]))
+        return {scope: name for (_, scope), name in pairs}
+
     def preview(
         self, document: Document, account_id: str, period: str
     ) -> tuple[form.Statement, list[str]]:
@@ -163,7 +176,8 @@ class Statements:
         account = accounts.find(document, account_id)
         with self.database.reader() as connection:
             resolved, lines, problems = self.compute(connection, document, account, period)
-        return form.make(account, 0, resolved, lines, form.taxes_of(resolved)), problems
+            made = form.make(account, 0, resolved, lines, form.taxes_of(resolved))
+            return made._replace(names=self._names(connection, made)), problems
 
     def compute(
         self, connection: sa.Connection, document: Document, account: Account, period: str

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty import errors
+from cloudkitty.billing.owned import Owned
 from cloudkitty.core import timeframe
 from cloudkitty.db import billing_tables, tables
 
@@ -66,27 +67,6 @@ def is_allowed(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IP
     return is_public or any(found in network for network in networks)
 
 
-def find(connection: sa.Connection, account_id: str) -> list[Webhook]:
-    """Return the webhooks of an account, the oldest first."""
-    rows = connection.execute(
-        sa.select(TABLE)
-        .where(TABLE.c.account == account_id)
-        .order_by(TABLE.c.created_at, TABLE.c.id)
-    )
-    return [_webhook(row) for row in rows]
-
-
-def get(connection: sa.Connection, webhook_id: str) -> Webhook:
-    """Return a webhook.
-
-    :raises NotFound: there is none with this id.
-    """
-    row = connection.execute(sa.select(TABLE).where(TABLE.c.id == webhook_id)).first()
-    if row is None:
-        raise errors.NotFound(reason='There is no such webhook.')
-    return _webhook(row)
-
-
 def create(connection: sa.Connection, account_id: str, url: str, now: datetime) -> Webhook:
     """Store a webhook; return it with its secret.
 
@@ -94,8 +74,7 @@ def create(connection: sa.Connection, account_id: str, url: str, now: datetime) 
     :raises Conflict: the account has too many.
     """
     made = Webhook(uuid.uuid4().hex, account_id, check_url(url), _secret(), None, True, now)
-    if len(find(connection, account_id)) >= WEBHOOKS_MAX:
-        raise errors.Conflict(reason=f'The account has {WEBHOOKS_MAX} webhooks already.')
+    ROWS.require_room(connection, account_id)
     row = made._asdict() | {'created_at': timeframe.to_naive(now)}
     connection.execute(TABLE.insert().values(row))
     return made
@@ -103,7 +82,7 @@ def create(connection: sa.Connection, account_id: str, url: str, now: datetime) 
 
 def rotate(connection: sa.Connection, webhook_id: str) -> Webhook:
     """Give a webhook a new secret, and switch it on; until the next time both secrets sign."""
-    found = get(connection, webhook_id)
+    found = ROWS.get(connection, webhook_id)
     made = found._replace(secret=_secret(), previous_secret=found.secret, is_enabled=True)
     connection.execute(
         sa.update(TABLE)
@@ -134,3 +113,6 @@ def _secret() -> str:
 def _webhook(row: tables.Row) -> Webhook:
     values = {name: getattr(row, name) for name in Webhook._fields}
     return Webhook(**values | {'created_at': timeframe.from_naive(row.created_at)})
+
+
+ROWS = Owned(TABLE, 'webhook', WEBHOOKS_MAX, _webhook)

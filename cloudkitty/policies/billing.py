@@ -11,6 +11,12 @@ RULES = [
         'GET /v2/billing/versions',
     ),
     api_rule(
+        'billing:put_document',
+        ADMIN,
+        'Apply plans, accounts and rates.',
+        'PUT /v2/billing/document',
+    ),
+    api_rule(
         'billing:get_account',
         READER_OR_ADMIN,
         'List the accounts that the project owns, or belongs to; an admin sees all.',

@@ -10,12 +10,15 @@ from cloudkitty.processor.locked_job import LockedJob
 from cloudkitty.processor.settings import Settings
 
 LOG = logging.getLogger(__name__)
-# Accounts at each step; rating goes on between two of them.
+# Accounts that are computed at each step, and looked at; rating goes on between two steps.
 ACCOUNTS_AT_ONCE = 20
+ACCOUNTS_READ = 500
+# An account is computed so often though nothing of it was rated: usage may be pushed.
+LONGEST = timedelta(hours=1)
 
 
 class BudgetCheck(LockedJob):
-    """Checks all accounts with budgets, in rounds."""
+    """Checks all accounts with budgets, in rounds; computes those with newly rated usage."""
 
     LOCK = 'budgets'
     TITLE = 'Checking budgets'
@@ -33,12 +36,22 @@ class BudgetCheck(LockedJob):
         self._evaluation = evaluation
         # The last account of this round; '': it has not begun.
         self._last = ''
+        # By account what it looked like when it was computed last, and when that was.
+        self._computed: dict[str, tuple[str, datetime]] = {}
 
     def work(self, now: datetime) -> bool:
         database = self._evaluation.statements.database
         with database.reader() as connection:
-            found = budgets.after(connection, self._last, ACCOUNTS_AT_ONCE)
+            found = budgets.after(connection, self._last, ACCOUNTS_READ)
+            stamps = self._evaluation.stamps(connection, found)
+        computed = 0
         for account_id in found:
+            if self._is_known(account_id, stamps[account_id], now):
+                self._last = account_id
+                continue
+            if computed == ACCOUNTS_AT_ONCE:
+                return True
+            computed += 1
             # Before, so that an account that cannot be computed does not hold up the others.
             self._last = account_id
             for alert in self._evaluation.check(account_id):
@@ -49,7 +62,18 @@ class BudgetCheck(LockedJob):
                     alert.threshold,
                     alert.month,
                 )
-        if len(found) < ACCOUNTS_AT_ONCE:
+            self._computed[account_id] = stamps[account_id], now
+        if len(found) < ACCOUNTS_READ:
             self._last = ''
+            self._computed = {
+                one: (stamp, at)
+                for one, (stamp, at) in self._computed.items()
+                if now < at + LONGEST
+            }
             return False
         return True
+
+    def _is_known(self, account_id: str, stamp: str, now: datetime) -> bool:
+        """Return whether an account was computed of late, and looks as it did then."""
+        known, at = self._computed.get(account_id, ('', now))
+        return known == stamp and now < at + LONGEST

@@ -84,6 +84,16 @@ def total_price(modules: ModuleSet, frames: Mapping[str | None, DataFrame]) -> D
     :param frames: see build_frames().
     :raises ModuleLoadError, ModuleFailed: see ModuleSet.quote().
     """
-    rated = [modules.quote(frame, scope_id) for scope_id, frame in frames.items()]
+    rated = price(modules, frames).values()
     with decimal.localcontext(SUM_CONTEXT):
         return sum((point.price for frame in rated for _, point in frame), ZERO)
+
+
+def price(
+    modules: ModuleSet, frames: Mapping[str | None, DataFrame]
+) -> dict[str | None, DataFrame]:
+    """Return *frames* with the prices of the enabled modules.
+
+    :raises ModuleLoadError, ModuleFailed: see ModuleSet.quote().
+    """
+    return {scope_id: modules.quote(frame, scope_id) for scope_id, frame in frames.items()}

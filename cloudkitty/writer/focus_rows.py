@@ -100,7 +100,7 @@ def _moment(text: str) -> datetime:
 
 def _line_rows(content: Mapping[str, Any], common: Row, line: Mapping[str, Any]) -> Iterator[Row]:
     kind = line['kind']
-    base = common | _place(line)
+    base = common | _place(line, content.get('names', {}))
     if line['correction'] or common['ChargeClass']:
         yield _single(content, base, line, 'Usage' if kind in (USAGE, FEE) else None) | {
             'ChargeClass': CORRECTION,
@@ -114,7 +114,7 @@ def _line_rows(content: Mapping[str, Any], common: Row, line: Mapping[str, Any])
         yield _single(content, base, line, None)
 
 
-def _place(line: Mapping[str, Any]) -> Row:
+def _place(line: Mapping[str, Any], names: Mapping[str, str]) -> Row:
     """Return what a line is about: service, resource, project."""
     service = focus_services.of_metric(line['metric'])
     found: Row = {
@@ -139,7 +139,7 @@ def _place(line: Mapping[str, Any]) -> Row:
     if line['scope_id'] is not None:
         found |= {
             'SubAccountId': line['scope_id'],
-            'SubAccountName': line['scope_id'],
+            'SubAccountName': names.get(line['scope_id'], line['scope_id']),
             'SubAccountType': 'Project',
         }
         found['Tags'] = orjson.dumps(tags).decode()

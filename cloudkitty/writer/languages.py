@@ -86,7 +86,7 @@ class Language:
 def _babel() -> Any:
     """Return Babel.
 
-    :raises ConfigurationError: it is not installed.
+    :raises NotInstalled: it is not.
     """
     return plugins.import_extra(NEEDS_BABEL, 'babel', 'babel.dates', 'babel.numbers')
 

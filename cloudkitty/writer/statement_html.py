@@ -26,7 +26,7 @@ class HTMLWriter(writer.BaseStatementWriter):
 def _template(folder: str | None) -> Any:
     """Return the template, that of the operator's *folder* if it has one.
 
-    :raises ConfigurationError: Jinja2 is not installed.
+    :raises NotInstalled: Jinja2 is not.
     """
     jinja2 = plugins.import_extra(
         'HTML needs Jinja2: install the extra "documents" of CloudKitty', 'jinja2'

@@ -55,7 +55,7 @@ def _template(folder: str | None) -> Path:
 def _typst() -> Any:
     """Return the module of typst.
 
-    :raises ConfigurationError: it is not installed.
+    :raises NotInstalled: it is not.
     """
     return plugins.import_extra(
         'PDF needs typst: install the extra "documents" of CloudKitty', 'typst'

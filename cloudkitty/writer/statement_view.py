@@ -149,7 +149,7 @@ def _groups(content: Mapping[str, Any], language: Language) -> Iterable[View]:
     ):
         title = language.text('General')
         if not is_general:
-            title = language.text('Project {scope}', scope=scope)
+            title = language.text('Project {scope}', scope=_named(content, scope))
         if is_correction:
             about = language.text('Corrections of {month}', month=language.month(month))
             title = f'{about}: {title}'
@@ -159,6 +159,12 @@ def _groups(content: Mapping[str, Any], language: Language) -> Iterable[View]:
             'lines': [_line(line, content, language) for line in lines],
             'subtotal': language.number(render(money.round_amount(whole, digits))),
         }
+
+
+def _named(content: Mapping[str, Any], scope: str) -> str:
+    """Return a scope as people know it; statements of earlier releases have no names."""
+    name = content.get('names', {}).get(scope, scope)
+    return scope if name == scope else f'{name} ({scope})'
 
 
 def _line(line: Mapping[str, Any], content: Mapping[str, Any], language: Language) -> View:

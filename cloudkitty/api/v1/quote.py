@@ -7,6 +7,7 @@ from wsme import types as wtypes
 
 from cloudkitty import errors
 from cloudkitty.api import rest, types, visibility
+from cloudkitty.billing import quotes
 from cloudkitty.core.timeframe import Period
 from cloudkitty.rating import quote
 
@@ -30,8 +31,12 @@ class Resources(wtypes.Base):
 class QuoteController(rest.Controller):
     """`/v1/rating/quote`."""
 
-    @rest.expose(types.number, body=Resources, rule=RULE, is_slow=True)
-    def post(self, res_data):
+    @rest.expose(types.number, types.boolean, body=Resources, rule=RULE, is_slow=True)
+    def post(self, plan=False, res_data=None):
+        """Return what resources would cost.
+
+        :param plan: by the plan of their accounts, on top of the month so far.
+        """
         services = pecan.request.services
         collect = services.conf.collect
         now = datetime.now(UTC)
@@ -43,10 +48,29 @@ class QuoteController(rest.Controller):
         for scope_id in frames:
             _check_scope(scope_id)
         try:
-            return quote.total_price(services.modules, frames)
+            if not plan:
+                return quote.total_price(services.modules, frames)
+            return _price_by_plan(frames)
         except errors.PriceScriptFailed as exc:
             # The other parts of the error are for operators.
             raise errors.QuoteFailed(**exc.facts) from exc
+
+
+def _price_by_plan(frames):
+    """Return what *frames* add to what their accounts owe.
+
+    :raises NotFound: billing is off.
+    :raises InvalidInput: a resource has no scope, and so no account.
+    """
+    services = pecan.request.services
+    services.statements.check_enabled()
+    if None in frames:
+        key = services.conf.collect.scope_key
+        raise errors.InvalidInput(
+            reason=f'With plan each resource must have a {key} in desc.groupby: the plan is that '
+            'of its account'
+        )
+    return quotes.price(services.statements, quote.price(services.modules, frames))
 
 
 def _check_scope(scope_id):

@@ -1,18 +1,27 @@
 """`/v2/billing`: plans and accounts."""
 
+import itertools
+import re
+from typing import Any
+
 from cloudkitty import errors
-from cloudkitty.api import parameters, schemas, visibility
+from cloudkitty.api import audit, parameters, schemas, visibility
 from cloudkitty.api.v2 import statements
 from cloudkitty.api.v2.endpoint import Endpoint
+from cloudkitty.billing import documents as stored
 from cloudkitty.core.billing import document as documents
 
-VERSION = schemas.form(
-    version=schemas.INTEGER,
-    from_month=schemas.TEXT,
-    digest=schemas.TEXT,
-    author=schemas.OPTIONAL_TEXT,
-    applied_at=schemas.MOMENT,
-)
+_VERSION: dict[str, Any] = {
+    'version': schemas.INTEGER,
+    'from_month': schemas.TEXT,
+    'digest': schemas.TEXT,
+    'author': schemas.OPTIONAL_TEXT,
+    'applied_at': schemas.MOMENT,
+}
+VERSION = schemas.form(**_VERSION)
+_DIGEST = re.compile('[0-9a-f]{64}')
+# Differences that are told; the document of a large cloud may have more.
+DIFFERENCES_MAX = 1000
 ACCOUNT = schemas.form(
     id=schemas.TEXT,
     name=schemas.TEXT,
@@ -42,6 +51,30 @@ def get_document(request, *, version, month):
         elif version is None:
             version = service.documents.newest(connection).version
         return {'version': version, 'document': service.documents.form(connection, version)}
+
+
+def put_document(request, *, dry_run, document, from_month, digest):
+    """Apply a document from a month on, or only say what it would change.
+
+    :raises Conflict: another one is applied than that of *digest*.
+    """
+    service = statements.service_of(request)
+    form = stored.as_text(document)
+    documents.parse(form)
+    with request.services.database.reader() as connection:
+        found = service.documents.newest(connection)
+        current = service.documents.form(connection, found.version)
+    changes = list(itertools.islice(stored.differences(current, form), DIFFERENCES_MAX))
+    if not dry_run:
+        found = service.documents.apply(
+            form,
+            from_month,
+            actor=audit.actor(),
+            now=service.clock(),
+            # What is told to be different is what was changed.
+            expected=found.digest if digest is None else digest,
+        )
+    return {'differences': changes, **found._asdict()}
 
 
 def list_accounts(request, *, month, offset, limit):
@@ -105,6 +138,15 @@ def read_document(values):
     return values[0]
 
 
+@parameters.accepts({'type': 'string', 'pattern': '^([0-9a-f]{64})?$'})
+def digest(value):
+    """Return a digest in hexadecimal digits; an empty one is that of no document."""
+    text = parameters.text(value)
+    if text and not _DIGEST.fullmatch(text):
+        raise ValueError('64 hexadecimal digits are expected')
+    return text
+
+
 MONTH = parameters.one(statements.month)
 DOCUMENT = {'type': 'object'}
 ROUTES = {
@@ -121,6 +163,20 @@ ROUTES = {
             'billing:get_document',
             {'version': parameters.one(parameters.integer(1)), 'month': MONTH},
             answer=schemas.form(version=schemas.INTEGER, document=DOCUMENT),
+        ),
+        'PUT': Endpoint(
+            put_document,
+            'billing:put_document',
+            {'dry_run': parameters.one(parameters.boolean_like, default=False)},
+            body={
+                'document': parameters.required(
+                    parameters.Parameter(read_document, is_whole=True, schema=DOCUMENT)
+                ),
+                'from_month': parameters.required(MONTH),
+                'digest': parameters.one(parameters.or_null(digest)),
+            },
+            answer=schemas.form(differences=schemas.listing(schemas.TEXT), **_VERSION),
+            is_slow=True,
         ),
     },
     ('billing', 'accounts'): {

@@ -66,13 +66,13 @@ def check_owner(request, connection, account_id, reason='There is no such accoun
 
 
 def _owned_budget(request, connection, budget_id):
-    found = budgets.get(connection, budget_id)
+    found = budgets.ROWS.get(connection, budget_id)
     check_owner(request, connection, found.account, 'There is no such budget.')
     return found
 
 
 def _owned_webhook(request, connection, webhook_id):
-    found = webhooks.get(connection, webhook_id)
+    found = webhooks.ROWS.get(connection, webhook_id)
     check_owner(request, connection, found.account, 'There is no such webhook.')
     return found
 
@@ -81,7 +81,7 @@ def list_budgets(request, *, account_id):
     statements.service_of(request)
     with request.services.database.reader() as connection:
         check_owner(request, connection, account_id)
-        found = budgets.find(connection, account_id)
+        found = budgets.ROWS.find(connection, account_id)
     return {'total': len(found), 'results': [_budget(one) for one in found]}
 
 
@@ -133,7 +133,7 @@ def list_webhooks(request, *, account_id):
     statements.service_of(request)
     with request.services.database.reader() as connection:
         check_owner(request, connection, account_id)
-        found = webhooks.find(connection, account_id)
+        found = webhooks.ROWS.find(connection, account_id)
     return {'total': len(found), 'results': [_webhook(one) for one in found]}
 
 

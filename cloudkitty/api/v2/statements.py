@@ -40,6 +40,7 @@ TAX = schemas.form(
 )
 _CONTENT = {
     'account': schemas.form(id=schemas.TEXT, name=schemas.TEXT),
+    'names': schemas.mapping(schemas.TEXT),
     'month': schemas.TEXT,
     'begin': schemas.MOMENT,
     'end': schemas.MOMENT,

@@ -3,6 +3,7 @@
 Every number is text, so that no digit is lost; times are UTC.
 """
 
+import types
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -23,6 +24,7 @@ class Statement(NamedTuple):
     :ivar version: of the document that has its plan; 0: there was none.
     :ivar lines: those of the month, then corrections of older months.
     :ivar draws: what credits pay of the total.
+    :ivar names: of scopes, by id, for people; those that are known.
     """
 
     account: Account
@@ -32,6 +34,7 @@ class Statement(NamedTuple):
     lines: list[Line]
     totals: Totals
     draws: tuple[credits.Draw, ...] = ()
+    names: Mapping[str, str] = types.MappingProxyType({})
 
     @property
     def drawn(self) -> Decimal:
@@ -66,7 +69,8 @@ def to_form(made: Statement) -> dict[str, Any]:
     at_list = _at_list(made)
     adjustment = Fraction(sums.net) - at_list
     return {
-        'account': {'id': account.id, 'name': account.name},
+        'account': {'id': account.id, 'name': _account_name(made)},
+        'names': _names(made),
         'month': made.period,
         'begin': timeframe.render(span.begin),
         'end': timeframe.render(span.end),
@@ -102,6 +106,18 @@ def to_form(made: Statement) -> dict[str, Any]:
         'drawn': render(made.drawn),
         'due': render(SUM_CONTEXT.subtract(sums.total, made.drawn)),
     }
+
+
+def _account_name(made: Statement) -> str:
+    """Return the name of the account; of a scope that is an account of its own, that of it."""
+    account = made.account
+    return account.name if account.name != account.id else made.names.get(account.id, account.id)
+
+
+def _names(made: Statement) -> dict[str, str]:
+    """Return the names of the scopes that lines are about."""
+    scopes = {line.scope_id for line in made.lines if line.scope_id is not None}
+    return {scope: made.names[scope] for scope in sorted(scopes & made.names.keys())}
 
 
 def _at_list(made: Statement) -> Fraction:
@@ -154,6 +170,7 @@ def completed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was closed, with members that statements of earlier releases do not have."""
     return {
         'conversion': MONTH_END,
+        'names': {},
         'credits': [],
         'drawn': '0',
         'due': content['total'],
@@ -169,8 +186,10 @@ def share_of(form: Mapping[str, Any], scope_id: str) -> dict[str, Any]:
     lines: Sequence[Mapping[str, Any]] = [
         line for line in form['lines'] if line['scope_id'] == scope_id
     ]
+    names = form['names']
     return {
         **form,
+        'names': {scope_id: names[scope_id]} if lines and scope_id in names else {},
         'lines': lines,
         'list': _sum(lines, 'list'),
         'adjustment': None,

@@ -24,6 +24,7 @@ class AccountTerms(NamedTuple):
     :ivar price_currency: of the plan, which list prices have too.
     :ivar taxes: tax category to what is charged; None: no tax.
     :ivar problems: why nothing can be closed; empty: it can.
+    :ivar rate_is_missing: amounts are in the currency of the plan, for want of a rate.
     """
 
     plan: Plan
@@ -32,6 +33,7 @@ class AccountTerms(NamedTuple):
     price_currency: str
     taxes: dict[str, TaxRate | None]
     problems: list[str]
+    rate_is_missing: bool = False
 
 
 def resolve(document: Document, account: Account, period: str) -> AccountTerms:
@@ -53,7 +55,7 @@ def resolve(document: Document, account: Account, period: str) -> AccountTerms:
     daily = dated if account.conversion == DAILY else ()
     terms = Terms(period, document.digits(currency), rate or Fraction(1), share, daily)
     taxes = _taxes(document, account, plan, period, problems)
-    return AccountTerms(plan, terms, currency, prices, taxes, problems)
+    return AccountTerms(plan, terms, currency, prices, taxes, problems, rate is None)
 
 
 def month_end(dated: Sequence[DatedRate], account: Account, period: str) -> Fraction | None:

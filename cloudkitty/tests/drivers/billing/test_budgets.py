@@ -179,7 +179,8 @@ def test_closing_and_taking_back_are_told_in_their_transaction(world):
     world.closing.void(entry.number, 'wrong', 'ann')
 
     with world.database.reader() as connection:
-        found = outbox.due(connection, world.now, 10)
+        [receiver] = outbox.receivers(connection, world.now, 10)
+        found = outbox.due(connection, receiver, world.now, 10)
         rows = connection.execute(sa.select(billing_tables.outbox.c.event)).scalars().all()
     assert rows == [outbox.CLOSED, outbox.VOIDED]
     assert json.loads(found[0].payload)['data']['total'] == '10.00'

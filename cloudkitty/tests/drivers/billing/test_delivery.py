@@ -4,6 +4,7 @@ import http.server
 import ipaddress
 import ssl
 import threading
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,6 +29,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers['Content-Length']))
         self.server.got.append((self.path, dict(self.headers), body))
+        self.server.answers.wait(60)
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
         self.send_header('Location', '/elsewhere')
         self.end_headers()
@@ -53,7 +55,8 @@ def receiver(authority):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert('hook.example').configure_cert(context)
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Receiver)
-    server.got, server.statuses = [], []
+    server.got, server.statuses, server.answers = [], [], threading.Event()
+    server.answers.set()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -72,10 +75,20 @@ class Names:
         return [self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]]
 
 
+class AtOnce(futures.Executor):
+    """Runs what it is given before anything else goes on."""
+
+    def submit(self, run, /, *arguments):
+        done = futures.Future()
+        done.set_result(run(*arguments))
+        return done
+
+
 class Setting:
     """An account with a webhook, and the job that sends to it."""
 
     def __init__(self, conf, receiver, cafile, *, networks=LOOPBACK, names=('127.0.0.1',)):
+        self.conf = conf
         self.world = World(conf)
         self.world.now = datetime.now(UTC)
         self.database = self.world.database
@@ -83,13 +96,18 @@ class Setting:
         self.webhook = self.database.write(
             lambda connection: webhooks.create(connection, 'acme', self.url, self.world.now)
         )
-        self.job = Delivery(
+        self.sender = Sender(networks, cafile, Names(*names))
+        self.job = self.worker(AtOnce())
+
+    def worker(self, pool):
+        return Delivery(
             database=self.database,
-            sender=Sender(networks, cafile, Names(*names)),
+            sender=self.sender,
             notify=None,
             locks=locks.Locks('file:///tmp'),
-            settings=Settings.of(conf, 0),
+            settings=Settings.of(self.conf, 0),
             clock=lambda: self.world.now,
+            pool=pool,
         )
 
     def add(self):
@@ -151,6 +169,41 @@ def test_what_fails_is_sent_again_by_the_schedule(build, receiver):
     assert setting.waiting() == []
 
 
+def test_rating_does_not_wait_for_a_slow_receiver(build, receiver):
+    """A step returns at once; meanwhile nobody else sends the message, or another one to it."""
+    setting = build()
+    with futures.ThreadPoolExecutor() as pool:
+        mine, other = setting.worker(pool), setting.worker(pool)
+        receiver.answers.clear()
+        setting.add()
+        mine.work(setting.world.now)
+        waiting = setting.waiting()
+        other.work(setting.world.now)
+        setting.add()
+        mine.work(setting.world.now)
+        receiver.answers.set()
+
+    assert waiting == [(0, None)]
+    assert len(receiver.got) == 1
+    assert setting.waiting() == [(0, None)]
+    setting.job.work(setting.world.now)
+    assert (len(receiver.got), setting.waiting()) == (2, [])
+
+
+def test_many_messages_are_sent_in_one_turn(build, receiver):
+    """In order, until one is not taken."""
+    setting = build()
+    for _ in range(4):
+        setting.add()
+    receiver.statuses = [204, 500]
+    setting.job.work(setting.world.now)
+
+    assert len(receiver.got) == 2
+    assert setting.waiting() == [(1, 'status 500'), (0, None), (0, None)]
+    setting.job.work(setting.world.now)
+    assert setting.waiting() == [(1, 'status 500')]
+
+
 def test_a_failure_is_noted(build, receiver):
     setting = build()
     receiver.statuses = [500]
@@ -171,7 +224,7 @@ def test_a_receiver_that_is_gone_is_sent_no_more(build, receiver):
 
     assert (len(receiver.got), setting.waiting()) == (1, [])
     with setting.database.reader() as connection:
-        assert not webhooks.get(connection, setting.webhook.id).is_enabled
+        assert not webhooks.ROWS.get(connection, setting.webhook.id).is_enabled
 
 
 @pytest.mark.parametrize(

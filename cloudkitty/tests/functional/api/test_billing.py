@@ -1,11 +1,13 @@
 """Plans, accounts and drafts over HTTP."""
 
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
 from cloudkitty.audit import trail
 from cloudkitty.billing.documents import Documents
+from cloudkitty.scopes import names
 from cloudkitty.tests.functional.api import conftest, world
 
 DOCUMENT = {
@@ -215,6 +217,22 @@ def test_a_statement_as_a_file(admin, made, secured):
     assert world.call(admin, f'{path}/files/focus').status_int == 404
 
 
+@pytest.mark.parametrize(
+    'name, module, missing',
+    [('html', 'jinja2', 'Jinja2'), ('pdf', 'typst', 'typst'), ('html', 'babel', 'Babel')],
+)
+def test_a_format_that_is_not_installed_is_named(admin, monkeypatch, name, module, missing):
+    """With what installs it; the service itself is not at fault."""
+    world.call(admin, '/v2/statements', 'POST', json={'account_id': 'acme', 'month': '2019-03'})
+    [row] = world.call(admin, '/v2/statements?month=2019-03').json['results']
+    monkeypatch.setitem(sys.modules, module, None)
+
+    answer = world.call(admin, f'/v2/statements/{row["number"]}/files/{name}')
+
+    assert answer.status_int == 501
+    assert f'{missing}: install the extra "documents"' in answer.json['message']
+
+
 def test_billing_is_off_by_default(noauth):
     """Nothing of it is answered."""
     for path in (DRAFT, '/v2/billing/accounts', '/v2/billing/document', '/v2/billing/versions'):
@@ -336,3 +354,96 @@ def test_a_line_is_explained(made, admin, secured):
     made.conf.set_override('auth_strategy', 'noauth')
     assert member.json['line']['scope_id'] == 'p2'
     assert (beyond.status_int, stranger.status_int) == (404, 404)
+
+
+def test_names_are_frozen_in_closed_statements(made, admin, secured):
+    """A new name is in the next draft; a member learns its own."""
+
+    def rename(**found):
+        made.database.write(
+            lambda connection: names.record(connection, made.conf.fetcher.backend, found)
+        )
+
+    rename(p1='production', p2='test')
+    draft = world.call(admin, DRAFT.replace('2019-01', '2018-12')).json
+    assert draft['names'] == {}
+    assert world.call(admin, DRAFT).json['names'] == {'p1': 'production', 'p2': 'test'}
+    made.conf.set_override('auth_strategy', 'keystone')
+    member = world.call(secured, DRAFT, **caller('p2')).json
+    made.conf.set_override('auth_strategy', 'noauth')
+    assert member['names'] == {'p2': 'test'}
+
+    number = world.call(
+        admin, '/v2/statements', 'POST', json={'account_id': 'acme', 'month': '2019-01'}
+    ).json['number']
+    path = f'/v2/statements/{number}'
+    before = world.call(admin, f'{path}/files/json').body
+    assert 'production (p1)' in world.call(admin, f'{path}/files/html').text
+    rename(p1='renamed')
+    assert world.call(admin, f'{path}/files/json').body == before
+    assert world.call(admin, path).json['names']['p1'] == 'production'
+    world.call(admin, f'{path}/void', 'POST', json={'reason': 'names'})
+    assert world.call(admin, DRAFT).json['names']['p1'] == 'renamed'
+
+
+def quote(application, path='', volume=2, **headers):
+    resource = {
+        'service': 'instance',
+        'desc': {'groupby': {'project_id': 'p2'}},
+        'volume': volume,
+    }
+    return world.call(
+        application,
+        f'/v1/rating/quote{path}',
+        'POST',
+        json={'resources': [resource]},
+        **headers,
+    )
+
+
+def test_a_quote_by_the_plan_is_what_the_month_gets_dearer(made, admin, secured, noauth):
+    """Of the account of the scope; without the plan it is the list price."""
+    assert quote(admin).json == '0'
+    assert (quote(admin, '?plan=1').json, quote(admin, '?plan=true', 7).json) == ('3', '10.5')
+
+    nobody = {'resources': [{'service': 'instance', 'volume': 1}]}
+    refused = world.call(admin, '/v1/rating/quote?plan=1', 'POST', json=nobody)
+    assert (refused.status_int, 'project_id in desc.groupby' in refused.text) == (400, True)
+    made.conf.set_override('auth_strategy', 'keystone')
+    own, other = (quote(secured, '?plan=1', **caller(project)) for project in ('p2', 'p3'))
+    made.conf.set_override('auth_strategy', 'noauth')
+    assert (own.json, other.status_int) == ('3', 403)
+    assert quote(noauth, '?plan=1').status_int == 404
+
+
+DOCUMENT_PATH = '/v2/billing/document'
+
+
+def test_a_document_is_applied_over_http(made, admin, secured):
+    """If it is still that of which the differences were told; numbers are stored as text."""
+    plan = {'currency': 'EUR', 'coupon': 1.25, 'items': [], 'minimum': 3}
+    changed = {**DOCUMENT, 'plans': {**DOCUMENT['plans'], 'q': plan}}
+    body = {'document': changed, 'from_month': '2031-02'}
+
+    told = world.call(admin, f'{DOCUMENT_PATH}?dry_run=true', 'PUT', json=body)
+    assert told.status_int == 200, told.text
+    assert told.json['version'] == 1
+    assert told.json['differences'] == [
+        '+ plans.q: {"coupon":"1.25","currency":"EUR","items":[],"minimum":"3"}'
+    ]
+    made.conf.set_override('auth_strategy', 'keystone')
+    refused = world.call(secured, DOCUMENT_PATH, 'PUT', json=body, **caller('p1', 'member,reader'))
+    made.conf.set_override('auth_strategy', 'noauth')
+    assert refused.status_int == 403
+    applied = world.call(admin, DOCUMENT_PATH, 'PUT', json=body | {'digest': told.json['digest']})
+    assert (applied.json['version'], applied.json['from_month']) == (2, '2031-02')
+    assert applied.json['differences'] == told.json['differences']
+
+    stale = world.call(admin, DOCUMENT_PATH, 'PUT', json=body | {'digest': told.json['digest']})
+    assert stale.status_int == 409
+    assert world.call(admin, '/v2/billing/versions').json['total'] == 2
+    kept = world.call(admin, DOCUMENT_PATH).json['document']
+    assert kept['plans']['q'] == {**plan, 'coupon': '1.25', 'minimum': '3'}
+    for wrong in ({'document': {'plan': {}}}, {'from_month': '2031-13'}, {'digest': 'x'}):
+        answer = world.call(admin, DOCUMENT_PATH, 'PUT', json=body | wrong)
+        assert answer.status_int == 400, answer.text

@@ -33,6 +33,7 @@ BASE = {
 RULES = {
     'audit:list': (ADMIN, ['GET /v2/audit']),
     'billing:get_document': (ADMIN, ['GET /v2/billing/document', 'GET /v2/billing/versions']),
+    'billing:put_document': (ADMIN, ['PUT /v2/billing/document']),
     'billing:get_account': (
         READER_OR_ADMIN,
         ['GET /v2/billing/accounts', 'GET /v2/billing/accounts/x'],
