@@ -19,6 +19,8 @@ SERVERS = {
     'CLOUDKITTY_TEST_MARIADB': databases.MariaDB,
 }
 PEERS = ('aetos', 'ceilometer', 'gnocchi', 'keystone', 'moto', 'tempest')
+# Half the tests wait for a service most of the time. A worker may need 1.2 GB.
+WORKERS_PER_PROCESSOR, WORKERS_MAX = 2, 8
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -40,7 +42,9 @@ def main() -> int:
             environments.append(('focus', newer))
         with futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda one: peers.environment(*one), environments))
-        command = [sys.executable, '-m', 'pytest', '-n', '2', '--dist', 'loadgroup', *sys.argv[1:]]
+        workers = min(WORKERS_PER_PROCESSOR * (os.cpu_count() or 1), WORKERS_MAX)
+        command = [sys.executable, '-m', 'pytest', '-n', str(workers), '--dist', 'loadgroup']
+        command += sys.argv[1:]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}).returncode
 
 
