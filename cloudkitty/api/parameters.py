@@ -8,15 +8,12 @@ Source: doc/source/contributor/compatibility/rest-v2.rst, "Parameters" and "Date
 import re
 import types
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cloudkitty import errors
 from cloudkitty.core import timeframe
 
-# Far enough from datetime.min and datetime.max for arithmetic.
-INSTANT_MIN = timeframe.EPOCH
-INSTANT_MAX = datetime(3000, 1, 1, tzinfo=UTC)
 # Most characters of a value in the text of an error.
 ECHO_MAX = 200
 REASON_MAX = 500
@@ -220,8 +217,10 @@ def or_null(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def instant(value: Any) -> datetime:
     """Return the time that *value* names, which must be possible as the begin of a period."""
     parsed = timeframe.parse(value)
-    if not INSTANT_MIN <= parsed < INSTANT_MAX:
-        raise ValueError(f'{value!r} is not between {INSTANT_MIN.year} and {INSTANT_MAX.year}')
+    if not timeframe.EPOCH <= parsed < timeframe.LATEST:
+        raise ValueError(
+            f'{value!r} is not between {timeframe.EPOCH.year} and {timeframe.LATEST.year}'
+        )
     return parsed
 
 

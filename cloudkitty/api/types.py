@@ -165,13 +165,16 @@ class Number(wtypes.UserType):
             raise ValueError(f'Value should be below {self._limit}')
 
     def _on_grid(self, value):
+        # Each database shows a negative zero in another way.
+        if not value:
+            return decimals.ZERO
         if value.as_tuple().exponent >= -self._scale_max:
             return value
         shortened = decimals.round_to(value, self._scale_max)
         if shortened != value and not self._is_rounded:
             raise ValueError(f'Value has more than {self._scale_max} digits behind the point')
         self._check_limit(shortened)
-        return shortened
+        return shortened or decimals.ZERO
 
     def tobasetype(self, value):
         if value is None:

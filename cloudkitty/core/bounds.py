@@ -20,6 +20,9 @@ ATTRIBUTES_SIZE_MAX = 65535
 CONTROLS = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
 # Most characters of a number in the text of an error.
 ECHO_MAX = 50
+# Python reads underscores and digits of any script, too: `1_000` and `٣` are texts, not numbers.
+_NUMBER = re.compile(r'\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*', re.ASCII | re.IGNORECASE)
+_NOT_FINITE = re.compile(r'\s*[+-]?(?:s?nan\d*|inf(?:inity)?)\s*', re.ASCII | re.IGNORECASE)
 
 
 def to_decimal(number: Any) -> Decimal:
@@ -34,6 +37,8 @@ def to_decimal(number: Any) -> Decimal:
         raise errors.InvalidInput(
             reason=f'{_short(number)} has more than {NUMBER_LENGTH_MAX} characters'
         )
+    if isinstance(number, str) and not (_NUMBER.fullmatch(number) or _NOT_FINITE.fullmatch(number)):
+        raise errors.InvalidInput(reason=f'{_short(number)} is not a number')
     try:
         exact = (
             number
@@ -71,7 +76,8 @@ def read_sample(text: str) -> Decimal:
     number = Decimal(text)
     if not number.is_finite() or is_bounded(number):
         return number
-    return Decimal('Infinity').copy_sign(number) if number.adjusted() > 0 else Decimal(0)
+    is_large = number and number.adjusted() > 0
+    return Decimal('Infinity').copy_sign(number) if is_large else Decimal(0)
 
 
 def _short(value: object) -> str:

@@ -8,6 +8,8 @@ from typing import NamedTuple, overload
 from cloudkitty import errors
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Nothing is rated before EPOCH, nor from here on: far enough from datetime.max for arithmetic.
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
 # Attributes that every collected point has, see calendar_of().
 CALENDAR_KEYS = ('week_of_the_year', 'day_of_the_year', 'month', 'year')
@@ -122,7 +124,15 @@ def month_named(text: str) -> Period:
     """
     if not isinstance(text, str) or not _MONTH_ONLY.fullmatch(text):
         raise errors.InvalidInput(reason=f'{text!r} is not a month such as 2026-10')
-    return month_at(parse(text))
+    begin = parse(text)
+    if not EPOCH <= begin < LATEST:
+        raise errors.InvalidInput(reason=f'{text!r} is not between {EPOCH.year} and {LATEST.year}')
+    return month_at(begin)
+
+
+def within_bounds(instant: datetime) -> datetime:
+    """Return *instant*, or EPOCH or LATEST if it is beyond: all that is rated lies between."""
+    return min(max(instant, EPOCH), LATEST)
 
 
 def midnight(day: date) -> datetime:

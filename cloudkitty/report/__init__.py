@@ -189,8 +189,8 @@ class Report:
             # Always added, as a separate filter, so that no input of a caller can override it.
             filters[self.scope_key] = [viewer.project_id]
         return {
-            'begin': selection.begin or month.begin,
-            'end': selection.end or month.end,
+            'begin': timeframe.within_bounds(selection.begin or month.begin),
+            'end': timeframe.within_bounds(selection.end or month.end),
             'filters': filters or None,
             'metric_types': metric_types,
         }

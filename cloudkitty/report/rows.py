@@ -4,7 +4,7 @@ Rows are mappings of column names to values, as BaseStorage.total() returns them
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -106,12 +106,10 @@ def previous(window: Period) -> Period:
     """
     months = _months(window)
     if months:
-        begin = window.begin
-        for _ in range(months):
-            begin = timeframe.month_at(begin - DAY).begin
-        return Period(begin, window.begin)
-    month = timeframe.month_at(window.begin)
-    if window.begin == month.begin and window.end < month.end:
+        year, month = divmod(_count_months(window.begin) - months, 12)
+        return Period(window.begin.replace(year=year, month=month + 1), window.begin)
+    first = timeframe.month_at(window.begin)
+    if window.begin == first.begin and window.end < first.end:
         before = timeframe.month_at(window.begin - DAY)
         return Period(before.begin, min(before.begin + (window.end - window.begin), before.end))
     return Period(window.begin - (window.end - window.begin), window.begin)
@@ -119,13 +117,14 @@ def previous(window: Period) -> Period:
 
 def _months(window: Period) -> int:
     """Return how many whole months *window* is; 0: it has parts of months."""
-    count, begin = 0, window.begin
-    while begin < window.end:
-        month = timeframe.month_at(begin)
-        if month.begin != begin:
-            return 0
-        count, begin = count + 1, month.end
-    return count if begin == window.end else 0
+    if any(timeframe.month_at(bound).begin != bound for bound in window):
+        return 0
+    return max(0, _count_months(window.end) - _count_months(window.begin))
+
+
+def _count_months(instant: datetime) -> int:
+    """Return the number of months before that of *instant*, from the year 0 on."""
+    return 12 * instant.year + instant.month - 1
 
 
 def compare(

@@ -35,6 +35,12 @@ ROLLED_UP = frozenset(
     (function, field) for function in ('sum', 'count', 'mean') for field in ('qty', 'price')
 )
 
+# Text that is shown as a number: the usual notation, which a number in a label has. Names and codes
+# that a number could be read from, such as 007, stay as they are.
+_NUMBER = re.compile(r'-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?', re.ASCII)
+# A client reads numbers with a larger exponent as infinite.
+_EXPONENT_MAX = 307
+
 # Columns that every answer has; a group cannot have the same name.
 FIXED_COLUMNS = ('begin', 'end', 'qty', 'rate')
 
@@ -178,10 +184,13 @@ def read_value(value: Any) -> Decimal | str | None:
     """
     if value is None or value == '':
         return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return value
     try:
-        return bounds.to_decimal(value)
+        number = bounds.to_decimal(value)
     except errors.InvalidInput:
         return str(value)
+    return number or decimals.ZERO if number.adjusted() <= _EXPONENT_MAX else str(value)
 
 
 class Aggregate:

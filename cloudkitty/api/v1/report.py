@@ -8,8 +8,7 @@ import pecan
 from wsme import types as wtypes
 
 from cloudkitty.api import rest, types, visibility
-from cloudkitty.api.parameters import INSTANT_MAX, INSTANT_MIN
-from cloudkitty.core import decimals
+from cloudkitty.core import decimals, timeframe
 from cloudkitty.report import Selection
 from cloudkitty.storage.query import TYPE
 
@@ -157,7 +156,7 @@ class TenantsController(rest.Controller):
             return []
         if begin is None and end is None:
             # Billing of the last month runs on the first day of this one.
-            begin, end = INSTANT_MIN, INSTANT_MAX
+            begin, end = timeframe.EPOCH, timeframe.LATEST
         return visibility.report_of(pecan.request).scopes(
             viewer, _selection(begin, end), datetime.now(UTC)
         )

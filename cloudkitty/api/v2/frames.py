@@ -92,8 +92,11 @@ def _check_point(point: DataPoint, scope_key: str) -> None:
     for attributes in (point.groupby, point.metadata):
         _check_names(attributes)
     bounds.check_attributes(point.series)
-    scope_id = str(point.groupby.get(scope_key, ''))
-    if scope_id and not scope_state.is_storable(scope_id):
+    scope_id = point.groupby.get(scope_key, '')
+    # As text, null would be the scope None, and a list one of a name that nobody has given.
+    if isinstance(scope_id, bool) or not isinstance(scope_id, (str, int)):
+        raise errors.InvalidInput(reason=f'{scope_key} must be text, not {scope_id!r}')
+    if scope_id != '' and not scope_state.is_storable(str(scope_id)):
         raise errors.InvalidInput(
             reason=f'{scope_key} is longer than {scope_state.ID_LENGTH_MAX} characters, or '
             'holds a control character'

@@ -133,4 +133,11 @@ class _Values:
 def _field_of(row: Row, name: str) -> Decimal | str | None:
     if name in ('qty', 'price'):
         return row.qty if name == 'qty' else row.price
-    return row.unit if name == query.UNIT else query.read_value(row.attributes.get(name))
+    if name == query.UNIT:
+        return row.unit
+    value = row.attributes.get(name)
+    if value is None and name == query.TYPE:
+        return row.metric
+    if value is None and name in timeframe.CALENDAR_KEYS:
+        value = timeframe.calendar_of(row.begin)[name]
+    return query.read_value(value)

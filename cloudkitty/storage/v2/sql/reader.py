@@ -352,7 +352,13 @@ def _field_of(
     series_id, qty, price = point
     if name in ('qty', 'price'):
         return qty if name == 'qty' else price
-    series = frame.entries[series_id].series
+    entry = frame.entries[series_id]
+    series = entry.series
     if name == query.UNIT:
         return series.unit
-    return query.read_value(series.groupby.get(name, series.metadata.get(name)))
+    value = series.groupby.get(name, series.metadata.get(name))
+    if value is None and name == query.TYPE:
+        return entry.metric
+    if value is None and name in timeframe.CALENDAR_KEYS:
+        value = timeframe.calendar_of(frame.begin)[name]
+    return query.read_value(value)

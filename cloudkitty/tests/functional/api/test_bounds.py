@@ -88,6 +88,37 @@ def test_a_name_that_is_a_huge_number_is_text(noauth):
     assert 'sum needs numbers' in refused.json['message']
 
 
+def test_custom_fields_are_of_any_attribute(noauth):
+    """Of text as well, of the metric and of the calendar; arithmetic on text is refused."""
+    fields = 'LAST(flavor_name) AS f,COUNT(flavor_name) AS n,LAST(unit) AS u,MAX(type) AS t'
+    january = 'begin=2019-01-01&end=2019-02-01'
+
+    shown = _call(noauth, f'/v2/summary?{january}&custom_fields={fields},FIRST(month) AS m')
+
+    assert shown.json['results'][0][2:] == ['m1', 5, 'instance', 'ip', 1]
+    for wrong in ('MEAN(flavor_name)', 'SUM(type)', 'MEDIAN(unit)'):
+        refused = _call(noauth, f'/v2/summary?{january}&custom_fields={wrong}')
+        assert refused.status_int == 400
+        assert 'needs numbers' in refused.json['message']
+
+
+@ON_SQLITE
+@pytest.mark.parametrize('scope_id', [None, True, ['p1'], {'id': 'p1'}, 1.5])
+def test_the_scope_of_a_pushed_point_is_text(noauth, scope_id):
+    """What has no text of its own must not become that of another scope, such as None."""
+    point = {
+        'vol': {'unit': 'u', 'qty': 1},
+        'groupby': {'project_id': scope_id},
+        'metadata': {},
+    }
+    body = {'dataframes': [{'period': PERIOD, 'usage': {'server': [point]}}]}
+
+    answer = _call(noauth, '/v2/dataframes', 'POST', body)
+
+    assert answer.status_int == 400
+    assert 'project_id must be text' in answer.json['message']
+
+
 @ON_SQLITE
 def test_a_huge_number_is_not_pushed(noauth):
     """Neither as an attribute nor as a quantity."""

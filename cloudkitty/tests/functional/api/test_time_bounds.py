@@ -154,6 +154,42 @@ def test_a_bound_that_is_no_time_is_refused(application, path, bound, value):
     assert world.call(application, f'{path}&{bound}={value}').status_int == 400
 
 
+@pytest.mark.parametrize(
+    'span, is_found',
+    [
+        ('begin=0001-01-01&end=9999-12-31T23:59:59', True),
+        ('begin=2019-01-01&end=9999-12-31', True),
+        ('begin=9999-12-31T12:00&end=9999-12-31T23:59:59', False),
+        ('begin=9999-12-01&end=9999-12-31', False),
+        ('begin=0001-01-01&end=0001-02-01', False),
+        ('end=0001-01-01', False),
+        ('begin=9999-12-31', False),
+    ],
+)
+def test_a_span_may_reach_to_the_ends_of_the_calendar(application, span, is_found):
+    """Nothing is rated there, and no arithmetic may fail on them."""
+    for path in (
+        '/v2/summary?',
+        '/v2/summary?compare=previous&',
+        '/v2/summary?groupby=time-y&',
+        '/v2/dataframes?',
+        '/v1/report/total?',
+        '/v1/report/summary?',
+        '/v1/report/tenants?',
+        '/v1/storage/dataframes?',
+    ):
+        answer = world.call(application, f'{path}{span}')
+        assert answer.status_int in ((200,) if is_found else (200, 404)), (path, answer.text)
+    total = world.call(application, f'/v1/report/total?{span}').json
+    assert (total not in ('0', None)) is is_found
+
+
+@pytest.mark.parametrize('path', ['/v2/completeness', '/v2/forecast'])
+def test_a_month_at_the_ends_of_the_calendar_is_refused(application, path):
+    for month in ('0001-01', '9999-12'):
+        assert world.call(application, f'{path}?month={month}').status_int == 400
+
+
 def test_this_month_is_the_default(tmp_path, sqlite_template):
     """Its first and its last period, in UTC, and none of the months beside it."""
     month = timeframe.month_at(datetime.now(UTC))

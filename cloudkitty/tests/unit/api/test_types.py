@@ -84,6 +84,8 @@ SHOWN = [
     (types.cost, Decimal('0.2'), '0.2000000000000000000000000000'),
     (types.cost, Decimal(0), '0.0000000000000000000000000000'),
     (types.cost, Decimal('1e-28'), '0.0000000000000000000000000001'),
+    (types.cost, types.cost.validate('-0.0'), '0.0000000000000000000000000000'),
+    (types.cost, types.cost.validate('-1e-29'), '0.0000000000000000000000000000'),
     (types.level, Decimal(50), '50.00000000'),
     (types.number, Decimal('1E+1'), '10'),
     (types.moment, NOON, '2024-05-01T12:00:00'),

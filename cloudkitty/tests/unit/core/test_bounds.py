@@ -28,9 +28,28 @@ def test_what_would_fill_the_memory_is_no_number(number):
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize('number', ['1_000', '٣', '', ' ', '0x10', '1e', 'e1', '.', '1 0', '½'])
+def test_text_that_python_or_nobody_reads_as_a_number_is_none(number):
+    with pytest.raises(errors.InvalidInput, match='is not a number'):
+        bounds.to_decimal(number)
+
+
+@pytest.mark.parametrize('number', [' 1.50\n', '+1.5', '.15e1', '15E-1', '1.5e+0'])
+def test_a_number_has_several_notations(number):
+    assert bounds.to_decimal(number) == Decimal('1.5')
+
+
+@pytest.mark.parametrize('number', ['NaN', '-sNaN12', 'inf', '-Infinity'])
+def test_what_is_not_finite_is_told(number):
+    with pytest.raises(errors.InvalidInput, match='is not a finite number'):
+        bounds.to_decimal(number)
+
+
 @pytest.mark.parametrize(
     'text, number',
     [
+        ('0e999999999', '0'),
+        ('-0e999999999', '0'),
         ('1.50', '1.50'),
         ('1e999999999', 'Infinity'),
         ('-1e999999999', '-Infinity'),

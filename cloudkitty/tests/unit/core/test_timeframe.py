@@ -137,6 +137,14 @@ def test_months_have_the_days_of_the_calendar(month, begin, end):
 
 
 @pytest.mark.parametrize(
+    'month', ['1969-12', '3000-01', '9999-12', '0001-01', '2024-13', '0000-01']
+)
+def test_a_month_of_another_time_is_none(month):
+    with pytest.raises(errors.InvalidInput):
+        timeframe.month_named(month)
+
+
+@pytest.mark.parametrize(
     'day, week, number, month, year',
     [
         ((2024, 1, 1), '00', '1', '1', '2024'),

@@ -50,6 +50,7 @@ def test_missing_values_come_last_and_text_is_apart_from_numbers(name, expected)
             Period(month(2024, 3) + timedelta(hours=1), month(2024, 3) + timedelta(hours=3)),
             Period(month(2024, 3) - timedelta(hours=1), month(2024, 3) + timedelta(hours=1)),
         ),
+        (Period(month(1970, 1), month(3000, 1)), Period(month(940, 1), month(1970, 1))),
         (
             Period(month(2024, 3), month(2024, 4) + timedelta(hours=1)),
             Period(month(2024, 3) - timedelta(days=31, hours=1), month(2024, 3)),

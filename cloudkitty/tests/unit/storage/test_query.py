@@ -143,6 +143,12 @@ def test_functions(function, expected):
         ('min', ['a', '9', '10'], '10'),
         ('max', ['web', '1e999999999'], 'web'),
         ('max', ['1e999999999'], '1e999999999'),
+        ('max', ['1e400', '2'], '2'),
+        ('last', ['007'], '007'),
+        ('last', ['1_000'], '1_000'),
+        ('last', [' 12'], ' 12'),
+        ('last', ['٣'], '٣'),
+        ('last', ['1e3'], Decimal(1000)),
         ('first', ['a', 'b'], 'a'),
         ('last', ['a', '2'], Decimal(2)),
         ('count', ['a', '', None, 'b', True], 3),
@@ -163,3 +169,7 @@ def test_text_has_an_order_and_a_number(function, values, expected):
 def test_text_is_not_computed_with(function):
     with pytest.raises(errors.InvalidInput, match=f'{function} needs numbers'):
         query.Aggregate(function).add('small')
+
+
+def test_a_negative_zero_is_zero():
+    assert str(query.read_value('-0.0')) == '0'
