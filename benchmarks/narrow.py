@@ -54,10 +54,10 @@ def _rows(commit, numbers):
         begins = [str(timeframe.to_naive(period.begin)) for period in part.usage.periods]
         for column in part.usage.columns:
             number = numbers[id(column.series)]
-            for place, qty, price in zip(
-                column.places, column.quantities, column.prices, strict=True
+            for offset, qty, price in zip(
+                column.offsets, column.quantities, column.prices, strict=True
             ):
-                yield begins[place], number, str(qty), str(price)
+                yield begins[offset], number, str(qty), str(price)
 
 
 def _executemany(cursor, rows):

@@ -201,10 +201,10 @@ class Pipeline:
         calendars = calendars_of(batch.periods)
         # If not, the source may have forgotten its usage, and what is stored is kept.
         is_whole = self.keeps_empty and is_authoritative(self.collector)
-        places = range(len(batch.periods)) if is_whole else None
+        offsets = range(len(batch.periods)) if is_whole else None
         return {
             scope_id: ScopePeriods(
-                scope_id, batch.periods, found, places=places, calendars=calendars
+                scope_id, batch.periods, found, offsets=offsets, calendars=calendars
             )
             for scope_id, found in columns.items()
         }
@@ -232,19 +232,19 @@ class Pipeline:
         """Return what is to be stored of *scope*, up to the first period that cannot be rated."""
         count = len(progress.periods_of(scope))
         if count < len(usage.periods):
-            usage = usage.at([place for place in usage.places if place < count])
-        if not usage.places:
+            usage = usage.at([offset for offset in usage.offsets if offset < count])
+        if not usage.offsets:
             return usage
         try:
             usage, failure = self.modules.rate_periods(usage)
         # Points are never stored unrated.
         except Exception as exc:
-            usage, failure = usage.at(()), Failure(usage.places[0], exc)
+            usage, failure = usage.at(()), Failure(usage.offsets[0], exc)
         if failure is not None:
             LOG.debug('Scope %s cannot be rated', scope.scope_id, exc_info=failure.error)
             self.observer.failed(observer.RATING)
             reason = f'rating: {errors.describe(failure.error)}'
-            progress.stop([scope.scope_id], usage.periods[failure.place].begin, reason)
+            progress.stop([scope.scope_id], usage.periods[failure.offset].begin, reason)
         usage = self.skips.apply(usage)
         return usage if self.keeps_empty else usage.with_points()
 
@@ -466,9 +466,9 @@ class _MetricQuery:
             found = collect_columns(self.collector, self.metric, periods, scope_ids)
         finally:
             self.observer.answered(self.collector.collector_name, time.monotonic() - begin)
-        self.point_counter.add(sum(len(column.places) for _, column in found))
+        self.point_counter.add(sum(len(column.offsets) for _, column in found))
         offset = self.batch.periods.index(periods[0])
-        return [(scope_id, column.moved(offset)) for scope_id, column in found if column.places]
+        return [(scope_id, column.moved(offset)) for scope_id, column in found if column.offsets]
 
 
 def _cut(items: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item]]:

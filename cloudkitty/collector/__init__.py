@@ -31,7 +31,7 @@ class BaseCollector(abc.ABC):
         so an empty answer means no usage, and rating again removes stored points.
     :cvar collect_columns: columnar variant of collect(); None: collect() is called, as it is if a
         subclass overrides collect() but not collect_columns. It takes the arguments of collect()
-        and yields pairs of a scope id and a columns.Column without prices, whose places are
+        and yields pairs of a scope id and a columns.Column without prices, whose offsets are
         indexes of *periods*.
     :ivar group: section that this driver's options are in.
     :ivar conf: metric definitions by internal key, see metrics.Metric.
@@ -262,15 +262,15 @@ def collect_columns(
         return list(shortcut(metric_name, periods, scope_ids))
     name = driver.conf[metric_name].published_name
     calendars = calendars_of(periods)
-    places = {period: place for place, period in enumerate(periods)}
+    offsets = {period: offset for offset, period in enumerate(periods)}
     builders = {scope_id: ColumnBuilder(calendars) for scope_id in scope_ids}
     for scope_id, period, points in driver.collect(metric_name, periods, scope_ids):
-        if scope_id not in builders or period not in places:
+        if scope_id not in builders or period not in offsets:
             raise errors.CollectError(
                 collector=driver.collector_name,
                 reason=f'returned usage of {scope_id!r} at {period}, which was not requested',
             )
-        builders[scope_id].add(name, places[period], points)
+        builders[scope_id].add(name, offsets[period], points)
     return [
         (scope_id, column) for scope_id, builder in builders.items() for column in builder.columns()
     ]

@@ -160,8 +160,8 @@ class MeteringCollector(point_builder.ResourceCollector):
         found = self._ask(lambda connection: self._read(connection, metric, grid, scope_ids))
         dropped = 0
         for (scope_id, series), by_place in found.items():
-            places, amounts = [], []
-            for place, raw in by_place.items():
+            offsets, amounts = [], []
+            for offset, raw in by_place.items():
                 quantity = metric.quantity(raw)
                 if quantity.adjusted() >= INTEGER_DIGITS_MAX:
                     raise errors.CollectError(
@@ -172,10 +172,10 @@ class MeteringCollector(point_builder.ResourceCollector):
                 if quantity < 0 and not metric.allow_negative:
                     dropped += 1
                     continue
-                places.append(place)
+                offsets.append(offset)
                 amounts.append(quantity)
-            if places:
-                yield scope_id, Column.unpriced(metric.published_name, series, places, amounts)
+            if offsets:
+                yield scope_id, Column.unpriced(metric.published_name, series, offsets, amounts)
         if dropped:
             LOG.warning('Metric %s: %s values below 0 skipped', metric.key, dropped)
 

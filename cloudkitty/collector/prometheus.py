@@ -298,9 +298,9 @@ class PrometheusCollector(collector.BaseCollector):
 
     def _read(self, metric, answer, periods, scope_ids):
         """Return [(scope id, column)], and the numbers of skipped series by reason."""
-        places = {int(period.end.timestamp()): place for place, period in enumerate(periods)}
+        offsets = {int(period.end.timestamp()): offset for offset, period in enumerate(periods)}
         # Most series have values for all periods.
-        instants, everywhere = tuple(places), range(len(periods))
+        instants, everywhere = tuple(offsets), range(len(periods))
         known = set(scope_ids)
         skipped: dict[str, int] = defaultdict(int)
         only_scope = scope_ids[0] if len(scope_ids) == 1 else None
@@ -314,7 +314,7 @@ class PrometheusCollector(collector.BaseCollector):
                 continue
             samples = result['values'] if 'values' in result else [result['value']]
             at, texts = zip(*samples, strict=True) if samples else ((), ())
-            own = everywhere if at == instants else [places[instant] for instant in at]
+            own = everywhere if at == instants else [offsets[instant] for instant in at]
             own, quantities = _quantities(metric, own, texts, skipped)
             if quantities:
                 series = self._shared(metric.series({**labels, self.scope_key: scope_id}))
@@ -329,17 +329,17 @@ class PrometheusCollector(collector.BaseCollector):
         return self._series.setdefault(series, series)
 
 
-def _quantities(metric, places, texts, skipped):
-    """Return places and quantities of the values in *texts* that can be stored."""
+def _quantities(metric, offsets, texts, skipped):
+    """Return offsets and quantities of the values in *texts* that can be stored."""
     raw = list(map(Decimal, texts))
     if _all_bounded(raw):
         quantities = metric.quantities(raw)
         if max(map(Decimal.adjusted, quantities), default=0) < INTEGER_DIGITS_MAX and (
             metric.allow_negative or min(quantities, default=ZERO) >= 0
         ):
-            return places, quantities
+            return offsets, quantities
     kept = []
-    for place, number in zip(places, raw, strict=True):
+    for offset, number in zip(offsets, raw, strict=True):
         if (
             not is_bounded(number)
             or (quantity := metric.quantity(number)).adjusted() >= INTEGER_DIGITS_MAX
@@ -348,8 +348,8 @@ def _quantities(metric, places, texts, skipped):
         elif quantity < 0 and not metric.allow_negative:
             skipped['values below 0'] += 1
         else:
-            kept.append((place, quantity))
-    return [place for place, _ in kept], [quantity for _, quantity in kept]
+            kept.append((offset, quantity))
+    return [offset for offset, _ in kept], [quantity for _, quantity in kept]
 
 
 def _all_bounded(numbers):

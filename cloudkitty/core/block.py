@@ -71,7 +71,7 @@ def line_of_prices(
 
 
 def price_items(
-    places: Sequence[Sequence[int]],
+    offsets: Sequence[Sequence[int]],
     quantities: Sequence[Sequence[Decimal]],
     prices: Sequence[Sequence[Decimal]],
     texts: Sequence[Sequence[str]],
@@ -80,11 +80,11 @@ def price_items(
 
     All arguments have a list for each series, in the order of the blocks.
 
-    :param places: indexes of the blocks that contain the series.
+    :param offsets: indexes of the blocks that contain the series.
     :param texts: texts of *prices*.
     """
-    rates = _Rates(len(set().union(*places)))
-    return [rates.items(*one) for one in zip(places, quantities, prices, texts, strict=True)]
+    rates = _Rates(len(set().union(*offsets)))
+    return [rates.items(*one) for one in zip(offsets, quantities, prices, texts, strict=True)]
 
 
 class _Rates:
@@ -98,7 +98,7 @@ class _Rates:
 
     def items(
         self,
-        places: Sequence[int],
+        offsets: Sequence[int],
         quantities: Sequence[Decimal],
         prices: Sequence[Decimal],
         texts: Sequence[str],
@@ -120,20 +120,20 @@ class _Rates:
                 ):
                     self._common = rate
                     return [f'*{rate}'] * len(texts)
-        return self._one_by_one(places, quantities, prices, texts)
+        return self._one_by_one(offsets, quantities, prices, texts)
 
     def _one_by_one(
         self,
-        places: Sequence[int],
+        offsets: Sequence[int],
         quantities: Sequence[Decimal],
         prices: Sequence[Decimal],
         texts: Sequence[str],
     ) -> list[str]:
         items: list[str] = []
         own = self._own
-        for place, quantity, price, text in zip(places, quantities, prices, texts, strict=True):
-            rate = own.get(place, self._common)
-            item, own[place] = _item(rate, quantity, price, text)
+        for offset, quantity, price, text in zip(offsets, quantities, prices, texts, strict=True):
+            rate = own.get(offset, self._common)
+            item, own[offset] = _item(rate, quantity, price, text)
             items.append(item)
         if len(own) == self._count and len(set(map(str, own.values()))) == 1:
             self._common = own.popitem()[1]

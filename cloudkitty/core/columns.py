@@ -21,14 +21,14 @@ class Column(NamedTuple):
     """A series over the periods of a batch.
 
     :ivar metric: published name.
-    :ivar places: of its periods in the batch, ascending, from 0; often shared by many columns.
-    :ivar quantities, prices: one for each of *places*.
+    :ivar offsets: of its periods in the batch, ascending, from 0; often shared by many columns.
+    :ivar quantities, prices: one for each of *offsets*.
     :ivar calendar: calendar attributes of its points: OF_PERIOD, a mapping, or None.
     """
 
     metric: str
     series: Series
-    places: Sequence[int]
+    offsets: Sequence[int]
     quantities: Sequence[Decimal]
     prices: Sequence[Decimal]
     calendar: Calendar = OF_PERIOD
@@ -38,11 +38,11 @@ class Column(NamedTuple):
         cls,
         metric: str,
         series: Series,
-        places: Sequence[int],
+        offsets: Sequence[int],
         quantities: Sequence[Decimal],
     ) -> 'Column':
         """Return a column whose prices are 0."""
-        return cls(metric, series, places, quantities, (ZERO,) * len(places))
+        return cls(metric, series, offsets, quantities, (ZERO,) * len(offsets))
 
     def point(self, index: int, calendars: Sequence[Mapping[str, Any]]) -> DataPoint:
         """Return the point at *index* of the column.
@@ -59,19 +59,19 @@ class Column(NamedTuple):
     def calendar_at(self, index: int, calendars: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the calendar attributes of the point at *index*, see point()."""
         if self.calendar is OF_PERIOD:
-            return calendars[self.places[index]]
+            return calendars[self.offsets[index]]
         return self.calendar or NO_ATTRIBUTES
 
-    def moved(self, offset: int) -> 'Column':
-        """Return the column with its places shifted by *offset*."""
-        return self._replace(places=[place + offset for place in self.places]) if offset else self
+    def moved(self, shift: int) -> 'Column':
+        """Return the column with its offsets shifted by *shift*."""
+        return self._replace(offsets=[offset + shift for offset in self.offsets]) if shift else self
 
     def kept(self, indexes: Sequence[int]) -> 'Column':
         """Return the column with its points at *indexes* only."""
-        if len(indexes) == len(self.places):
+        if len(indexes) == len(self.offsets):
             return self
         return self._replace(
-            places=[self.places[index] for index in indexes],
+            offsets=[self.offsets[index] for index in indexes],
             quantities=[self.quantities[index] for index in indexes],
             prices=[self.prices[index] for index in indexes],
         )
@@ -87,17 +87,17 @@ def points_of(
 ) -> Iterator[tuple[str, Period, list[DataPoint]]]:
     """Yield (scope id, period, points) for each scope and period that has points, by scope.
 
-    :param found: pairs of a scope id and a column, whose places are those of *periods*.
+    :param found: pairs of a scope id and a column, whose offsets are those of *periods*.
     """
     calendars = calendars_of(periods)
     rows: dict[str, dict[int, list[DataPoint]]] = {}
     for scope_id, column in found:
         own = rows.setdefault(scope_id, {})
-        for index, place in enumerate(column.places):
-            own.setdefault(place, []).append(column.point(index, calendars))
+        for index, offset in enumerate(column.offsets):
+            own.setdefault(offset, []).append(column.point(index, calendars))
     for scope_id, own in rows.items():
-        for place in sorted(own):
-            yield scope_id, periods[place], own[place]
+        for offset in sorted(own):
+            yield scope_id, periods[offset], own[offset]
 
 
 class ColumnBuilder:
@@ -112,34 +112,34 @@ class ColumnBuilder:
     def __init__(self, calendars: Sequence[Mapping[str, Any]]) -> None:
         self._calendars = calendars
         self._columns: list[Column] = []
-        # Places, quantities and prices of each column so far.
+        # Offsets, quantities and prices of each column so far.
         self._lists: list[tuple[list[int], list[Decimal], list[Decimal]]] = []
-        # Index of the column by metric and series, and of the last point by metric and place.
+        # Index of the column by metric and series, and of the last point by metric and offset.
         self._known: dict[str, dict[tuple[Series, bool], int]] = {}
         self._last: dict[tuple[str, int], int] = {}
 
-    def add(self, metric: str, place: int, points: Iterable[DataPoint]) -> int:
+    def add(self, metric: str, offset: int, points: Iterable[DataPoint]) -> int:
         """Append points of one metric in one period; return how many there were."""
-        known, own = self._known.setdefault(metric, {}), self._calendars[place]
-        last, count = self._last.get((metric, place), -1), 0
+        known, own = self._known.setdefault(metric, {}), self._calendars[offset]
+        last, count = self._last.get((metric, offset), -1), 0
         for count, point in enumerate(points, 1):  # noqa: B007 (it is returned)
             calendar = _kind(point.calendar, own)
             index = known.get((point.series, calendar is None))
             if (
                 index is None
                 or index <= last
-                or self._lists[index][0][-1] >= place
+                or self._lists[index][0][-1] >= offset
                 or self._columns[index].calendar != calendar
             ):
                 index = known[point.series, calendar is None] = len(self._columns)
                 self._lists.append(([], [], []))
                 self._columns.append(Column(metric, point.series, *self._lists[-1], calendar))
-            places, quantities, prices = self._lists[index]
-            places.append(place)
+            offsets, quantities, prices = self._lists[index]
+            offsets.append(offset)
             quantities.append(point.qty)
             prices.append(point.price)
             last = index
-        self._last[metric, place] = last
+        self._last[metric, offset] = last
         return count
 
     def columns(self) -> list[Column]:

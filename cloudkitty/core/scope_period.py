@@ -20,10 +20,10 @@ class ScopePeriods(Sequence[DataFrame]):
 
     :ivar periods: those of the batch; scopes share them.
     :ivar columns: columns that have points, by metric; those of one metric in the source's order.
-    :ivar places: indexes of the periods in *periods* that have frames, ascending.
+    :ivar offsets: indexes of the periods in *periods* that have frames, ascending.
     """
 
-    __slots__ = ('_calendars', 'columns', 'periods', 'places', 'scope_id')
+    __slots__ = ('_calendars', 'columns', 'offsets', 'periods', 'scope_id')
 
     def __init__(
         self,
@@ -31,19 +31,19 @@ class ScopePeriods(Sequence[DataFrame]):
         periods: Sequence[Period],
         columns: Iterable[Column],
         *,
-        places: Sequence[int] | None = None,
+        offsets: Sequence[int] | None = None,
         calendars: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """
-        :param places: None: all that have points.
+        :param offsets: None: all that have points.
         :param calendars: those of *periods*, if they are known, see columns.calendars_of().
         """
         self.scope_id = scope_id
         self.periods = periods
         self.columns = sorted(
-            (column for column in columns if column.places), key=lambda column: column.metric
+            (column for column in columns if column.offsets), key=lambda column: column.metric
         )
-        self.places = _places(self.columns, len(periods)) if places is None else places
+        self.offsets = _offsets(self.columns, len(periods)) if offsets is None else offsets
         self._calendars = calendars
 
     @classmethod
@@ -55,11 +55,11 @@ class ScopePeriods(Sequence[DataFrame]):
         periods = [Period(frame.start, frame.end) for frame in frames]
         calendars = calendars_of(periods)
         builder = ColumnBuilder(calendars)
-        for place, frame in enumerate(frames):
+        for offset, frame in enumerate(frames):
             for metric, points in frame.itertypes():
-                builder.add(metric, place, points)
+                builder.add(metric, offset, points)
         return cls(
-            scope_id, periods, builder.columns(), places=range(len(frames)), calendars=calendars
+            scope_id, periods, builder.columns(), offsets=range(len(frames)), calendars=calendars
         )
 
     @property
@@ -72,41 +72,41 @@ class ScopePeriods(Sequence[DataFrame]):
     @property
     def points(self) -> int:
         """Number of points."""
-        return sum(len(column.places) for column in self.columns)
+        return sum(len(column.offsets) for column in self.columns)
 
     @property
     def begins(self) -> list[datetime]:
         """Begins of the periods that have frames."""
-        return [self.periods[place].begin for place in self.places]
+        return [self.periods[offset].begin for offset in self.offsets]
 
     def with_columns(self, columns: Iterable[Column]) -> 'ScopePeriods':
         """Return the same periods with other columns."""
         return ScopePeriods(
-            self.scope_id, self.periods, columns, places=self.places, calendars=self._calendars
+            self.scope_id, self.periods, columns, offsets=self.offsets, calendars=self._calendars
         )
 
-    def at(self, places: Sequence[int]) -> 'ScopePeriods':
-        """Return the part at *places* of the batch, which are ascending."""
-        wanted = set(places)
+    def at(self, offsets: Sequence[int]) -> 'ScopePeriods':
+        """Return the part at *offsets* of the batch, which are ascending."""
+        wanted = set(offsets)
         kept = (
-            column.kept([n for n, place in enumerate(column.places) if place in wanted])
+            column.kept([n for n, offset in enumerate(column.offsets) if offset in wanted])
             for column in self.columns
         )
         return ScopePeriods(
-            self.scope_id, self.periods, kept, places=places, calendars=self._calendars
+            self.scope_id, self.periods, kept, offsets=offsets, calendars=self._calendars
         )
 
     def with_points(self) -> 'ScopePeriods':
         """Return the part with the periods that have points."""
-        places = _places(self.columns, len(self.periods))
-        return self if len(places) == len(self.places) else self.at(places)
+        offsets = _offsets(self.columns, len(self.periods))
+        return self if len(offsets) == len(self.offsets) else self.at(offsets)
 
     def scope_periods(self) -> Iterator['ScopePeriod']:
         """Yield a ScopePeriod for each period that has a frame."""
-        return (ScopePeriod(self, place) for place in self.places)
+        return (ScopePeriod(self, offset) for offset in self.offsets)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.offsets)
 
     @overload
     def __getitem__(self, index: int) -> DataFrame: ...
@@ -116,18 +116,18 @@ class ScopePeriods(Sequence[DataFrame]):
 
     def __getitem__(self, index: int | slice) -> 'DataFrame | ScopePeriods':
         if isinstance(index, slice):
-            return self.at(self.places[index])
-        return ScopePeriod(self, self.places[index]).frame()
+            return self.at(self.offsets[index])
+        return ScopePeriod(self, self.offsets[index]).frame()
 
     def __iter__(self) -> Iterator[DataFrame]:
         # In one pass, so that columns are not searched once per period.
-        usage: dict[int, dict[str, list[DataPoint]]] = {place: {} for place in self.places}
+        usage: dict[int, dict[str, list[DataPoint]]] = {offset: {} for offset in self.offsets}
         for column in self.columns:
-            for index, place in enumerate(column.places):
-                usage[place].setdefault(column.metric, []).append(
+            for index, offset in enumerate(column.offsets):
+                usage[offset].setdefault(column.metric, []).append(
                     column.point(index, self.calendars)
                 )
-        return (DataFrame(*self.periods[place], usage.pop(place)) for place in self.places)
+        return (DataFrame(*self.periods[offset], usage.pop(offset)) for offset in self.offsets)
 
     def __repr__(self) -> str:
         return f'ScopePeriods({self.scope_id!r}, {len(self)} periods, {len(self.columns)} columns)'
@@ -136,11 +136,11 @@ class ScopePeriods(Sequence[DataFrame]):
 class ScopePeriod(NamedTuple):
     """A view of one period of a scope.
 
-    :ivar place: index of the period in the batch.
+    :ivar offset: index of the period in the batch.
     """
 
     periods: ScopePeriods
-    place: int
+    offset: int
 
     @property
     def scope_id(self) -> str | None:
@@ -148,18 +148,18 @@ class ScopePeriod(NamedTuple):
 
     @property
     def begin(self) -> datetime:
-        return self.periods.periods[self.place].begin
+        return self.periods.periods[self.offset].begin
 
     @property
     def end(self) -> datetime:
-        return self.periods.periods[self.place].end
+        return self.periods.periods[self.offset].end
 
     def points(self) -> Iterator[NamedPoint]:
         """Yield (metric name, point), ordered by metric."""
         whole = self.periods
         for column in whole.columns:
-            if self.place in column.places:
-                index = column.places.index(self.place)
+            if self.offset in column.offsets:
+                index = column.offsets.index(self.offset)
                 yield NamedPoint(column.metric, column.point(index, whole.calendars))
 
     def frame(self) -> DataFrame:
@@ -170,11 +170,11 @@ class ScopePeriod(NamedTuple):
         return DataFrame(self.begin, self.end, usage)
 
 
-def _places(columns: Iterable[Column], count: int) -> Sequence[int]:
-    """Return the places that have points, ascending."""
+def _offsets(columns: Iterable[Column], count: int) -> Sequence[int]:
+    """Return the offsets that have points, ascending."""
     found: set[int] = set()
     for column in columns:
-        if len(column.places) == count:
+        if len(column.offsets) == count:
             return range(count)
-        found.update(column.places)
+        found.update(column.offsets)
     return sorted(found)

@@ -33,10 +33,10 @@ class Description(NamedTuple):
 class Failure(NamedTuple):
     """Why a scope cannot be rated from a period on.
 
-    :ivar place: of the period in the batch.
+    :ivar offset: of the period in the batch.
     """
 
-    place: int
+    offset: int
     error: Exception
 
 
@@ -74,7 +74,7 @@ class _Module:
         try:
             instance = self.of_scope(usage.scope_id)
         except errors.ModuleLoadError as exc:
-            return usage.at(()), Failure(usage.places[0], exc)
+            return usage.at(()), Failure(usage.offsets[0], exc)
         is_current = plugins.is_current(type(instance), 'price_columns', 'process', 'reload_config')
         shortcut = instance.price_columns if is_current else None
         if shortcut is not None:
@@ -95,14 +95,14 @@ class _Module:
         self, usage: ScopePeriods, instance: rating.RatingProcessorBase
     ) -> tuple[ScopePeriods, Failure | None]:
         builder = ColumnBuilder(usage.calendars)
-        for number, (place, frame) in enumerate(zip(usage.places, usage, strict=True)):
+        for number, (offset, frame) in enumerate(zip(usage.offsets, usage, strict=True)):
             try:
                 priced = _call(self.name, instance, 'process', frame)
             except Exception as exc:
-                done = usage.at(usage.places[:number])
-                return done.with_columns(builder.columns()), Failure(place, exc)
+                done = usage.at(usage.offsets[:number])
+                return done.with_columns(builder.columns()), Failure(offset, exc)
             for metric, points in priced.itertypes():
-                builder.add(metric, place, points)
+                builder.add(metric, offset, points)
         return usage.with_columns(builder.columns()), None
 
 
@@ -159,7 +159,7 @@ class ModuleSet:
         """
         failure = None
         for module in self._active or self._refreshed():
-            if not usage.places:
+            if not usage.offsets:
                 break
             # A failure found now is of an earlier period than that of another module.
             usage, failed = module.price(usage)

@@ -132,7 +132,7 @@ class SkipFilter:
         return column.kept(
             [
                 index
-                for index in range(len(column.places))
+                for index in range(len(column.offsets))
                 if not expression.matches(column.metric, column.point(index, calendars))
             ]
         )

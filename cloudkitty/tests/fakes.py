@@ -84,10 +84,10 @@ class FlatRate:
 
     def rate_periods(self, usage):
         first = self.refused.get(usage.scope_id)
-        late = [n for n in usage.places if first and usage.periods[n].begin >= first]
+        late = [n for n in usage.offsets if first and usage.periods[n].begin >= first]
         failure = None
         if late:
-            usage = usage.at([place for place in usage.places if place < late[0]])
+            usage = usage.at([offset for offset in usage.offsets if offset < late[0]])
             error = errors.ModuleLoadError(module='flat', reason='no rules')
             failure = Failure(late[0], error)
         priced = (

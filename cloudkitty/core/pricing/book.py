@@ -356,7 +356,7 @@ class RuleBook:
     def price_columns(self, usage: ScopePeriods) -> tuple[list[Column], list[tuple[int, Defect]]]:
         """Return the columns of a scope priced by the rules in force at the begin of each period.
 
-        :returns: (new columns in the same order, defects that kept rules from applying by place).
+        :returns: (new columns in the same order, defects that kept rules from applying by offset).
         """
         priced: list[Column] = []
         defects: list[tuple[int, Defect]] = []
@@ -372,7 +372,7 @@ class RuleBook:
                             column.series, column.quantities[begin:end], part, calendar
                         )
                         self._count_formulas(in_force.formula_count - known)
-                        defects += [(column.places[begin + n], defect) for n, defect in found]
+                        defects += [(column.offsets[begin + n], defect) for n, defect in found]
                     prices += part
                 priced.append(column._replace(prices=prices))
         return priced, defects
@@ -380,7 +380,7 @@ class RuleBook:
     def _rules_by_place(self, service: str, usage: ScopePeriods) -> list[ServiceRules | None]:
         """Return the rules in force in each period of the batch; a single item applies to all."""
         first, last = (
-            self._rules(service, usage.scope_id, usage.periods[place].begin) for place in (0, -1)
+            self._rules(service, usage.scope_id, usage.periods[offset].begin) for offset in (0, -1)
         )
         if first is last:
             return [first]
@@ -429,14 +429,14 @@ def _runs(
 
     :param rules: see RuleBook._rules_by_place().
     """
-    count = len(column.places)
+    count = len(column.offsets)
     if len(rules) == 1 and (rules[0] is None or not rules[0].depends_on_calendar(column.calendar)):
         yield 0, count, rules[0], dataframe.NO_ATTRIBUTES
         return
 
     def kind(index: int) -> tuple[ServiceRules | None, Values, Mapping[str, Any]]:
-        place = column.places[index]
-        in_force = rules[place] if len(rules) > 1 else rules[0]
+        offset = column.offsets[index]
+        in_force = rules[offset] if len(rules) > 1 else rules[0]
         calendar = column.calendar_at(index, calendars)
         return in_force, in_force.relevant(calendar) if in_force else (), calendar
 

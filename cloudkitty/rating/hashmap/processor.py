@@ -67,8 +67,8 @@ class HashMap(rating.RatingProcessorBase):
 
     def price_columns(self, usage: ScopePeriods) -> ScopePeriods:
         columns, defects = self._book.price_columns(usage)
-        for place, defect in defects:
-            self._log(defect, usage.periods[place].begin)
+        for offset, defect in defects:
+            self._log(defect, usage.periods[offset].begin)
         return usage.with_columns(columns)
 
     def _log(self, defect: rules.Defect, begin: datetime) -> None:

@@ -41,7 +41,7 @@ LEFT = timedelta(days=1)
 def _from(begin: datetime, replacement: v2.Replacement) -> v2.Replacement:
     """Return *replacement* without the periods before *begin*, of which only sums are kept."""
     usage = replacement.batch.usage
-    kept = usage.at([place for place in usage.places if usage.periods[place].begin >= begin])
+    kept = usage.at([offset for offset in usage.offsets if usage.periods[offset].begin >= begin])
     return replacement._replace(batch=replacement.batch._replace(frames=kept))
 
 

@@ -60,11 +60,11 @@ class Frame(NamedTuple):
 class NumberedColumn(NamedTuple):
     """A column with the id of its series.
 
-    :ivar places: of its periods in the batch.
+    :ivar offsets: of its periods in the batch.
     """
 
     id: int
-    places: Sequence[int]
+    offsets: Sequence[int]
     quantities: Sequence[Decimal]
     prices: Sequence[Decimal]
 
@@ -223,8 +223,8 @@ def _plain(usage: ScopePeriods) -> list[Column]:
             columns.append(column)
             continue
         indexes: dict[Series, list[int]] = {}
-        for index, place in enumerate(column.places):
-            begin = usage.periods[place].begin
+        for index, offset in enumerate(column.offsets):
+            begin = usage.periods[offset].begin
             indexes.setdefault(series_ids.without_calendar(column.series, begin), []).append(index)
         columns += [column.kept(own)._replace(series=series) for series, own in indexes.items()]
     return columns
@@ -238,17 +238,17 @@ def _layout(ids: Sequence[int]) -> Layout:
 
 def _numbered(part: Part, owner: int, columns: Sequence[Column], layout: Layout) -> NumberedPart:
     columns = [columns[index] for index in layout.order]
-    if len(part.usage.places) == 1:
+    if len(part.usage.offsets) == 1:
         return _numbered_period(part, owner, columns, layout)
-    places = [column.places for column in columns]
-    quantities, quantity_texts = _fitting([column.quantities for column in columns], places)
-    prices, price_texts = _fitting([column.prices for column in columns], places)
-    items = block.price_items(places, quantities, prices, price_texts)
+    offsets = [column.offsets for column in columns]
+    quantities, quantity_texts = _fitting([column.quantities for column in columns], offsets)
+    prices, price_texts = _fitting([column.prices for column in columns], offsets)
+    items = block.price_items(offsets, quantities, prices, price_texts)
     found = [
-        NumberedColumn(*one) for one in zip(layout.ids, places, quantities, prices, strict=True)
+        NumberedColumn(*one) for one in zip(layout.ids, offsets, quantities, prices, strict=True)
     ]
-    table = _by_place(
-        part.usage.places, places, (quantities, prices, quantity_texts, items), layout
+    table = _by_offset(
+        part.usage.offsets, offsets, (quantities, prices, quantity_texts, items), layout
     )
     return NumberedPart(part.usage, found, [_frame(owner, part, *row) for row in table])
 
@@ -257,22 +257,22 @@ def _numbered_period(
     part: Part, owner: int, columns: Sequence[Column], layout: Layout
 ) -> NumberedPart:
     """Return what _numbered() does of a part with one period: a row is shorter than its columns."""
-    (place,) = part.usage.places
-    places = [[place] * len(columns)]
-    (quantities,), (texts,) = _fitting([[column.quantities[0] for column in columns]], places)
-    (prices,), (price_texts,) = _fitting([[column.prices[0] for column in columns]], places)
+    (offset,) = part.usage.offsets
+    offsets = [[offset] * len(columns)]
+    (quantities,), (texts,) = _fitting([[column.quantities[0] for column in columns]], offsets)
+    (prices,), (price_texts,) = _fitting([[column.prices[0] for column in columns]], offsets)
     items = block.line_of_prices(quantities, prices, price_texts)
     row = (quantities, prices, texts, [items] if columns else [])
     return NumberedPart(
-        part.usage, None, [_frame(owner, part, place, layout.ids, layout.line, row)]
+        part.usage, None, [_frame(owner, part, offset, layout.ids, layout.line, row)]
     )
 
 
 def _frame(
-    owner: int, part: Part, place: int, ids: Sequence[int], line: str, row: Sequence[Any]
+    owner: int, part: Part, offset: int, ids: Sequence[int], line: str, row: Sequence[Any]
 ) -> Frame:
     quantities, prices, quantity_texts, items = row
-    period = part.usage.periods[place]
+    period = part.usage.periods[offset]
     return Frame(
         owner,
         part.origin,
@@ -285,41 +285,43 @@ def _frame(
     )
 
 
-def _by_place(
+def _by_offset(
     wanted: Sequence[int],
-    places: Sequence[Sequence[int]],
+    offsets: Sequence[Sequence[int]],
     lists: Sequence[Sequence[Sequence[Any]]],
     layout: Layout,
 ) -> Iterator[tuple[int, Sequence[int], str, Sequence[Any]]]:
-    """Yield (place, ids, line of ids, values of each of *lists*) for each place in *wanted*.
+    """Yield (offset, ids, line of ids, values of each of *lists*) for each offset in *wanted*.
 
-    :param places, lists: one item for each id of *layout*.
+    :param offsets, lists: one item for each id of *layout*.
     """
-    if all(len(one) == len(wanted) for one in places):
-        values_by_place = (
+    if all(len(one) == len(wanted) for one in offsets):
+        values_by_offset = (
             zip(*one, strict=True) if layout.ids else itertools.repeat((), len(wanted))
             for one in lists
         )
-        for place, *row in zip(wanted, *values_by_place, strict=True):
-            yield place, layout.ids, layout.line, row
+        for offset, *row in zip(wanted, *values_by_offset, strict=True):
+            yield offset, layout.ids, layout.line, row
         return
-    rows: dict[int, tuple[list[Any], ...]] = {place: ([], *([] for _ in lists)) for place in wanted}
-    for number, own, *columns in zip(layout.ids, places, *lists, strict=True):
-        for place, *values in zip(own, *columns, strict=True):
-            held = rows[place]
+    rows: dict[int, tuple[list[Any], ...]] = {
+        offset: ([], *([] for _ in lists)) for offset in wanted
+    }
+    for number, own, *columns in zip(layout.ids, offsets, *lists, strict=True):
+        for offset, *values in zip(own, *columns, strict=True):
+            held = rows[offset]
             held[0].append(number)
             for gathered, value in zip(held[1:], values, strict=True):
                 gathered.append(value)
     lines: dict[tuple[int, ...], str] = {}
-    for place, (own, *row) in rows.items():
+    for offset, (own, *row) in rows.items():
         key = tuple(own)
         if key not in lines:
             lines[key] = block.line_of_ids(own)
-        yield place, key, lines[key], row
+        yield offset, key, lines[key], row
 
 
 def _fitting(
-    columns: Sequence[Sequence[Decimal]], places: Sequence[Sequence[int]]
+    columns: Sequence[Sequence[Decimal]], offsets: Sequence[Sequence[int]]
 ) -> tuple[Sequence[Sequence[Decimal]], list[list[str]]]:
     """Return columns of decimals that fit the columns of every database, and their texts.
 
@@ -327,19 +329,19 @@ def _fitting(
     """
     texts = [list(map(str, numbers)) for numbers in columns]
     odd = {
-        place
-        for column, own in zip(texts, places, strict=True)
+        offset
+        for column, own in zip(texts, offsets, strict=True)
         if max(map(len, column), default=0) > PLAIN_DIGITS_MAX or 'E' in ''.join(column)
-        for text, place in zip(column, own, strict=True)
+        for text, offset in zip(column, own, strict=True)
         if len(text) > PLAIN_DIGITS_MAX or 'E' in text
     }
     if odd:
         columns = [
             [
-                decimals.on_grid(number) if place in odd else number
-                for number, place in zip(numbers, own, strict=True)
+                decimals.on_grid(number) if offset in odd else number
+                for number, offset in zip(numbers, own, strict=True)
             ]
-            for numbers, own in zip(columns, places, strict=True)
+            for numbers, own in zip(columns, offsets, strict=True)
         ]
         texts = [list(map(str, numbers)) for numbers in columns]
     return columns, texts

@@ -120,12 +120,12 @@ class Days:
                 self.add(frame.begin, (frame.ids, frame.quantities, frame.prices))
             return
         days = [timeframe.to_utc(period.begin).date() for period in part.usage.periods]
-        # Columns mostly share the same list of places.
+        # Columns mostly share the same list of offsets.
         runs: dict[int, list[tuple[date, int, int]]] = {}
         for column in part.columns or ():
-            key = id(column.places)
+            key = id(column.offsets)
             if key not in runs:
-                runs[key] = _day_runs(column.places, days)
+                runs[key] = _day_runs(column.offsets, days)
             for day, begin, end in runs[key]:
                 self._add(
                     (column.id, day),
@@ -161,11 +161,11 @@ class Days:
         return {key: total for key, total in self._totals.items() if any(total)}
 
 
-def _day_runs(places: Sequence[int], days: Sequence[date]) -> list[tuple[date, int, int]]:
+def _day_runs(offsets: Sequence[int], days: Sequence[date]) -> list[tuple[date, int, int]]:
     """Return (day, begin, end) of the parts of a column that lie in one day."""
     runs: list[tuple[date, int, int]] = []
     begin = 0
-    for day, part in itertools.groupby(days[place] for place in places):
+    for day, part in itertools.groupby(days[offset] for offset in offsets):
         end = begin + sum(1 for _ in part)
         runs.append((day, begin, end))
         begin = end

@@ -76,23 +76,23 @@ ALIKE = st.tuples(st.lists(AMOUNTS, min_size=3, max_size=3), RATES).map(
 )
 PLACES = st.sampled_from([(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
 ANY = PLACES.flatmap(
-    lambda places: st.lists(
-        PRICED | st.tuples(AMOUNTS, AMOUNTS), min_size=len(places), max_size=len(places)
-    ).map(lambda points: [places, points])
+    lambda offsets: st.lists(
+        PRICED | st.tuples(AMOUNTS, AMOUNTS), min_size=len(offsets), max_size=len(offsets)
+    ).map(lambda points: [offsets, points])
 )
 
 
 @given(st.lists(ALIKE | ANY, max_size=8))
 def test_blocks_that_are_made_together_are_those_made_alone(columns):
-    places = [own for own, _ in columns]
+    offsets = [own for own, _ in columns]
     quantities = [[qty for qty, _ in points] for _, points in columns]
     prices = [[price for _, price in points] for _, points in columns]
     texts = [list(map(str, column)) for column in prices]
 
-    items = block.price_items(places, quantities, prices, texts)
+    items = block.price_items(offsets, quantities, prices, texts)
 
     for number in range(3):
-        held = [(index, own.index(number)) for index, own in enumerate(places) if number in own]
+        held = [(index, own.index(number)) for index, own in enumerate(offsets) if number in own]
         ids = [index + 1 for index, _ in held]
         quantity_texts = [str(quantities[index][at]) for index, at in held]
         assert block.pack(

@@ -78,7 +78,7 @@ def test_a_series_has_one_column_where_its_order_allows_it():
 
     whole = ScopePeriods.of_frames('s', frames)
 
-    assert [(column.series, column.places) for column in whole.columns] == [
+    assert [(column.series, column.offsets) for column in whole.columns] == [
         (series, [0, 1, 2]) for series in SERIES
     ]
 
@@ -87,14 +87,16 @@ def test_a_series_has_one_column_where_its_order_allows_it():
 def test_a_source_may_answer_for_periods_in_any_order(order):
     """The periods of each column are in theirs, with their own quantity and price."""
     builder = ColumnBuilder(calendars_of(PERIODS))
-    for place in order:
-        builder.add('cpu', place, [point_of(PERIODS[place], SERIES[0], place, 10 + place, 'own')])
+    for offset in order:
+        builder.add(
+            'cpu', offset, [point_of(PERIODS[offset], SERIES[0], offset, 10 + offset, 'own')]
+        )
 
     columns = builder.columns()
 
-    assert all(list(column.places) == sorted(column.places) for column in columns)
+    assert all(list(column.offsets) == sorted(column.offsets) for column in columns)
     assert content(ScopePeriods('s', PERIODS, columns)) == content(
-        frames_of([{'cpu': [(SERIES[0], place, 10 + place, 'own')]} for place in range(3)])
+        frames_of([{'cpu': [(SERIES[0], offset, 10 + offset, 'own')]} for offset in range(3)])
     )
 
 
@@ -104,14 +106,14 @@ def test_what_is_in_columns_already_is_taken_as_it_is():
     assert ScopePeriods.of_frames('s', whole) is whole
 
 
-@pytest.mark.parametrize('places', [[0, 1], [1, 2], [0]])
-def test_columns_are_shown_as_the_points_of_their_periods(places):
-    column = Column.unpriced('cpu', SERIES[0], places, [Decimal(n) for n in range(len(places))])
+@pytest.mark.parametrize('offsets', [[0, 1], [1, 2], [0]])
+def test_columns_are_shown_as_the_points_of_their_periods(offsets):
+    column = Column.unpriced('cpu', SERIES[0], offsets, [Decimal(n) for n in range(len(offsets))])
 
     found = list(points_of([('s', column)], PERIODS[:3]))
 
     assert [(scope_id, period) for scope_id, period, _ in found] == [
-        ('s', PERIODS[place]) for place in places
+        ('s', PERIODS[offset]) for offset in offsets
     ]
     for number, (_, period, (point,)) in enumerate(found):
         expected = DataPoint.of(SERIES[0], Decimal(number), Decimal(0), calendar_of(period.begin))
@@ -130,7 +132,7 @@ def test_a_column_moves_with_the_begin_of_its_batch():
     column = Column.unpriced('cpu', SERIES[0], range(2), [Decimal(1), Decimal(2)])
 
     assert column.moved(0) is column
-    assert list(column.moved(3).places) == [3, 4]
+    assert list(column.moved(3).offsets) == [3, 4]
 
 
 def test_points_that_are_kept_keep_their_numbers():
@@ -138,5 +140,5 @@ def test_points_that_are_kept_keep_their_numbers():
 
     kept = column.kept([1, 2])
 
-    assert (kept.places, kept.quantities, kept.prices) == ([1, 3], [6, 7], [60, 70])
+    assert (kept.offsets, kept.quantities, kept.prices) == ([1, 3], [6, 7], [60, 70])
     assert column.kept([0, 1, 2]) is column

@@ -29,7 +29,7 @@ HOUR = timedelta(hours=1)
 
 
 class Doubling(rating.RatingProcessorBase):
-    """A foreign module in the place of a script: every price becomes price x 2 + 1."""
+    """A foreign module in the offset of a script: every price becomes price x 2 + 1."""
 
     module_name = 'pyscripts'
     description = 'Doubles.'
@@ -410,7 +410,7 @@ def test_the_periods_before_one_that_cannot_be_rated_are_rated(conf, database, c
     rated, failure = modules.rate_periods(usage(periods=4))
 
     assert [price(one) for one in rated] == [3, 3]
-    assert (failure.place, type(failure.error)) == (2, errors.ModuleFailed)
+    assert (failure.offset, type(failure.error)) == (2, errors.ModuleFailed)
     assert "'third'" in str(failure.error)
     assert 'rated one by one' in caplog.text
 
@@ -424,7 +424,7 @@ def test_of_two_modules_that_fail_the_first_period_counts(conf, database, priori
 
     rated, failure = modules.rate_periods(usage(periods=4))
 
-    assert (len(rated), failure.place) == (1, 1)
+    assert (len(rated), failure.offset) == (1, 1)
     assert "'second'" in str(failure.error)
 
 
@@ -435,7 +435,7 @@ def test_a_scope_that_cannot_be_rated_at_all_has_no_period(conf, database, scope
 
     rated, failure = modules.rate_periods(usage(scope=scope))
 
-    assert (list(rated), failure.place) == ([], 0)
+    assert (list(rated), failure.offset) == ([], 0)
     with pytest.raises(type(failure.error), match=re.escape(str(failure.error))):
         modules.rate(frame(), scope)
 

@@ -211,4 +211,4 @@ def test_a_price_out_of_range_keeps_its_period_alone(quantities_):
 
     expected = [Decimal(0) if 'E' in one else 1000 * Decimal(one) for one in quantities_]
     assert priced.prices == expected
-    assert [place for place, _ in defects] == [quantities_.index('1E+999999')]
+    assert [offset for offset, _ in defects] == [quantities_.index('1E+999999')]
