@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from oslo_config import cfg
 from oslo_db import exception as db_exception
@@ -15,7 +15,7 @@ from cloudkitty.core.columns import Column, points_of
 from cloudkitty.core.decimals import INTEGER_DIGITS_MAX
 from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.quantities import Grid
-from cloudkitty.usage import producers, reading, sampled
+from cloudkitty.usage import packs, producers, reading, sampled
 
 LOG = logging.getLogger(__name__)
 
@@ -192,6 +192,8 @@ class MeteringCollector(point_builder.ResourceCollector):
             args['source'],
             tuple(self.options.sources),
         )
+        if grid.begin < facts.to_us(datetime.now(UTC)) - packs.YOUNGEST_US:
+            self._check_kept(connection, question, grid, scope_ids)
         # Later code compares the series of equal attributes by identity.
         known = defaultdict(dict)
 
@@ -210,6 +212,17 @@ class MeteringCollector(point_builder.ResourceCollector):
         usage = self._reader.read(connection, question, grid, scope_ids)
         return reading.group(usage, question, grid, project)
 
+    def _check_kept(self, connection, question, grid, scope_ids):
+        """Refuse time whose samples were removed: it would count less than it did."""
+        kept_from = reading.removed_before(connection, question, scope_ids, grid.begin)
+        if kept_from is not None:
+            raise errors.CollectError(
+                collector=self.collector_name,
+                reason=f'samples of meter {question.meter} before '
+                f'{facts.render_us(kept_from)} are no longer kept, see '
+                '[metering]keep_samples_days',
+            )
+
     def _ask(self, question):
         """Return question(connection).
 
@@ -217,6 +230,7 @@ class MeteringCollector(point_builder.ResourceCollector):
         """
         try:
             with self._database.reader() as connection:
+                db.hold_snapshot(connection)
                 return question(connection)
         except (db_exception.DBError, sa_exc.SQLAlchemyError, errors.DatabaseUnavailable) as exc:
             raise errors.SourceUnreachable(

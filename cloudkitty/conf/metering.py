@@ -48,6 +48,35 @@ METERING_OPTS = [
         help='Days after which usage is refused. What comes earlier, but after its period was '
         'rated, has the period rated again.',
     ),
+    cfg.IntOpt(
+        'keep_messages_days',
+        default=35,
+        min=0,
+        help='Days for which messages are kept as they were received, after they came. With its '
+        'message the signature of a fact can be verified, and its attributes made anew. The facts '
+        'stay.',
+    ),
+    cfg.IntOpt(
+        'pack_samples_days',
+        default=10,
+        min=1,
+        help='Days after which samples are packed, many in a row of the database, which needs '
+        'an eighth of the space or less. Nothing is lost by it.',
+    ),
+    cfg.IntOpt(
+        'keep_samples_days',
+        default=100,
+        min=1,
+        help='Days for which samples are kept, and at least for as long as late_max and a day; '
+        'so long periods can be rated again. What no scope has been rated for is kept, however '
+        'old it is, and what existed from when to when is kept for ever.',
+    ),
+    cfg.IntOpt(
+        'keep_rejects_days',
+        default=35,
+        min=1,
+        help='Days for which messages that were refused are kept, after they came last.',
+    ),
     cfg.StrOpt(
         'absence',
         default='presume',

@@ -50,6 +50,8 @@ series = _table(
     sa.Column('kind', types.name(10), nullable=False),
     sa.Column('unit', types.name(255), nullable=False),
     _time('begun_at', nullable=False),
+    # Samples before it were removed; null: none were.
+    _time('kept_from'),
     sa.Index('ix_usage_series_meter', 'meter', 'scope_id'),
     sa.Index('ix_usage_series_scope_id', 'scope_id', 'resource_id'),
 )
@@ -81,6 +83,19 @@ samples = _table(
     _time('voided_at'),
 )
 
+# Older samples of a series, many in a row, see usage/packs.py.
+packs = _table(
+    'usage_packs',
+    sa.Column('series_id', sa.BigInteger, primary_key=True, autoincrement=False),
+    # It holds all samples of the series in [begin, end).
+    _time('begin', primary_key=True, autoincrement=False),
+    _time('end', nullable=False),
+    # The newest sample that counts; null: none does.
+    _time('newest'),
+    sa.Column('samples', sa.Integer, nullable=False),
+    sa.Column('body', types.blob(), nullable=False),
+)
+
 # What follows from the facts of series of kind state.
 lives = _table(
     'usage_lives',
@@ -102,7 +117,7 @@ keys = _table(
     sa.Column('series_id', sa.BigInteger, nullable=False),
     sa.Column('batch_id', sa.BigInteger, nullable=False),
     sa.Column('position', sa.Integer, nullable=False),
-    _time('seen_at', nullable=False),
+    _time('seen_at', nullable=False, index=True),
 )
 
 # Requests with an Idempotency-Key, and what they were answered.
@@ -111,7 +126,7 @@ requests = _table(
     sa.Column('digest', types.digest(), primary_key=True),
     sa.Column('body', types.digest(), nullable=False),
     sa.Column('answer', types.text(), nullable=False),
-    _time('received_at', nullable=False),
+    _time('received_at', nullable=False, index=True),
 )
 
 # Messages that were refused.

@@ -34,6 +34,7 @@ from cloudkitty.processor.resets import Resets
 from cloudkitty.processor.retention import Retention
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.telemetry import Heartbeats, WorkerMetrics
+from cloudkitty.processor.usage_retention import UsageRetention
 from cloudkitty.processor.watermark import WatermarkCheck
 from cloudkitty.processor.worker import SLEEP_MAX_S, BackgroundJob, Worker
 from cloudkitty.rating import module_state, skip
@@ -43,6 +44,7 @@ from cloudkitty.scopes import resets as orders
 from cloudkitty.storage import v2
 from cloudkitty.telemetry import shared_registry
 from cloudkitty.telemetry.observer import Observer
+from cloudkitty.usage.retention import Terms as UsageTerms
 from cloudkitty.write_orchestrator import WriteOrchestrator
 
 LOG = logging.getLogger(__name__)
@@ -190,6 +192,7 @@ def _background_jobs(conf, source, store, gate, rating, watermarks, batch_sizer,
         late_max = timedelta(days=conf.metering.late_max)
         jobs.insert(0, LateUsage(late_max=late_max, **shared))
     by_time = {name: shared[name] for name in ('locks', 'settings', 'clock')}
+    jobs.append(UsageRetention(terms=UsageTerms.of(conf), **shared))
     jobs.append(Folding(fold=gate.fold, **by_time))
     if conf.storage.retention_period is not None:
         jobs.append(Retention(expire=gate.expire, **by_time))

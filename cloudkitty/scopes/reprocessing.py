@@ -222,6 +222,16 @@ def list_unfinished(
     return [(_task(row), row.state_id) for row in rows]
 
 
+def oldest_unfinished(connection: sa.Connection) -> datetime | None:
+    """Return the first time that is still to be rated again as ordered; None: there is none."""
+    begin = connection.execute(
+        sa.select(sa.func.min(sa.func.coalesce(_CURRENT, _TASKS.c.start_reprocess_time))).where(
+            _is_unfinished()
+        )
+    ).scalar()
+    return timeframe.from_naive(begin)
+
+
 def add_prices(connection: sa.Connection, prices: Mapping[int, Mapping[str, Prices]]) -> None:
     """Add to the old and the new prices by task and metric; call lock_tasks() before."""
     rows = [

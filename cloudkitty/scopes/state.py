@@ -283,6 +283,17 @@ def lock_marks(connection: sa.Connection, state_ids: Collection[int]) -> dict[in
     }
 
 
+def oldest_mark(connection: sa.Connection, identity: Identity) -> datetime | None:
+    """Return the lowest mark of the active scopes that have periods to be rated; None: none has."""
+    mark, final = _SCOPES.c.last_processed_timestamp, _SCOPES.c.final_mark
+    oldest = connection.execute(
+        sa.select(sa.func.min(mark)).where(
+            *identity_conditions(identity), _SCOPES.c.active, sa.or_(final.is_(None), mark < final)
+        )
+    ).scalar()
+    return timeframe.from_naive(oldest)
+
+
 def advance(connection: sa.Connection, marks: Mapping[int, datetime]) -> None:
     """Move the marks of scopes and clear their failures.
 

@@ -16,7 +16,7 @@ from cloudkitty import db
 from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.facts import Attributes, Fact
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import keys, late, lives, messages, producers, samples, series
+from cloudkitty.usage import keys, late, lives, messages, packs, producers, samples, series
 from cloudkitty.usage.keys import Claim
 from cloudkitty.usage.samples import Content, Key, Place
 
@@ -287,6 +287,7 @@ class _Batch:
             sa.select(table.c.scope_id, table.c.kind).where(table.c.id == claimed.series_id)
         ).one()
         self._scopes[claimed.series_id] = scope_id
+        packs.open_of(self._connection, claimed.series_id, claimed.place)
         for key, _ in samples.void(
             self._connection, claimed.series_id, claimed.place, self._now_us
         ):
@@ -303,9 +304,9 @@ class _Batch:
         self._changed.setdefault(key.series_id, []).append((key.at, end))
 
     def _insert(self, fresh: Mapping[int, '_News'], outcome: Outcome) -> None:
-        stored = samples.find(
-            self._connection, [key for one in fresh.values() for key, _ in one.rows]
-        )
+        wanted = [key for one in fresh.values() for key, _ in one.rows]
+        packs.open_at(self._connection, wanted, self._now_us)
+        stored = samples.find(self._connection, wanted)
         added: dict[Key, tuple[Content, Place]] = {}
         replaced: dict[Key, tuple[Content, Place]] = {}
         useless: list[Claim] = []

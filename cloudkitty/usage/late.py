@@ -105,6 +105,11 @@ def read(connection: sa.Connection, limit: int, scope_id: str | None = None) -> 
     return [Row(*row) for row in rows]
 
 
+def oldest(connection: sa.Connection) -> int | None:
+    """Return the begin of the first time of all rows, microseconds since the epoch."""
+    return connection.execute(sa.select(sa.func.min(_LATE.c.begin))).scalar()
+
+
 def page(connection: sa.Connection, *, offset: int, limit: int) -> tuple[int, list[Row]]:
     """Return how many rows there are, and some of them, those that came first first."""
     total = connection.execute(sa.select(sa.func.count()).select_from(_LATE)).scalar_one()

@@ -1,6 +1,7 @@
 """Pages of what is stored: meters, samples, resources, producers, late time."""
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from cloudkitty import errors
 from cloudkitty.core.dataframe import FrozenDict
 from cloudkitty.core.metering import facts
 from cloudkitty.db import usage_tables
+from cloudkitty.usage import packs
 from cloudkitty.usage.samples import Key, Place
-from cloudkitty.usage.series import read_attributes
+from cloudkitty.usage.series import chunks, read_attributes
 
 _SERIES = usage_tables.series
 _LIVES = usage_tables.lives
@@ -67,6 +69,13 @@ def meters(
         .correlate(_SERIES)
         .scalar_subquery()
     )
+    packed = usage_tables.packs
+    newest_packed = (
+        sa.select(sa.func.max(packed.c.newest))
+        .where(packed.c.series_id == _SERIES.c.id)
+        .correlate(_SERIES)
+        .scalar_subquery()
+    )
     each = (
         sa.select(
             _SERIES.c.meter,
@@ -75,6 +84,7 @@ def meters(
             _SERIES.c.resource_id,
             _SERIES.c.source,
             newest.label('newest'),
+            newest_packed.label('packed'),
         )
         .where(*selection.of_series())
         .subquery()
@@ -86,13 +96,27 @@ def meters(
         sa.func.count(each.c.resource_id.distinct()),
         sa.func.count(each.c.source.distinct()),
         sa.func.max(each.c.newest),
+        sa.func.max(each.c.packed),
     ).group_by(each.c.meter, each.c.kind)
     names = sa.select(_SERIES.c.meter, _SERIES.c.kind).where(*selection.of_series()).distinct()
     total = connection.execute(
         sa.select(sa.func.count()).select_from(names.subquery())
     ).scalar_one()
     page = grouped.order_by(each.c.meter, each.c.kind).offset(offset).limit(limit)
-    return total, [Meter(*row) for row in connection.execute(page)]
+    return total, [_meter(*row) for row in connection.execute(page)]
+
+
+def _meter(
+    meter: str, kind: str, unit: str, resources: int, sources: int, *newest: int | None
+) -> Meter:
+    known = [instant for instant in newest if instant is not None]
+    return Meter(meter, kind, unit, resources, sources, max(known, default=None))
+
+
+def scopes(connection: sa.Connection) -> list[str]:
+    """Return all scopes that ever had usage."""
+    names = sa.select(_SERIES.c.scope_id).distinct().order_by(_SERIES.c.scope_id)
+    return list(connection.execute(names).scalars())
 
 
 def scopes_of_meter(connection: sa.Connection, meter: str, limit: int) -> list[str]:
@@ -158,7 +182,10 @@ def parse_sample_id(text: str) -> Key:
 def samples(
     connection: sa.Connection, selection: Selection, *, after: Key | None = None, limit: int
 ) -> list[SampleRow]:
-    """Return at most *limit* facts behind *after*, by series and time."""
+    """Return at most *limit* facts behind *after*, by series and time.
+
+    The connection must hold a snapshot, see db.hold_snapshot().
+    """
     conditions = selection.of_series()
     if selection.begin is not None:
         conditions.append(_SAMPLES.c.at >= selection.begin)
@@ -166,7 +193,50 @@ def samples(
         conditions.append(_SAMPLES.c.at < selection.end)
     if after is not None:
         conditions.append(sa.tuple_(*_KEY) > sa.tuple_(*map(sa.literal, after)))
-    return _sample_rows(connection, conditions, limit)
+    found = _sample_rows(connection, conditions, limit)
+    found += _packed_rows(connection, selection, after, limit)
+    return sorted(found, key=lambda one: one.key)[:limit]
+
+
+def _packed_rows(
+    connection: sa.Connection, selection: Selection, after: Key | None, limit: int
+) -> list[SampleRow]:
+    """Return the first *limit* packed facts behind *after*."""
+    conditions = selection.of_series()
+    if after is not None:
+        packed = usage_tables.packs
+        conditions.append(
+            sa.or_(
+                packed.c.series_id > after.series_id,
+                sa.and_(packed.c.series_id == after.series_id, packed.c.end > after.at),
+            )
+        )
+    stored = packs.read(connection, conditions, begin=selection.begin, end=selection.end)
+    behind = (one for one in stored if after is None or one.key > after)
+    return _of_packed(connection, list(itertools.islice(behind, limit)))
+
+
+def _of_packed(connection: sa.Connection, stored: Sequence[packs.Packed]) -> list[SampleRow]:
+    series = {
+        row[0]: Series(*row[1:])
+        for chunk in chunks({one.key.series_id for one in stored})
+        for row in connection.execute(
+            sa.select(_SERIES.c.id, *_OF_SERIES).where(_SERIES.c.id.in_(chunk))
+        )
+    }
+    known = _attributes_of(connection, [one.content for one in stored])
+    return [
+        SampleRow(
+            series[one.key.series_id],
+            one.key,
+            one.content.quantity,
+            _known(known, one.content.attributes_id),
+            one.content.born,
+            one.place,
+            one.voided_at is not None,
+        )
+        for one in stored
+    ]
 
 
 def sample(connection: sa.Connection, key: Key, selection: Selection) -> SampleRow | None:
@@ -175,7 +245,12 @@ def sample(connection: sa.Connection, key: Key, selection: Selection) -> SampleR
         *selection.of_series(),
         *[column == value for column, value in zip(_KEY, key, strict=True)],
     ]
-    return next(iter(_sample_rows(connection, conditions, 1)), None)
+    found = _sample_rows(connection, conditions, 1)
+    if not found:
+        own = [*selection.of_series(), _SERIES.c.id == key.series_id]
+        stored = packs.read(connection, own, begin=key.at, end=key.at + 1)
+        found = _of_packed(connection, [one for one in stored if one.key == key])
+    return next(iter(found), None)
 
 
 _KEY = [_SAMPLES.c[name] for name in Key._fields]
@@ -205,6 +280,12 @@ def _sample_rows(
         )
         for row in rows
     ]
+
+
+def _known(
+    attributes: Mapping[int, FrozenDict[str, str]], attributes_id: int | None
+) -> FrozenDict[str, str] | None:
+    return None if attributes_id is None else attributes.get(attributes_id)
 
 
 def render_sample(row: SampleRow) -> dict[str, Any]:

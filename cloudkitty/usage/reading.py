@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -12,11 +13,13 @@ from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.lives import Life
 from cloudkitty.core.metering.quantities import Grid, Piece, Sample
 from cloudkitty.db import usage_tables
+from cloudkitty.usage import packs
 from cloudkitty.usage.series import chunks, read_attributes
 
 _SERIES = usage_tables.series
 _LIVES = usage_tables.lives
 _SAMPLES = usage_tables.samples
+_PACKS = usage_tables.packs
 HOLD_US = 1200 * facts.SECOND_US
 HOLD_MAX_S = 86400
 _NOTHING: FrozenDict[str, str] = FrozenDict()
@@ -76,6 +79,9 @@ class Usage(NamedTuple):
 
 class Reader:
     """Reads usage; remembers attributes, which never change.
+
+    Connections must hold a snapshot, see db.hold_snapshot(): what is packed meanwhile would be
+    missed or read twice.
 
     :param kept_max: how many are remembered.
     """
@@ -242,6 +248,9 @@ def _samples(
 ) -> dict[_Series, list[Sample]]:
     """Return the samples in the periods, oldest first, each list with the last one before."""
     found: dict[int, list[Sample]] = defaultdict(list)
+    young = facts.to_us(datetime.now(UTC)) - packs.YOUNGEST_US
+    if grid.begin - question.hold_us < young:
+        _add_packed(connection, question, grid, scope_ids, found)
     # The columns of a series would be read again with each of its samples.
     statement = (
         sa.select(
@@ -261,11 +270,62 @@ def _samples(
         )
         for series_id, at, quantity, attributes_id in rows:
             found[series_id].append(Sample(at, quantity, attributes_id))
-    return {
-        _Series(*row): found[row.id]
+    by_series = {
+        _Series(*row): sorted(found[row.id], key=lambda sample: sample.at)
         for chunk in chunks(found)
         for row in connection.execute(sa.select(*_OF_SERIES).where(_SERIES.c.id.in_(chunk)))
     }
+    _add_packed_baselines(connection, by_series, grid, young)
+    return by_series
+
+
+def _add_packed(
+    connection: sa.Connection,
+    question: Question,
+    grid: Grid,
+    scope_ids: Sequence[str],
+    found: dict[int, list[Sample]],
+) -> None:
+    """Add packed samples in the periods, and of gauges what may hold from before."""
+    inside, before = _of_meter(question, scope_ids), _of_meter(question, scope_ids)
+    before.append(_SERIES.c.kind == facts.GAUGE)
+    begin = grid.begin - question.hold_us
+    for one in (
+        *packs.read(connection, before, begin=begin, end=grid.begin),
+        *packs.read(connection, inside, begin=grid.begin, end=grid.end),
+    ):
+        if one.voided_at is None:
+            found[one.key.series_id].append(_sample_of(one))
+
+
+def _add_packed_baselines(
+    connection: sa.Connection,
+    found: Mapping[_Series, list[Sample]],
+    grid: Grid,
+    young: int,
+) -> None:
+    """Put before the samples of counters the packed one that they go on from, if it is newer."""
+    wanted = {
+        one.id: samples
+        for one, samples in found.items()
+        if one.kind == facts.CUMULATIVE and samples[-1].at >= grid.begin
+    }
+    for series_id, samples in list(wanted.items()):
+        if samples[0].at < grid.begin and samples[0].at >= young:
+            del wanted[series_id]
+    for chunk in chunks(wanted):
+        last = packs.last_before(connection, [_SERIES.c.id.in_(chunk)], grid.begin)
+        for series_id, rows in last.items():
+            samples, baseline = wanted[series_id], _sample_of(rows[-1])
+            if samples[0].at >= grid.begin:
+                samples.insert(0, baseline)
+            elif baseline.at > samples[0].at:
+                samples[0] = baseline
+
+
+def _sample_of(one: packs.Packed) -> Sample:
+    assert one.content.quantity is not None
+    return Sample(one.key.at, one.content.quantity, one.content.attributes_id)
 
 
 def _is_last_before(question: Question, begin: int) -> sa.ColumnElement[bool]:
@@ -318,6 +378,26 @@ def _births(
     return births
 
 
+def removed_before(
+    connection: sa.Connection, question: Question, scope_ids: Collection[str], begin: int
+) -> int | None:
+    """Return from when on the samples of a meter are kept, if that is later than *begin*.
+
+    None: none are missing. What exists has lives, which are kept for ever.
+    """
+    found = [
+        connection.execute(
+            sa.select(sa.func.max(_SERIES.c.kept_from)).where(
+                *_of_meter(question, chunk),
+                _SERIES.c.kind != facts.STATE,
+                _SERIES.c.kept_from > begin,
+            )
+        ).scalar()
+        for chunk in chunks(sorted(scope_ids))
+    ]
+    return max((one for one in found if one is not None), default=None)
+
+
 def scopes_since(connection: sa.Connection, since_us: int) -> list[str]:
     """Return the scopes that have had usage since an instant."""
     lives = sa.exists().where(
@@ -329,10 +409,11 @@ def scopes_since(connection: sa.Connection, since_us: int) -> list[str]:
         _SAMPLES.c.at >= since_us,
         _SAMPLES.c.voided_at.is_(None),
     )
+    packed = sa.exists().where(_PACKS.c.series_id == _SERIES.c.id, _PACKS.c.newest >= since_us)
     return list(
         connection.execute(
             sa.select(_SERIES.c.scope_id)
-            .where(sa.or_(lives, samples))
+            .where(sa.or_(lives, samples, packed))
             .distinct()
             .order_by(_SERIES.c.scope_id)
         ).scalars()

@@ -1,12 +1,14 @@
 """When gauges and counters were measured, and of which resources."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from cloudkitty.core.metering import facts
 from cloudkitty.db import usage_tables
+from cloudkitty.usage import packs
+from cloudkitty.usage.series import chunks
 
 _SERIES = usage_tables.series
 _SAMPLES = usage_tables.samples
@@ -27,10 +29,14 @@ def sampled_at(
     :param scope_ids: empty: all.
     """
     at = (_SAMPLES.c.at - _SAMPLES.c.at % step_us).label('step')
-    found = _polled(meter, source, span).with_only_columns(at).distinct()
+    series = _polled(meter, source)
     if scope_ids:
-        found = found.where(_SERIES.c.scope_id.in_(scope_ids))
-    return [int(instant) for instant in connection.execute(found).scalars()]
+        series.append(_SERIES.c.scope_id.in_(scope_ids))
+    found = _rows(series, span).with_only_columns(at).distinct()
+    instants = {int(instant) for instant in connection.execute(found).scalars()}
+    for one in _packed(connection, series, span):
+        instants.add(one.key.at - one.key.at % step_us)
+    return list(instants)
 
 
 def sampled_resources(
@@ -38,23 +44,40 @@ def sampled_resources(
 ) -> set[tuple[str, str]]:
     """Return (scope id, resource id) of what sampled_at() tells of."""
     names = (_SERIES.c.scope_id, _SERIES.c.resource_id)
-    found = _polled(meter, source, span).with_only_columns(*names).distinct()
-    return {(scope_id, resource_id) for scope_id, resource_id in connection.execute(found)}
+    series = _polled(meter, source)
+    rows = _rows(series, span).with_only_columns(*names).distinct()
+    found = set(map(tuple, connection.execute(rows)))
+    ids = {one.key.series_id for one in _packed(connection, series, span)}
+    for chunk in chunks(ids):
+        of_packs = sa.select(*names).where(_SERIES.c.id.in_(chunk))
+        found.update(map(tuple, connection.execute(of_packs)))
+    return {(scope_id, resource_id) for scope_id, resource_id in found}
 
 
-def _polled(meter: str, source: str | None, span: tuple[int, int]) -> sa.Select[Any]:
+def _polled(meter: str, source: str | None) -> list[sa.ColumnElement[bool]]:
     # What is used up comes irregularly, and states are told when they change.
-    conditions = [
-        _SERIES.c.meter == meter,
-        _SERIES.c.kind.in_((facts.GAUGE, facts.CUMULATIVE)),
-        _SAMPLES.c.at >= span[0],
-        _SAMPLES.c.at < span[1],
-        _SAMPLES.c.voided_at.is_(None),
-    ]
+    conditions = [_SERIES.c.meter == meter, _SERIES.c.kind.in_((facts.GAUGE, facts.CUMULATIVE))]
     if source is not None:
         conditions.append(_SERIES.c.source == source)
+    return conditions
+
+
+def _rows(series: list[sa.ColumnElement[bool]], span: tuple[int, int]) -> sa.Select[Any]:
     return (
         sa.select(_SAMPLES.c.at)
         .join_from(_SERIES, _SAMPLES, _SAMPLES.c.series_id == _SERIES.c.id)
-        .where(*conditions)
+        .where(
+            *series,
+            _SAMPLES.c.at >= span[0],
+            _SAMPLES.c.at < span[1],
+            _SAMPLES.c.voided_at.is_(None),
+        )
     )
+
+
+def _packed(
+    connection: sa.Connection, series: list[sa.ColumnElement[bool]], span: tuple[int, int]
+) -> Iterator[packs.Packed]:
+    for one in packs.read(connection, series, begin=span[0], end=span[1]):
+        if one.voided_at is None:
+            yield one

@@ -10,7 +10,7 @@ from cloudkitty import db, errors
 from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.facts import Attributes, Fact
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import late, listing, lives, messages, series
+from cloudkitty.usage import late, listing, lives, messages, packs, series
 from cloudkitty.usage.listing import SampleRow, Selection
 
 _SERIES = usage_tables.series
@@ -68,6 +68,7 @@ def sample_pages(
     after = None
     while True:
         with database.reader() as connection:
+            db.hold_snapshot(connection)
             page = listing.samples(connection, selection, after=after, limit=PAGE)
         if not page:
             return
@@ -170,6 +171,7 @@ def _restate(
     """Store other attributes of facts."""
     found = ids.find(connection, {attributes for _, attributes in rows if attributes is not None})
     series.lock_ids(connection, [row.key.series_id for row, _ in rows])
+    packs.open_at(connection, [row.key for row, _ in rows], facts.to_us(now))
     spans: dict[str, list[lives.Span]] = {}
     for row, attributes in rows:
         connection.execute(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from cloudkitty import conf as configuration
-from cloudkitty import errors
+from cloudkitty import db, errors
 from cloudkitty.api import parameters, schemas, visibility
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.collector.metering import MeteringCollector
@@ -85,6 +85,7 @@ def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **a
         return scope, tuple(values.get(name, '') for name in names)
 
     with request.services.database.replica() as connection:
+        db.hold_snapshot(connection)
         scopes = visibility.visible_scopes(request, scope_id)
         if scopes is None:
             scopes = listing.scopes_of_meter(connection, meter, SCOPES_MAX + 1)
@@ -144,6 +145,7 @@ def _period(grid, place):
 def list_samples(request, *, limit, marker, **chosen):
     after = None if marker is None else listing.parse_sample_id(marker)
     with request.services.database.replica() as connection:
+        db.hold_snapshot(connection)
         found = listing.samples(connection, _selection(request, **chosen), after=after, limit=limit)
     return {
         'samples': [listing.render_sample(one) for one in found],
@@ -155,6 +157,7 @@ def get_sample(request, sample_id):
     """Return a sample with the message that stated it, as it was received."""
     selection = listing.Selection(visibility.visible_scopes(request, None))
     with request.services.database.replica() as connection:
+        db.hold_snapshot(connection)
         found = listing.sample(connection, listing.parse_sample_id(sample_id), selection)
         if found is None:
             raise errors.NotFound(reason='No sample has this id.')
