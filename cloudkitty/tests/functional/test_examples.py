@@ -19,7 +19,7 @@ from cloudkitty.tests.functional import worker_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / 'doc' / 'examples'
-NAMES = ('fetcher', 'collector', 'rating-module', 'storage', 'pollster')
+NAMES = ('fetcher', 'collector', 'rating-module', 'storage', 'pollster', 'listener')
 # The first three hours of a month that begins on a Saturday are over.
 NOW = datetime(2024, 6, 1, 3, tzinfo=UTC)
 # Rates what is due with one worker, and prints what a report says then.
@@ -52,6 +52,32 @@ conf = configuration.load(['--config-file', sys.argv[1]], conf=cfg.ConfigOpts())
 for name, one in pollster.load(conf, ['central']):
     for counter in one.poll(one.discover().resources, lambda: 1_700_000_000_000_000):
         print(name, counter.name, counter.scope_id, counter.resource_id, counter.volume)
+"""
+# Loads the listeners that work, and prints what they make of notifications, as messages do.
+LISTEN = """
+import json
+import sys
+from oslo_config import cfg
+from cloudkitty import conf as configuration
+from cloudkitty import errors, listener
+from cloudkitty.core.metering import facts, message, notification
+
+conf = configuration.load(['--config-file', sys.argv[1]], conf=cfg.ConfigOpts())
+loaded = listener.load(conf)
+print('designate' in loaded.exchanges)
+for number, (event_type, payload) in enumerate(json.load(sys.stdin)):
+    if not loaded.knows(event_type):
+        print(number, 'ignored')
+        continue
+    at = f'2024-06-01T0{number}:00'
+    told = notification.read(event_type, 'central', f'n{number}', at, payload)
+    try:
+        for counter in loaded.process(told):
+            fact = message.fact_of(message.check(message.build(counter)))
+            stage = facts.STAGE_NAMES[fact.stage]
+            print(number, fact.meter, fact.scope_id, fact.resource_id, stage, fact.quantity)
+    except errors.InvalidInput as exc:
+        print(number, exc)
 """
 
 
@@ -167,6 +193,51 @@ def test_the_pollster_works_once_it_is_installed(packages, tmp_path, disabled, e
     assert [line for line in ended.stdout.splitlines() if line.startswith('power')] == (
         expected_lines[:expected]
     )
+
+
+def test_the_listener_works_once_it_is_installed(packages, tmp_path):
+    """With an option of its own; it can be left out by its name, and its exchange with it."""
+    zone = {
+        'id': 'z1',
+        'tenant_id': 'acme',
+        'name': 'example.org.',
+        'created_at': '2024-06-01T00:00:00',
+    }
+    record = {'zone_id': 'z1', 'tenant_id': 'acme', 'type': 'A'}
+    told = [
+        ('dns.zone.create', zone),
+        ('dns.recordset.create', record),
+        ('dns.zone.delete', zone),
+        ('dns.zone.create', {**zone, 'tenant_id': 'zenith'}),
+        ('dns.zone.create', {'id': 'z2'}),
+        ('dns.tld.create', {}),
+    ]
+
+    def run(disabled):
+        path = ini.write(
+            tmp_path / 'cloudkitty.conf',
+            {'listener': {'disabled': disabled}, 'listener_zones': {'free': 'zenith'}},
+        )
+        ended = subprocess.run(
+            [sys.executable, '-c', LISTEN, str(path)],
+            env={**os.environ, 'PYTHONPATH': f'{packages}:{ROOT}'},
+            input=json.dumps(told),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.splitlines()
+
+    assert run('') == [
+        'True',
+        '0 dns.zone acme z1 begin 1',
+        '1 dns.changes acme z1 sample 1',
+        '2 dns.zone acme z1 end None',
+        '4 project_id is no text',
+        '5 ignored',
+    ]
+    assert run('zones') == ['False', *(f'{number} ignored' for number in range(6))]
 
 
 class TestFolderStorage(
