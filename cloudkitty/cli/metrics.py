@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from oslo_config import cfg
 
 from cloudkitty import collector, db, errors, explain
-from cloudkitty.cli import explaining, manual
+from cloudkitty.cli import explaining, manual, translating
 from cloudkitty.collector import metrics_file, routing
 from cloudkitty.core import decimals, timeframe
 from cloudkitty.core.coverage import Coverage
@@ -62,6 +62,7 @@ def _add_commands(subparsers):
         )
         parser.set_defaults(run=run)
     _add_explain(subparsers)
+    translating.add_command(subparsers)
     parser.add_argument('--scope', required=True, metavar='ID', help='scope to ask for')
     parser.add_argument(
         '--metric',
@@ -302,6 +303,7 @@ MANUAL = manual.Manual(
     (
         'check /etc/cloudkitty/metrics.yml',
         'try /etc/cloudkitty/metrics.yml --scope PROJECT_ID',
+        'translate --from gnocchi /etc/cloudkitty/metrics.yml',
     ),
     _add_commands,
 )
