@@ -57,13 +57,17 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         '--tolerance',
         metavar='R',
-        type=_ratio,
+        type=ratio,
         help='relative difference that counts as none, for example 1e-6 with OpenSearch',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
 
 
-def _ratio(text):
+def ratio(text):
+    """Return a number from 0 to below 1.
+
+    :raises ValueError: *text* is none.
+    """
     try:
         found = Decimal(text)
     except InvalidOperation as exc:

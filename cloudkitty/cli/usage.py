@@ -1,4 +1,4 @@
-"""cloudkitty-usage: maintenance of usage: verify, rebuild, rejects, dump, census."""
+"""cloudkitty-usage: maintenance of usage: verify, rebuild, rejects, dump, compare, census."""
 
 import sys
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from oslo_config import cfg
 
 from cloudkitty import db, errors
-from cloudkitty.cli import manual
+from cloudkitty.cli import manual, usage_compare
 from cloudkitty.cli.progress import say
 from cloudkitty.core import dataframe, timeframe
 from cloudkitty.core.metering import facts
@@ -24,6 +24,9 @@ COMMANDS = {
     '[metering]attributes_ignored, and lives from the facts. Time that changes is rated again.',
     'rejects': 'Print the messages that were refused, as JSON lines, with the reason.',
     'dump': 'Print facts as JSON lines, by series and time.',
+    'compare': 'Compare what another collector says was used with what this service was told, by '
+    'period, scope, metric and resource, and say why they differ. Nothing is stored. Exit status '
+    '1 when they differ, 255 when that cannot be told.',
     'census': 'Print the newest list of resources that each agent has sent, as JSON lines. With '
     '--accept it ends what is missing in one of them instead, such as a list that was held because '
     'too much was.',
@@ -32,7 +35,9 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point of the command."""
-    manual.run(_main, MANUAL)
+    # The answer to compare is unknown when it fails.
+    failure = usage_compare.UNKNOWN if 'compare' in sys.argv else FAULTY
+    manual.run(_main, MANUAL, failure)
 
 
 def _main():
@@ -46,6 +51,7 @@ def _main():
         'rejects': _rejects,
         'dump': _dump,
         'census': _census,
+        'compare': usage_compare.run,
     }[conf.command.name](conf, database)
 
 
@@ -68,6 +74,7 @@ def _add_commands(subparsers):
     dump.add_argument(
         '--messages', action='store_true', help='print the message that stated each, as received'
     )
+    usage_compare.add_arguments(parsers['compare'])
     parsers['census'].add_argument(
         '--accept',
         nargs=2,
@@ -174,6 +181,7 @@ MANUAL = manual.Manual(
     (
         'verify',
         'dump --scope 5a0b --begin 2026-10-01',
+        'compare --with gnocchi --begin 2026-10-01 --end 2026-10-02',
     ),
     _add_commands,
 )

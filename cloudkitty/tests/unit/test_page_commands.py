@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from cloudkitty import opts
-from cloudkitty.cli import dbsync, metrics, status, storage
+from cloudkitty.cli import dbsync, metrics, status, storage, usage
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / 'doc' / 'source').rglob('*.rst'))
@@ -17,6 +17,7 @@ COMMANDS = {
     'cloudkitty-metrics': metrics,
     'cloudkitty-status': status,
     'cloudkitty-storage': storage,
+    'cloudkitty-usage': usage,
 }
 # In code, `[section]option`.
 OPTION = re.compile(r'``\[(\w+)\](\w+)')
