@@ -23,6 +23,7 @@ from cloudkitty import db, errors, version
 from cloudkitty.billing import reconciliation
 from cloudkitty.billing.documents import Documents
 from cloudkitty.core import schedule
+from cloudkitty.core.metering import facts
 from cloudkitty.processor.backoff import Backoff
 from cloudkitty.processor.service import ConfigGeneration
 from cloudkitty.processor.settings import Settings
@@ -31,6 +32,7 @@ from cloudkitty.scopes import agreement, source_gaps
 from cloudkitty.scopes import counts as scope_counts
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.telemetry import shared_registry
+from cloudkitty.usage import health
 
 # Results of the database are cached for this time, seconds, however often anyone scrapes.
 CACHE_S = 15
@@ -98,6 +100,7 @@ class ProgressCollector:
             )
             gaps = source_gaps.count(connection, settings.identity)
             future = agreement.count_future_marks(connection)
+            usage = health.measure(connection, facts.to_us(now))
             unreconciled = 0 if self._unreconciled is None else self._unreconciled(connection)
         yield _gauge('database_up', _UP, 1)
         yield _gauge('scopes', 'Scopes that are rated.', counts.working)
@@ -110,6 +113,7 @@ class ProgressCollector:
             'Closed months of accounts whose usage has changed since they were closed.',
             unreconciled,
         )
+        yield from _of_usage(usage)
         lag = GaugeMetricFamily(
             'cloudkitty_lag_seconds',
             labels=['shard'],
@@ -168,6 +172,24 @@ class HeartbeatCollector:
 
 
 _UP = 'Whether the database answers.'
+
+
+def _of_usage(usage: health.Health) -> Iterator[Metric]:
+    yield _gauge(
+        'usage_behind_seconds',
+        'How far the source of usage is that is behind most, of those heard in the last hour.',
+        usage.behind_s,
+    )
+    yield _gauge(
+        'usage_late_scopes',
+        'Scopes with usage that came late and is not ordered to be rated again yet.',
+        usage.late_scopes,
+    )
+    yield _gauge(
+        'usage_held_censuses',
+        'Lists of resources in which too much is missing, so that a person must look.',
+        usage.held_censuses,
+    )
 
 
 def _gauge(name, text, value):

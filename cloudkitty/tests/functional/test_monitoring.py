@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import prometheus_client
 import pytest
 import requests
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.processor.intake.figures import Figures
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import faults, services
 from cloudkitty.tests.functional import daemon, worker_run
@@ -27,6 +29,8 @@ ROOT = Path(__file__).parents[3]
 RULES = ROOT / 'etc' / 'prometheus' / 'cloudkitty.rules.yml'
 DASHBOARD = ROOT / 'etc' / 'grafana' / 'cloudkitty.json'
 FORMER_NAMES = RULES.with_name('cloudkitty-former-names.rules.yml')
+USAGE_RULES = RULES.with_name('cloudkitty-metering.rules.yml')
+USAGE = DASHBOARD.with_name('cloudkitty-metering.json')
 COSTS = DASHBOARD.with_name('cloudkitty-costs.json')
 TROUBLE = ROOT / 'doc' / 'source' / 'admin' / 'troubleshooting.rst'
 PAGE = ROOT / 'doc' / 'source' / 'admin' / 'monitoring.rst'
@@ -38,22 +42,34 @@ SUFFIXES = ('_bucket', '_count', '_sum', '_created')
 
 
 def _questions():
-    """Return all expressions of the dashboard and of the rules."""
-    dashboard = json.loads(DASHBOARD.read_text())
-    texts = [target['expr'] for panel in dashboard['panels'] for target in panel['targets']]
-    for group in yaml.safe_load(RULES.read_text())['groups']:
-        texts += [rule['expr'] for rule in group['rules']]
+    """Return all expressions of the dashboards and of the rules."""
+    panels = [
+        one for board in (DASHBOARD, USAGE) for one in json.loads(board.read_text())['panels']
+    ]
+    texts = [target['expr'] for panel in panels for target in panel['targets']]
+    texts += [rule['expr'] for rule in _rules()]
     for variable, value in VARIABLES.items():
         texts = [text.replace(variable, value) for text in texts]
     return texts
+
+
+def _rules():
+    return [
+        rule
+        for path in (RULES, USAGE_RULES)
+        for group in yaml.safe_load(path.read_text())['groups']
+        for rule in group['rules']
+    ]
 
 
 @pytest.mark.parametrize(
     'command',
     [
         ['check', 'rules', str(RULES)],
+        ['check', 'rules', str(USAGE_RULES)],
         ['check', 'rules', str(FORMER_NAMES)],
         ['test', 'rules', str(Path(__file__).parent / 'alerts.yml')],
+        ['test', 'rules', str(Path(__file__).parent / 'alerts-metering.yml')],
     ],
 )
 def test_promtool_is_content_with_the_alerts(command):
@@ -71,10 +87,7 @@ def test_each_alert_leads_to_a_part_of_the_trouble_page():
     headings = re.findall(r'^(.+)\n=+$', TROUBLE.read_text(), re.MULTILINE)
     anchors = {re.sub(r'[^a-z0-9]+', '-', one.lower()).strip('-') for one in headings}
 
-    rules = [
-        rule for group in yaml.safe_load(RULES.read_text())['groups'] for rule in group['rules']
-    ]
-    urls = {rule['alert']: rule['annotations']['runbook_url'] for rule in rules}
+    urls = {rule['alert']: rule['annotations']['runbook_url'] for rule in _rules()}
     assert {url.partition('#')[0].rpartition('/')[2] for url in urls.values()} == {
         'troubleshooting.html'
     }
@@ -115,7 +128,7 @@ def test_the_costs_of_the_dashboard_are_those_of_the_database(any_database, tmp_
     assert [row[1] for row in found['Cost by day of the dearest scopes']] == ['alpha', 'beta']
 
 
-@pytest.mark.parametrize('board', [DASHBOARD, COSTS])
+@pytest.mark.parametrize('board', [DASHBOARD, COSTS, USAGE])
 def test_a_dashboard_has_no_panel_twice_and_none_over_another(board):
     panels = json.loads(board.read_text())['panels']
 
@@ -218,6 +231,10 @@ def test_prometheus_has_all_that_is_asked_for(path, database, tmp_path):
             lags = server.query('cloudkitty_lag_seconds')
 
     assert {lag['metric']['shard'] for lag in lags} == {'0', '1'}
+    # Of the intake, which runs where there is a message bus.
+    intake = prometheus_client.CollectorRegistry()
+    Figures(intake)
+    exported |= {f'{family.name}_total' for family in intake.collect()}
     asked = {name for question in _questions() for name in NAME.findall(question)}
     assert asked <= exported
     named = {name for name in NAME.findall(PAGE.read_text())}
