@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The CloudKitty plugin of devstack, see README.rst. Variables are in the file settings.
 #
-# Processes: ck-api serves the REST API, ck-proc rates.
+# Processes: ck-api serves the REST API, ck-proc rates; with CLOUDKITTY_METERING ck-agent-compute
+# and ck-agent-central measure.
 
 # Save trace setting
 XTRACE=$(set +o | grep xtrace)
@@ -67,6 +68,7 @@ function configure_cloudkitty {
     setup_logging "$CLOUDKITTY_CONF"
     configure_cloudkitty_accounts
     configure_cloudkitty_source
+    if [[ "$CLOUDKITTY_METERING" == true ]]; then configure_cloudkitty_metering; fi
     configure_cloudkitty_api
 }
 
@@ -104,6 +106,30 @@ function configure_cloudkitty_source {
         iniset "$CLOUDKITTY_CONF" fetcher_prometheus metric "$CLOUDKITTY_FETCHER_METRIC"
         iniset "$CLOUDKITTY_CONF" fetcher_prometheus scope_attribute "$CLOUDKITTY_FETCHER_SCOPE_ATTRIBUTE"
     fi
+}
+
+# configure_cloudkitty_metering() - the intake, the agents, and what services send
+function configure_cloudkitty_metering {
+    if ! is_service_enabled rabbit; then
+        die $LINENO "CLOUDKITTY_METERING=true needs a message bus: enable_service rabbit"
+    fi
+    iniset "$CLOUDKITTY_CONF" metering workers 1
+    iniset "$CLOUDKITTY_CONF" metering secrets "${CLOUDKITTY_METERING_SECRET:-cloudkitty-metering-$SERVICE_PASSWORD}"
+    iniset "$CLOUDKITTY_CONF" agent interval "$CLOUDKITTY_AGENT_INTERVAL"
+    iniset "$CLOUDKITTY_CONF" agent spool_folder "$CLOUDKITTY_DATA_DIR/spool"
+    iniset "$CLOUDKITTY_CONF" pollster_openstack auth_section authinfos
+    iniset "$CLOUDKITTY_CONF" pollster_openstack region_name "$REGION_NAME"
+    iniset "$CLOUDKITTY_CONF" pollster_openstack interface public
+    # Readers of a queue share its messages.
+    if is_service_enabled ceilometer-anotification; then
+        iniset "$CLOUDKITTY_CONF" listener pool cloudkitty
+    fi
+    local file
+    for file in "${NOVA_CONF:-}" "${CINDER_CONF:-}" "${GLANCE_API_CONF:-}" "${NEUTRON_CONF:-}"; do
+        if [[ -f "$file" ]]; then
+            iniset "$file" oslo_messaging_notifications driver messagingv2
+        fi
+    done
 }
 
 function configure_cloudkitty_api {
@@ -156,11 +182,21 @@ function start_cloudkitty {
     if ! wait_for_service "$SERVICE_TIMEOUT" "$CLOUDKITTY_SERVICE_URL/healthcheck"; then
         die $LINENO "ck-api did not start"
     fi
+    local namespace
+    for namespace in compute central; do
+        if is_service_enabled "ck-agent-$namespace"; then
+            run_process "ck-agent-$namespace" "$CLOUDKITTY_BIN_DIR/cloudkitty-agent --config-file $CLOUDKITTY_CONF --namespace $namespace"
+        fi
+    done
 }
 
 function stop_cloudkitty {
     stop_process ck-api
     stop_process ck-proc
+    local namespace
+    for namespace in compute central; do
+        if is_service_enabled "ck-agent-$namespace"; then stop_process "ck-agent-$namespace"; fi
+    done
 }
 
 function cleanup_cloudkitty {

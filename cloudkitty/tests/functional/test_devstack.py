@@ -203,6 +203,47 @@ def test_prometheus_and_the_development_server(devstack):
     assert any('cloudkitty-api --config-file' in call for call in devstack.run('stack', 'extra'))
 
 
+def test_embedded_metering(devstack):
+    """Intake, agents, and the notifications of services; Gnocchi and Prometheus are not named."""
+    nova = devstack.folder / 'nova.conf'
+    nova.touch()
+    agents = ('ck-agent-compute', 'ck-agent-central')
+    devstack.variables |= {
+        'CLOUDKITTY_FETCHER': 'metering',
+        'CLOUDKITTY_COLLECTOR': 'metering',
+        'NOVA_CONF': str(nova),
+        'ENABLED_SERVICES': ','.join(('ck-api,ck-proc,rabbit', *agents)),
+    }
+    calls = devstack.run('stack', 'post-config', CLOUDKITTY_METERING_SECRET='a' * 16)
+
+    assert 'enable_service ck-agent-compute ck-agent-central' in calls
+    read = devstack.read()
+    assert dict(read['metering']) == {'workers': '1', 'secrets': 'a' * 16}
+    assert dict(read['agent']) == {
+        'interval': '60',
+        'spool_folder': f'{devstack.folder}/lib/spool',
+    }
+    assert dict(read['pollster_openstack']) == {
+        'auth_section': 'authinfos',
+        'region_name': 'RegionOne',
+        'interface': 'public',
+    }
+    assert not read.has_section('listener')
+    assert 'driver = messagingv2' in nova.read_text()
+    definitions = (devstack.folder / 'etc' / 'metrics.yml').read_text()
+    assert definitions == (ROOT / 'etc/cloudkitty/metering_metrics.yml').read_text()
+    path = devstack.folder / 'etc' / 'cloudkitty.conf'
+    conf = configuration.read([], files=[str(path)], conf=cfg.ConfigOpts())
+    assert [str(one) for one in options.list_unread(conf)] == []
+    assert devstack.run('unstack', '')[-2:] == [f'stop_process {name}' for name in agents]
+    beside = devstack.variables['ENABLED_SERVICES'] + ',ceilometer-anotification'
+    devstack.run('stack', 'post-config', ENABLED_SERVICES=beside)
+    assert dict(devstack.read()['listener']) == {'pool': 'cloudkitty'}
+    assert devstack.read()['metering']['secrets'] == 'cloudkitty-metering-secret'
+    without = devstack.call('stack', 'post-config', ENABLED_SERVICES='ck-api,ck-proc')
+    assert (without.returncode, 'enable_service rabbit' in without.stderr) == (1, True)
+
+
 def test_a_store_of_an_earlier_release_is_refused(devstack):
     """In one line that says what to do."""
     ended = devstack.call('stack', 'post-config', CLOUDKITTY_STORAGE_BACKEND='influxdb')
