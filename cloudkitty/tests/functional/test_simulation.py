@@ -1,5 +1,6 @@
 """Schedules of faults, and stores that break a rule: the schedules must find them out."""
 
+import contextlib
 import logging
 import re
 import subprocess
@@ -8,17 +9,21 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from oslo_db import exception as db_exception
 
 from cloudkitty.scopes import progress
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2.sql.frame_rows import Part
 from cloudkitty.storage.v2.sql.writer import RATED, Writer
-from cloudkitty.tests.simulation import run, world
+from cloudkitty.tests.simulation import metering, run, world
 from cloudkitty.tests.simulation.__main__ import MEMORY
+from cloudkitty.usage.receiving import Receiver
 
 SECONDS = 40
 # What is wrong shows after some of them.
 SEEDS_MAX = 200
+# Of the bus; 500 for a thorough run are those of tools/simulate.
+BUS_SEEDS = 8
 
 
 class WithoutCompare(world.Storage):
@@ -110,6 +115,41 @@ def test_schedules_of_faults_store_what_a_quiet_run_stores():
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert int(re.search(r'(\d+) schedules, \d+ steps, 0 failed', ended.stdout)[1]) > 10
+
+
+class Forgetful(Receiver):
+    """It stores late usage, and does not say so."""
+
+    def __init__(self, conf, database, clock):
+        super().__init__(conf, database, clock)
+        limits = self._intake._limits
+        self._intake._limits = limits._replace(wait_periods=1000)
+
+
+class Hasty(Receiver):
+    """It says that messages are stored before they are."""
+
+    def store(self, received, path, project_id=None):
+        with contextlib.suppress(db_exception.DBError):
+            return super().store(received, path, project_id)
+
+
+def test_schedules_of_a_bus_store_what_a_quiet_one_stores(memory, silence):
+    """tools/simulate --metering runs any number of them."""
+    simulation = metering.Simulation(memory)
+    problems = {seed: simulation.run(seed).problem for seed in range(BUS_SEEDS)}
+    simulation.close()
+
+    assert problems == dict.fromkeys(problems, '')
+
+
+@pytest.mark.parametrize('receiver', [Forgetful, Hasty])
+def test_an_intake_that_breaks_a_rule_is_found_out(memory, silence, receiver):
+    simulation = metering.Simulation(memory, receiver)
+    problems = (simulation.run(seed).problem for seed in range(SEEDS_MAX))
+
+    assert any(problems)
+    simulation.close()
 
 
 @pytest.mark.parametrize('storage', [WithoutCompare, DataFirst, MarksFirst, ResetTooFar])

@@ -12,7 +12,7 @@ from concurrent import futures
 from pathlib import Path
 
 from cloudkitty.processor import service
-from cloudkitty.tests.simulation import run
+from cloudkitty.tests.simulation import metering, run
 
 MEMORY = Path('/dev/shm')
 PROGRESS_S = 10
@@ -33,6 +33,11 @@ def main() -> int:
     )
     parser.add_argument('--seconds', type=float, default=None, help='Stop after so many seconds.')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='Processes.')
+    parser.add_argument(
+        '--metering',
+        action='store_true',
+        help='Schedules in which usage comes over a bus that repeats, delays and reorders it.',
+    )
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     folder = MEMORY if MEMORY.is_dir() else None
@@ -40,20 +45,23 @@ def main() -> int:
         play = functools.partial(_play, has_log=len(arguments.seeds) == 1)
         count, seconds = len(arguments.seeds), arguments.seconds
         if min(arguments.jobs, count) == 1:
-            _prepare(path)
+            _prepare(path, arguments.metering)
             return _collect(map(play, arguments.seeds), count, seconds)
-        pool = futures.ProcessPoolExecutor(arguments.jobs, initializer=_prepare, initargs=(path,))
+        pool = futures.ProcessPoolExecutor(
+            arguments.jobs, initializer=_prepare, initargs=(path, arguments.metering)
+        )
         try:
             return _collect(pool.map(play, arguments.seeds), count, seconds)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _prepare(path):
+def _prepare(path, is_metering):
     """Make what this process plays on."""
     global _simulation
     gc.set_threshold(*service.GC_THRESHOLDS)
-    _simulation = run.Simulation(Path(tempfile.mkdtemp(dir=path)))
+    kind = metering.Simulation if is_metering else run.Simulation
+    _simulation = kind(Path(tempfile.mkdtemp(dir=path)))
 
 
 def _play(seed, has_log):

@@ -81,7 +81,7 @@ class Simulation:
         self._conf = _load_conf(folder / 'cloudkitty.sqlite')
         plain = db.Database(self._conf)
         migration.upgrade(plain)
-        plain.write(_prepare)
+        plain.write(self.prepare)
         plain.engine.dispose()
         shutil.copy(folder / 'cloudkitty.sqlite', folder / 'template.sqlite')
         self._plain = plain
@@ -92,6 +92,18 @@ class Simulation:
         self._admin = sqlite3.connect(folder / 'cloudkitty.sqlite', isolation_level=None)
         self._admin.execute(f"ATTACH '{folder / 'template.sqlite'}' AS template")
         self._expected: bytes | None = None
+
+    def prepare(self, connection: sa.Connection) -> None:
+        """Fill the database that each schedule begins with."""
+        make_rules(connection)
+        scope_state.record_seen(
+            connection,
+            IDENTITY,
+            worlds.OLD,
+            now=START,
+            initial_mark=BEGIN - LENGTH,
+            final_mark=START,
+        )
 
     def close(self) -> None:
         for database in (*self._databases.values(), self._plain):
@@ -114,23 +126,17 @@ class Simulation:
             orders=orders,
             batch=(choose.choice([1, 2, 10, 10]), choose.choice([1, 2, 10])),
         )
-        found, stored_again = self._dump()
+        return Result(seed, world.steps, self._difference(*self._dump()), world.log or [])
+
+    def _difference(self, found, stored_again):
         problem = stored.difference(self._expected, found)
         if stored_again:
             problem += f'\n{stored_again} frames were stored more than once'
-        return Result(seed, world.steps, problem.strip(), world.log or [])
+        return problem.strip()
 
     def _play(self, world, *, workers, orders, batch):
         self._restore()
-        size = settings.Settings(
-            identity=IDENTITY,
-            length_s=int(LENGTH.total_seconds()),
-            wait_periods=1,
-            shards=2,
-            batch_scopes=batch[0],
-            batch_periods=batch[1],
-            workers=workers,
-        )
+        size = size_of(workers, batch)
         for number in range(workers):
             self._start(world, f'worker-{number}', size, ready_at_s=0)
         fixed = [Order(10, _change_rules), _switch(worlds.OFF_S, False), _switch(worlds.ON_S, True)]
@@ -142,18 +148,19 @@ class Simulation:
         world.run(END_S)
         world.end()
 
-    def _start(self, world, name, size, *, ready_at_s):
+    def _start(self, world, name, size, *, ready_at_s, end_s=END_S):
         def main(process):
             try:
                 self._work(world, process, size)
             finally:
                 # Its master starts another one, unless the end of the world has come.
-                if world.now_s < END_S:
+                if world.now_s < end_s:
                     self._start(
                         world,
                         name,
                         size,
                         ready_at_s=world.now_s + world.choose.uniform(0, RESTART_MAX_S),
+                        end_s=end_s,
                     )
 
         skew_s = world.choose.uniform(-SKEW_MAX_S, SKEW_MAX_S)
@@ -169,7 +176,7 @@ class Simulation:
             'clock': world.clock(process),
         }
         rating = pipeline.Pipeline(
-            collector=worlds.Source(world, process),
+            collector=self._collector(world, process, database),
             commit=store.commit,
             modules=ModuleSet(self._conf, database, {'hashmap': HashMap, 'noop': Noop}),
             skips=skip.SkipFilter('False', {}),
@@ -177,9 +184,10 @@ class Simulation:
             timeout_s=10**6,
         )
         one = worker.Worker(
-            discovery=discovery.Discovery(fetcher=worlds.Fetcher(world, process), **shared),
+            discovery=discovery.Discovery(fetcher=self._fetcher(world, process), **shared),
             pipeline=rating,
             background_jobs=[
+                *self._more_jobs(shared),
                 Resets(reset=store.reset, **shared),
                 reprocessing.Reprocessing(
                     pipeline=rating,
@@ -192,6 +200,15 @@ class Simulation:
         )
         one._waking = worlds.Sleep(world, process)
         one.run()
+
+    def _collector(self, world, process, database):
+        return worlds.Source(world, process)
+
+    def _fetcher(self, world, process):
+        return worlds.Fetcher(world, process)
+
+    def _more_jobs(self, shared):
+        return []
 
     def _open(self, world, process):
         database = self._databases[process.name]
@@ -312,8 +329,24 @@ def _load_conf(path):
     return conf
 
 
-def _prepare(connection):
-    """Make a rule, and scopes that have a backlog."""
+def size_of(workers: int, batch: tuple[int, int]) -> settings.Settings:
+    """Return the settings of each of *workers* workers.
+
+    :param batch: most scopes and periods of a batch.
+    """
+    return settings.Settings(
+        identity=IDENTITY,
+        length_s=int(LENGTH.total_seconds()),
+        wait_periods=1,
+        shards=2,
+        batch_scopes=batch[0],
+        batch_periods=batch[1],
+        workers=workers,
+    )
+
+
+def make_rules(connection: sa.Connection) -> None:
+    """Make a service for each metric, and a price for one of them."""
     module_state.update(connection, 'hashmap', enabled=True)
     for name in worlds.METRICS:
         made = services.create(connection, name)
@@ -327,6 +360,3 @@ def _prepare(connection):
                 author='test',
                 force=True,
             )
-    scope_state.record_seen(
-        connection, IDENTITY, worlds.OLD, now=START, initial_mark=BEGIN - LENGTH, final_mark=START
-    )
