@@ -1,18 +1,27 @@
 """A real Ceilometer: what it sends is believed, stored once, and ends what was deleted."""
 
+import contextlib
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import bcrypt
 import pytest
+import waitress
+import webob
 
+from cloudkitty.api import basic_auth
 from cloudkitty.core.metering import facts, message, signature
 from cloudkitty.core.metering.message import Counter
-from cloudkitty.tests import samples, services
+from cloudkitty.db import usage_tables
+from cloudkitty.tests import samples, services, usage
 from cloudkitty.tests.ceilometer import NotificationAgent, verified
+from cloudkitty.tests.functional.api import world
 from cloudkitty.tests.functional.test_intake import Cloud, envelope
 from cloudkitty.tests.rabbitmq import registered
-from cloudkitty.usage import verify
+from cloudkitty.usage import messages, verify
+from cloudkitty.usage.receiving import PASSWORD, Received, Receiver
 
 pytestmark = pytest.mark.xdist_group('rabbitmq')
 
@@ -43,9 +52,68 @@ def moved(name, by):
         )
 
 
-def test_its_samples_and_events_are_stored_once_and_verify_later(cloud, broker, tmp_path):
+@contextlib.contextmanager
+def served(made, conf, users):
+    """Serve an API that takes what publishers push with a password; yield where."""
+    hashed = bcrypt.hashpw(b'right', bcrypt.gensalt(4)).decode()
+    users.write_text(f'ceilometer:{hashed}\n')
+    conf.set_override('http_users_file', str(users), 'metering')
+    refuse = webob.Response(status=401)
+    application = basic_auth.BasicAuth(made.behind_a_proxy({}), refuse, conf)
+    server = waitress.create_server(application, host='127.0.0.1', port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield f'http://ceilometer:right@127.0.0.1:{server.effective_port}/v2/samples?max_retries=3'
+    finally:
+        server.close()
+        thread.join()
+
+
+def told(database):
+    """Return the samples that do not come from events."""
+    return {
+        (row.series, row.key[1:], row.quantity, row.attributes)
+        for page in verify.sample_pages(database)
+        for row in page
+        if row.series.source != 'ceilometer'
+    }
+
+
+def resend(made, cloud):
+    """Store what came over HTTP where the same came over the bus; return what became of it."""
+    ids = [batch_id for (batch_id,) in usage.rows(made.database, usage_tables.batches, 'id')]
+    with made.database.reader() as connection:
+        texts = [text for one in ids for text in messages.read(connection, one).texts]
+    receiver = Receiver(cloud.conf, cloud.database, cloud.clock)
+    return receiver.store([Received(json.loads(text), 'x', PASSWORD) for text in texts], 'api')
+
+
+def test_its_samples_and_events_are_stored_once_and_verify_later(
+    cloud, broker, tmp_path, sqlite_template
+):
+    """Over the bus, where they are signed, and over HTTP, where a password vouches."""
+    (tmp_path / 'beside').mkdir()
+    with (
+        world.opened(tmp_path / 'beside', sqlite_template) as made,
+        served(made, cloud.conf, tmp_path / 'users') as url,
+    ):
+        _play(cloud, broker, tmp_path, url)
+        cloud.wait(lambda: told(made.database) == told(cloud.database), 'the same over HTTP')
+        trusts = {trust for (trust,) in usage.rows(made.database, usage_tables.batches, 'trust')}
+        again = resend(made, cloud)
+
+    assert trusts == {PASSWORD}
+    assert again.duplicates > 0
+    assert (again.accepted, again.rejected) == (0, {})
+
+
+def _play(cloud, broker, tmp_path, url):
     agent = NotificationAgent(
-        tmp_path / 'ceilometer', transport_url=broker.url, secret=samples.SECRET
+        tmp_path / 'ceilometer',
+        transport_url=broker.url,
+        secret=samples.SECRET,
+        publishers=(url,),
     )
     recorded = datetime(2026, 11, 29, 12, 42, 7)
     by = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=5) - recorded
