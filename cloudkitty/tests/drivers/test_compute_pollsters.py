@@ -1,6 +1,7 @@
 """The pollsters of a node, with libvirt's own test driver, which runs in this process."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import libvirt
 import pytest
 
 from cloudkitty import pollster
+from cloudkitty.collector.metering import MeteringCollector
+from cloudkitty.core import timeframe
 from cloudkitty.core.metering import facts, message
 from cloudkitty.pollster import compute
 from cloudkitty.pollster.compute import machine
+from cloudkitty.tests import samples
+from cloudkitty.usage.receiving import BUS, Received, Receiver
 
 NODE = Path(__file__).parents[1] / 'fixtures' / 'libvirt' / 'node.xml'
 ID = '6695eb01-f6a4-8304-79aa-97f2502e193f'
@@ -142,6 +147,68 @@ def test_this_machine_is_measured(conf):
         for key, fact in second.items()
         if fact.kind == facts.CUMULATIVE
     )
+
+
+def test_what_ceilometer_measures_too_is_billed_once(node, database):
+    """Both name the machine and its devices alike, so one of them counts in a period."""
+    node.set_override('secrets', [samples.SECRET], 'metering')
+    receiver = Receiver(node, database, lambda: datetime.now(UTC))
+    pollsters = pollster.load(node, [pollster.COMPUTE])
+    counters = [
+        counter
+        for _ in range(2)
+        for _, one in pollsters
+        for counter in one.poll(one.discover().resources, now_us)
+    ]
+    recorded = {
+        (one['counter_name'], one['resource_id'], one['project_id'])
+        for one in samples.read('ceilometer-metering-messages')
+        if ID in one['resource_id'] and one['counter_name'] in EXPECTED
+    }
+    named = {(one.name, one.resource_id, one.scope_id) for one in counters}
+    assert recorded <= named
+    assert {name for name, *_ in recorded} >= {'cpu', 'memory', 'network.incoming.bytes'}
+    own = [message.build(one, samples.SECRET) for one in counters]
+    assert receiver.store([Received(one, 'agent') for one in own], BUS).accepted == len(own)
+    end = timeframe.period_at(datetime.now(UTC), 3600).end
+    period = timeframe.Period(end - timedelta(hours=2), end)
+    alone = _collected(node, period)
+
+    # It knows no states: sizes are gauges.
+    theirs = [
+        message.build(
+            one._replace(
+                at=one.at + facts.SECOND_US // 2,
+                kind=facts.GAUGE if one.kind == facts.STATE else one.kind,
+                life=None,
+                born=None,
+            ),
+            samples.SECRET,
+            source='openstack',
+        )
+        for one in counters
+    ]
+    stored = receiver.store([Received(one, 'ceilometer') for one in theirs], BUS)
+    assert stored.accepted == len(theirs)
+
+    assert alone.keys() == {(name, resource) for name, (resource, *_) in EXPECTED.items()}
+    assert _collected(node, period) == alone
+
+
+def _collected(conf, period):
+    """Return {(meter, resource): quantity} of a period of two hours."""
+    conf.register_opts(MeteringCollector.OPTS, MeteringCollector.GROUP)
+    driver = MeteringCollector(
+        period=7200,
+        service_conf=conf,
+        conf={'metrics': {name: {'unit': 'u'} for name in EXPECTED}},
+    )
+    return {
+        (name, point.groupby['id']): point.qty
+        for name in EXPECTED
+        for _, _, points in driver.collect(name, [period], ['00000000-0000-4000-8000-0000000000bb'])
+        for point in points
+    }
 
 
 @pytest.mark.parametrize('name', sorted({*pollster.plugins.names(pollster.namespace('compute'))}))
