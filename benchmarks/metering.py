@@ -1,18 +1,25 @@
 """Embedded metering: events stored a second, and usage collected for a cloud's hour.
 
-python -m benchmarks.metering [--resources N] [--events N] [--database sqlite|postgresql|mariadb]
+python -m benchmarks.metering [--resources N] [--events N] [--samples N]
+    [--database sqlite|postgresql|mariadb]
 
-Each figure stands beside its floor in the same run: inserting the bare rows, and reading them.
+Each figure stands beside its floor in the same run: inserting the bare rows, reading them, and
+taking the same messages from the bus.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import resource
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_config import cfg
@@ -20,13 +27,18 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.api.v2 import usage as api
+from cloudkitty.clients import bus
 from cloudkitty.collector.metering import MeteringCollector
-from cloudkitty.core.metering import cloudevents, facts
+from cloudkitty.core.metering import cloudevents, facts, message
+from cloudkitty.core.metering.message import Counter
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import migration, upsert, usage_tables
+from cloudkitty.tests import rabbitmq
 from cloudkitty.tests.conftest import KINDS, on_database
 from cloudkitty.usage.intake import Intake, Origin
+from cloudkitty.usage.receiving import BUS, Received, Receiver
 
+SECRET = 'benchmark-of-the-message-bus'
 ORIGIN = Origin('api', 'benchmark', 'api')
 BATCH = 500
 STATES = ('instance', 'vcpus', 'memory', 'volume.size')
@@ -47,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
         figures = {
             **measure_intake(Intake.of(conf, database), database, options.events),
             **measure_collection(conf, database, options.resources),
+            **measure_bus(conf, database, options.samples),
         }
         database.engine.dispose()
     for name, figure in figures.items():
@@ -74,6 +87,78 @@ def measure_intake(intake: Intake, database: db.Database, events: int) -> dict[s
         'events stored a second': count / taken_s,
         'bare rows inserted a second': count / floor_s,
     }
+
+
+def measure_bus(conf: cfg.ConfigOpts, database: db.Database, samples: int) -> dict[str, float]:
+    """Take signed samples from a RabbitMQ, 50 in a message, verify and store them.
+
+    The floor takes as many messages without looking at them, and inserts the bare rows.
+    """
+    count = -(-samples // bus.MESSAGES_MAX) * bus.MESSAGES_MAX
+    for name, value in {'secrets': [SECRET], 'exchanges': []}.items():
+        conf.set_override(name, value, 'metering')
+    rabbitmq.registered(conf)
+    subscription = bus.Subscription([bus.EXCHANGE], ['metering'], (bus.SAMPLE,), '')
+    with tempfile.TemporaryDirectory() as folder, rabbitmq.RabbitMQ(Path(folder) / 'mq') as broker:
+        conf.set_override('transport_url', broker.url)
+        receiver = Receiver(conf, database, lambda: datetime.now(UTC))
+        taken_s = _drain(conf, subscription, count, receiver)
+        floor_s = _drain(conf, subscription, count, None)
+    begin = time.perf_counter()
+    for start in range(0, count, BATCH):
+        _insert(database, [(-2, start + one, 0, 0, Decimal(one), 0, 0) for one in range(BATCH)])
+    floor_s += time.perf_counter() - begin
+    return {
+        'samples from bus to commit a second': count / taken_s,
+        'times the floor of bus and bare rows': taken_s / floor_s,
+    }
+
+
+def _drain(
+    conf: cfg.ConfigOpts, subscription: bus.Subscription, count: int, receiver: Receiver | None
+) -> float:
+    """Send *count* samples, then take them all; return the seconds of the second.
+
+    :param receiver: stores them; None: nobody does.
+    """
+    taken, is_done = [0], threading.Event()
+
+    def take(deliveries: Sequence[bus.Delivery]) -> None:
+        forms = [form for delivery in deliveries for form in delivery.payload]
+        if receiver is not None:
+            outcome = receiver.store([Received(form, 'benchmark') for form in forms], BUS)
+            assert outcome.accepted == len(forms), outcome
+        taken[0] += len(forms)
+        if taken[0] >= count:
+            is_done.set()
+
+    # The queue is made by who listens.
+    with bus.listening(conf, subscription, lambda deliveries: None):
+        pass
+    with contextlib.closing(bus.Notifier(conf, 'benchmark')) as notifier:
+        for start in range(0, count, bus.MESSAGES_MAX):
+            notifier.send([_sample(start + one) for one in range(bus.MESSAGES_MAX)])
+    begin = time.perf_counter()
+    with bus.listening(conf, subscription, take):
+        assert is_done.wait(600), f'{taken[0]} of {count} samples were taken'
+        return time.perf_counter() - begin
+
+
+def _sample(number: int) -> dict[str, Any]:
+    """Return a signed sample of one of 1,000 machines."""
+    resource_id = number % 1000
+    counter = Counter(
+        'cpu',
+        facts.CUMULATIVE,
+        'ns',
+        Decimal(number * 1_000_003),
+        f'scope-{resource_id % SCOPE_SIZE}',
+        None,
+        f'machine-{resource_id}',
+        facts.to_us(BEGIN) + number * facts.SECOND_US // 100,
+        {'flavor_name': 'm1.small', 'display_name': f'name-{resource_id}'},
+    )
+    return message.build(counter, SECRET)
 
 
 def measure_collection(conf: cfg.ConfigOpts, database: db.Database, count: int) -> dict[str, float]:
@@ -169,6 +254,7 @@ def _parse(arguments):
     parser = argparse.ArgumentParser(prog='python -m benchmarks.metering')
     parser.add_argument('--resources', type=int, default=50_000)
     parser.add_argument('--events', type=int, default=20_000)
+    parser.add_argument('--samples', type=int, default=20_000, help='over the message bus')
     parser.add_argument('--database', choices=KINDS, default='postgresql')
     parser.add_argument('--folder', default='/tmp', help='of the database of SQLite')
     return parser.parse_args(arguments)
