@@ -1,1 +1,1 @@
-"""The agent: measures with pollsters, and sends what they yield as metering messages."""
+"""The agent: measures with pollsters, and sends the results as metering messages."""

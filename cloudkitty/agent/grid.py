@@ -1,4 +1,4 @@
-"""When cycles begin: on a fixed grid, which is another one on each host. Pure."""
+"""Begins of cycles: a fixed grid with an offset for each host. Pure."""
 
 import hashlib
 from typing import NamedTuple

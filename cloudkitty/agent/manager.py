@@ -1,4 +1,4 @@
-"""A cycle of the agent: measure, sign, send; then say what there is and how far that reaches."""
+"""A cycle of the agent: measures, signs and sends; then sends the census and the beacon."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ LIVES = (*EXISTS, END)
 
 
 class Identity(NamedTuple):
-    """Who sends.
+    """The sender of messages.
 
     :ivar producer: name of the agent.
     :ivar secret: signs the messages; '': they are not signed.
@@ -60,13 +60,13 @@ class Manager:
         self._interval_s = interval_s
         self._now = now
         self._states = States()
-        # Up to when all of a meter was measured.
+        # Up to when each meter was measured completely.
         self._until: dict[str, int] = {}
         self._failing: set[str] = set()
         self.skipped = 0
 
     def cycle(self, is_stopping: Callable[[], bool]) -> None:
-        """Measure once and send all of it, until is_stopping(), which is asked between messages."""
+        """Measure once and send the results; is_stopping() is checked between messages."""
         outbox = _Outbox(self._sender, self._states)
         failed = []
         seen: dict[str, set[str]] = {}
@@ -74,7 +74,7 @@ class Manager:
             if counters is not None:
                 self._take(run, counters, seen.setdefault(run.name, set()), outbox)
                 continue
-            # Before the list that says that they exist.
+            # Before the census that contains them.
             outbox.flush()
             self._record(run)
             if run.failure is None:

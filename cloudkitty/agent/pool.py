@@ -17,7 +17,7 @@ LOG = logging.getLogger(__name__)
 # Counters that are handed over at once, and such lists that wait to be sent.
 CHUNK = 50
 CHUNKS_MAX = 20
-# How often a thread that hands over looks whether it is still waited for.
+# How often a thread that hands over results checks whether its run was abandoned.
 WAIT_S = 1.0
 
 
@@ -25,7 +25,7 @@ Outbox = queue.Queue[tuple['Run', list[Counter] | None]]
 
 
 class Discoveries:
-    """What was discovered in a cycle: once for all pollsters that share it."""
+    """Discovered resources of a cycle, shared by pollsters with the same discovery."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class Discoveries:
         self._found: dict[str, Listing | Exception] = {}
 
     def of(self, pollster: BasePollster) -> Listing:
-        """Return what a pollster is to measure.
+        """Return the resources that a pollster has to measure.
 
         :raises Exception: it could not be discovered; the same for all that share it.
         """
@@ -46,7 +46,7 @@ class Discoveries:
             if name not in self._found:
                 try:
                     self._found[name] = pollster.discover()
-                # Whatever a plug-in raises is told to all that wait for it.
+                # Any error of a plug-in is passed to all that wait for it.
                 except Exception as exc:
                     self._found[name] = exc
         found = self._found[name]
@@ -59,8 +59,8 @@ class Run:
     """One pollster in one cycle.
 
     :ivar begin, end: microseconds since the epoch; end None: it has not finished.
-    :ivar listing: what it was to measure; None: that is not known.
-    :ivar failure: why it did not measure everything; None: it did, or it has not finished.
+    :ivar listing: the resources to measure; None: unknown.
+    :ivar failure: why it did not measure everything; None: it did, or has not finished.
     """
 
     def __init__(self, name: str, pollster: BasePollster) -> None:
@@ -93,7 +93,7 @@ class Run:
 
 
 class _Abandoned(Exception):
-    """Nobody waits for this run any more."""
+    """The run was abandoned."""
 
 
 class Pool:
@@ -137,7 +137,7 @@ class Pool:
             except queue.Empty:
                 yield from self._abandon(open_runs, crew)
                 continue
-            # What one that was abandoned has left behind does not count.
+            # Results of abandoned runs are ignored.
             if run in open_runs:
                 if chunk is None:
                     open_runs.remove(run)
@@ -156,7 +156,7 @@ class Pool:
                 run.is_abandoned.set()
                 run.failure = f'it took longer than {self._deadline_s} s'
                 self._abandoned[run.name] = crew.thread_of(run)
-                # Another thread takes over what that one would have done.
+                # Another thread takes over the work of that one.
                 crew.start()
                 yield run, None
 
@@ -219,7 +219,7 @@ def _chunks(counters: Any) -> Iterator[list[Counter]]:
                 yield chunk
                 chunk = []
     except Exception:
-        # What was yielded before the error counts.
+        # Counters that were yielded before the error are used.
         if chunk:
             yield chunk
         raise

@@ -1,4 +1,4 @@
-"""Brings metering messages to the bus, or to the spool while there is none."""
+"""Sends metering messages to the bus, or to the spool while the bus is unreachable."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ class Sender:
 
     :param publish: sends messages in one; raises BusUnavailable unless they have arrived.
     :param clock: monotonic clock, seconds.
-    :ivar dropped: messages that neither the bus nor the spool took, since the start.
+    :ivar dropped: messages that neither the bus nor the spool accepted, since the start.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Sender:
 
     @property
     def waiting(self) -> int:
-        """How many sendings wait in the spool."""
+        """How many records wait in the spool."""
         return len(self._spool)
 
     @property
@@ -51,7 +51,7 @@ class Sender:
         return max(0.0, self._retry_at_s - self._clock()) if self.waiting else None
 
     def send(self, messages: Sequence[Message]) -> bool:
-        """Send *messages*, or keep them; return False if they are lost: the spool is full."""
+        """Send or spool *messages*; return False if they are lost because the spool is full."""
         # They follow those that wait.
         if not self.waiting and self._is_time and self._try(messages):
             return True
@@ -69,7 +69,7 @@ class Sender:
         return is_kept
 
     def retry(self) -> None:
-        """Send some of what waits, the oldest first, if it is time to try that again."""
+        """Send some records of the spool, the oldest first, if it is time for another attempt."""
         for _ in range(RETRIED_MAX):
             record = self._spool.oldest() if self._is_time else None
             if record is None or not self._try(json.loads(record)):

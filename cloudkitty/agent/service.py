@@ -1,4 +1,4 @@
-"""The daemon: a cycle at each instant of the grid, and what waits is sent in between."""
+"""The daemon: runs a cycle at each instant of the grid, and sends the spool in between."""
 
 import contextlib
 import logging
@@ -30,7 +30,7 @@ LEAD_S = 30
 class Agent:
     """Measures until it is stopped.
 
-    :param manager: does a cycle.
+    :param manager: runs a cycle.
     :param leader: whose lock lets one of several agents measure; None: this one always does.
     """
 
@@ -60,13 +60,13 @@ class Agent:
             now_s = time.time()
             skipped = self._grid.skipped(begun_s, now_s)
             if skipped:
-                LOG.warning('%d cycles were left out: the one before took too long', skipped)
+                LOG.warning('%d cycles were skipped: the one before took too long', skipped)
                 self._manager.skipped += skipped
             begun_s = self._grid.after(now_s)
             self._wait(begun_s)
 
     def _wait(self, until_s: float) -> None:
-        """Wait, and send what is in the spool as soon as that goes."""
+        """Wait, and send the messages in the spool as soon as possible."""
         while (left_s := until_s - time.time()) > 0 and not self._stopping.is_set():
             self._sender.retry()
             retry_in_s = self._sender.retry_in_s
@@ -78,7 +78,7 @@ class Agent:
             return
         shared, name = self._leader
         with shared.hold(name) as is_mine:
-            # Without a service for locks each measures: what is measured twice is stored once.
+            # Without a lock service each agent measures: duplicates are stored once.
             if is_mine or not shared.answers:
                 self._cycle()
                 self._wait(begun_s + min(LEAD_S, self._grid.interval_s // 2))
@@ -103,7 +103,7 @@ def building(conf: cfg.ConfigOpts, namespace: str) -> Iterator[Agent]:
     pollsters = pollster.load(conf, [namespace])
     if not pollsters:
         raise errors.ConfigurationError(
-            reason=f'no pollster of the namespace {namespace} works here; the log says why'
+            reason=f'no pollster of the namespace {namespace} is enabled here; the log has the reasons'
         )
     if not bus.has_bus(conf):
         raise errors.ConfigurationError(

@@ -1,8 +1,8 @@
-"""Messages that wait on disk until the bus takes them.
+"""Spool: messages that wait on disk until the bus accepts them.
 
 The spool is a folder of files, each with records one after the other; the oldest file is sent
 first, and removed once all of it is sent. A record is its length, its checksum and its content, so
-one that was cut off by a crash is found. What is sent twice because of a crash is stored once.
+one that was cut off by a crash is detected. A message that is sent twice is stored once.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class Spool:
     """A bounded queue on disk. Not thread-safe; one process at a time has it.
 
     :param folder: made if it is missing.
-    :param size_max: bytes; what would exceed it is refused.
+    :param size_max: bytes; records that would exceed it are refused.
     :raises ConfigurationError: the folder cannot be used, or another agent has it.
     """
 
@@ -41,7 +41,7 @@ class Spool:
         self._size = sum(path.stat().st_size for path in self._files)
         self._count = sum(1 for path in self._files for _ in _records(path))
         self._next = int(self._files[-1].stem) + 1 if self._files else 1
-        # What is written to, the last of the files; none after a start: its end may be damaged.
+        # The file that is written to; none after a start, as the last one may have a damaged end.
         self._open: int | None = None
         self._sent = 0
 
@@ -52,7 +52,7 @@ class Spool:
     def append(self, content: bytes) -> bool:
         """Write a record that survives a crash of the machine; return False if there is no room.
 
-        :raises OSError: the disk does not take it.
+        :raises OSError: it cannot be written.
         """
         size = _HEAD.size + len(content)
         if self._size + size > self._size_max:
@@ -65,7 +65,7 @@ class Spool:
             _write(self._open, _HEAD.pack(len(content), zlib.crc32(content)) + content)
             os.fsync(self._open)
         except OSError:
-            # What follows half a record could not be read.
+            # Records after an incomplete one could not be read.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._open, start)
             raise
@@ -84,7 +84,7 @@ class Spool:
         return None
 
     def remove_oldest(self) -> None:
-        """Forget the record that oldest() returned: it was sent."""
+        """Remove the record that oldest() returned, after it was sent."""
         record = self.oldest()
         assert record is not None
         self._sent += _HEAD.size + len(record)
@@ -94,7 +94,7 @@ class Spool:
             self._remove_file()
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder for other processes."""
         self._end_file()
         os.close(self._lock)
 

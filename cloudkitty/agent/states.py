@@ -1,4 +1,4 @@
-"""Which states have to be sent: those that say something new, and all of them once a day."""
+"""Selects the states to send: those that have changed, and each of them once a day."""
 
 from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.message import Counter
@@ -7,10 +7,9 @@ RESEND_US = 86400 * facts.SECOND_US
 
 
 class States:
-    """Remembers what was sent, in some 100 bytes a state; what is gone is forgotten.
+    """Remembers the states that were sent, with some 100 bytes each; ended ones are dropped.
 
-    A state that stays the same is not sent at each cycle: the list of the resources says that it
-    is still there.
+    An unchanged state is not sent in each cycle: the census tells that the resource still exists.
     """
 
     def __init__(self) -> None:
@@ -25,14 +24,14 @@ class States:
         return known is None or known[0] != content or counter.at >= known[1]
 
     def record(self, counter: Counter) -> None:
-        """Take note that a counter was sent."""
+        """Record that a counter was sent."""
         key = _key(counter)
-        # Not all at once a day later.
+        # So that not all are sent at once a day later.
         spread = int.from_bytes(key[:8], 'big') % (RESEND_US // 2)
         self._sent[key] = _content(counter), counter.at + RESEND_US // 2 + spread
 
     def end_cycle(self) -> None:
-        """Forget what has not been seen since the last call."""
+        """Drop the states that were not seen since the last call."""
         self._sent = {key: known for key, known in self._sent.items() if key in self._cycle}
         self._cycle = set()
 

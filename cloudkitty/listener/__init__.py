@@ -1,6 +1,6 @@
-"""Listeners make usage of the notifications of services. Contract of the plug-in family.
+"""Listeners turn notifications of services into usage. Contract of the plug-in family.
 
-Every listener that is installed works, unless [listener]disabled names it or it says no itself.
+Every installed listener is used, unless [listener]disabled names it or it disables itself.
 """
 
 import abc
@@ -23,14 +23,14 @@ ONE = Decimal(1)
 
 
 class BaseListener(abc.ABC):
-    """A plug-in that makes usage of notifications.
+    """A plug-in that turns notifications into usage.
 
     :cvar GROUP: section of its options.
     :cvar OPTS: its options; self.options reads them.
     :cvar EXCHANGES: exchanges on which the service sends; [oslo_messaging_notifications] or
         control_exchange of the service says which one.
     :cvar EVENT_TYPES: regular expressions of the whole event types that process() is asked about.
-    :ivar reason: why is_enabled() said no, for the log.
+    :ivar reason: why is_enabled() returned False, for the log.
     """
 
     GROUP: str = ''
@@ -45,7 +45,7 @@ class BaseListener(abc.ABC):
             self.options = configuration.register_driver(conf, self.GROUP, self.OPTS)
 
     def is_enabled(self) -> bool:
-        """Return whether there is anything to listen to; asked once, at the start.
+        """Return whether there is anything to listen to; called once, at the start.
 
         It sets *reason* if not.
         """
@@ -53,10 +53,10 @@ class BaseListener(abc.ABC):
 
     @abc.abstractmethod
     def process(self, notification: Notification) -> Iterable[Counter]:
-        """Yield what a notification says about usage; nothing if that is nothing.
+        """Yield the usage in a notification; nothing if there is none.
 
-        Values in, values out: it neither asks anybody nor remembers anything, so a notification
-        that comes twice, or out of order, gives the same counters.
+        It is a pure function, without queries and without memory, so a notification that comes
+        twice, or out of order, gives the same counters.
 
         :raises InvalidInput: the notification is not as the service sends it; it is recorded as a
             reject.
@@ -64,7 +64,7 @@ class BaseListener(abc.ABC):
 
 
 class Listeners:
-    """All listeners that are to work."""
+    """All enabled listeners."""
 
     def __init__(self, listeners: Sequence[tuple[str, BaseListener]]) -> None:
         self._listeners = [
@@ -75,11 +75,11 @@ class Listeners:
         self.exchanges = sorted({one for _, plugin in listeners for one in plugin.EXCHANGES})
 
     def knows(self, event_type: str) -> bool:
-        """Return whether anybody makes usage of notifications of this type."""
+        """Return whether any listener handles notifications of this type."""
         return any(pattern.fullmatch(event_type) for pattern, _ in self._listeners)
 
     def process(self, told: Notification) -> Iterator[Counter]:
-        """Yield what all listeners make of a notification.
+        """Yield the usage that all listeners find in a notification.
 
         :raises InvalidInput: it is not as the service sends it.
         """
@@ -89,9 +89,9 @@ class Listeners:
 
 
 def load(conf: cfg.ConfigOpts) -> Listeners:
-    """Return the listeners that are to work.
+    """Return the enabled listeners.
 
-    :raises ConfigurationError: [listener]disabled has a name that nobody has, or an option of a
+    :raises ConfigurationError: [listener]disabled has an unknown name, or an option of a
         listener is wrong.
     :raises DriverLoadError: one of ours cannot be imported.
     """
@@ -111,7 +111,7 @@ def state(
     user_id: Any = None,
     attributes: Mapping[str, Any],
 ) -> Counter:
-    """Return the counter of kind state that a notification tells.
+    """Return a counter of kind state for a notification.
 
     :param life: begin, change, seen or end.
     :param born: when the resource was created, microseconds since the epoch; None: not known. One
@@ -145,7 +145,7 @@ def amount(
     user_id: Any = None,
     attributes: Mapping[str, Any],
 ) -> Counter:
-    """Return the counter of kind delta that a notification tells; see state().
+    """Return a counter of kind delta for a notification; see state().
 
     A notification that comes twice counts once, by its id.
     """

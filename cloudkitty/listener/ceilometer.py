@@ -1,6 +1,6 @@
-"""Events of Ceilometer: what it made of the notifications of services.
+"""Ceilometer events, which it makes from the notifications of services.
 
-Its samples do not say that something was deleted; its events do.
+Only its events, not its samples, tell when a resource was deleted.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ _MACHINES = {
 
 
 class CeilometerListener(listener.BaseListener):
-    """That volumes, images, machines and load balancers exist."""
+    """Existence of volumes, images, instances and load balancers."""
 
     EVENT_TYPES = tuple(events.PREFIX + name.replace('.', r'\.') for name in (*_SIZED, *_MACHINES))
 

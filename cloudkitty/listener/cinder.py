@@ -1,4 +1,4 @@
-"""Volumes, snapshots and backups of Cinder's."""
+"""Cinder volumes, snapshots and backups."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -37,7 +37,7 @@ _MEMBERS = {
 
 
 class CinderListener(listener.BaseListener):
-    """Sizes in GiB. The type of a volume is told by its id only."""
+    """Sizes in GiB. Notifications have the type of a volume only as its id."""
 
     # The second one unless cinder.conf sets control_exchange.
     EXCHANGES = ('cinder', 'openstack')

@@ -1,4 +1,4 @@
-"""Images of Glance's."""
+"""Glance images."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ STORED = ('active', 'deactivated', 'deleted', 'pending_delete')
 
 
 class GlanceListener(listener.BaseListener):
-    """Sizes of images, bytes, from when they have data; and how much of them was downloaded."""
+    """Sizes of images in bytes, from when they have data; and downloaded bytes."""
 
     EXCHANGES = ('glance',)
     EVENT_TYPES = (*(name.replace('.', r'\.') for name in _STAGES), r'image\.send')

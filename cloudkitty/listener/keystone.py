@@ -1,4 +1,4 @@
-"""Projects of Keystone's."""
+"""Keystone projects."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _STAGES = {'created': 'begin', 'updated': 'change', 'deleted': 'end'}
 
 
 class KeystoneListener(listener.BaseListener):
-    """That a project exists; both formats of its notifications, basic and cadf."""
+    """Existence of projects; both formats of notifications, basic and cadf."""
 
     EXCHANGES = ('keystone',)
     EVENT_TYPES = (r'identity\.project\.(?:created|updated|deleted)',)

@@ -1,4 +1,4 @@
-"""Floating addresses and routers of Neutron's."""
+"""Neutron floating IPs and routers."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from cloudkitty.core.metering.message import Counter
 from cloudkitty.core.metering.notification import Notification, first, instant, text
 
 _STAGES = {'create': 'begin', 'update': 'change', 'delete': 'end'}
-# Meter and unit by what a notification is of.
+# Meter and unit by the kind of resource.
 _METERS = {'floatingip': ('ip.floating', 'ip'), 'router': ('router', 'router')}
 ITEMS_MAX = 1000
 
 
 class NeutronListener(listener.BaseListener):
-    """That an address or a router exists, whether or not it is in use."""
+    """Existence of floating IPs and routers, whether or not they are in use."""
 
     EXCHANGES = ('neutron',)
     EVENT_TYPES = (r'(?:floatingip|router)\.(?:create|update|delete)\.end',)

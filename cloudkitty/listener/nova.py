@@ -1,4 +1,4 @@
-"""Machines of Nova's, told in its unversioned notifications, its versioned ones, or both."""
+"""Nova instances, from unversioned or versioned notifications, or both."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -44,7 +44,7 @@ _STAGES = {
 def sizes(
     told: Notification, life: str, flavor: Mapping[str, Any], **common: Any
 ) -> Iterator[Counter]:
-    """Yield the counters of a machine.
+    """Yield the counters of an instance.
 
     :param flavor: vcpus, memory_mb, root_gb, ephemeral_gb; those that are missing are left out.
     :param common: see listener.state().
@@ -61,7 +61,7 @@ def sizes(
 
 
 class NovaListener(listener.BaseListener):
-    """That a machine exists, with the sizes of its flavor."""
+    """Existence of instances, with the sizes of their flavors."""
 
     EXCHANGES = ('nova',)
     EVENT_TYPES = tuple(_PREFIX + name.replace('.', r'\.') for name in _STAGES)

@@ -1,4 +1,4 @@
-"""Load balancers of Octavia's."""
+"""Octavia load balancers."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _STAGES = {'create': 'begin', 'update': 'change', 'delete': 'end'}
 
 
 class OctaviaListener(listener.BaseListener):
-    """That a load balancer exists."""
+    """Existence of load balancers."""
 
     EXCHANGES = ('octavia',)
     EVENT_TYPES = (r'octavia\.loadbalancer\.(?:create|update|delete)\.end',)
@@ -24,7 +24,7 @@ class OctaviaListener(listener.BaseListener):
             listener.ONE,
             life=_STAGES[notification.event_type.split('.')[2]],
             scope_id=listener.owner(payload),
-            # The worker says the first, the guide the second.
+            # The worker sends the first, the documentation has the second.
             resource_id=text({'id': first(payload, 'loadbalancer_id', 'id')}, 'id'),
             born=instant(payload, 'created_at'),
             attributes={

@@ -1,4 +1,4 @@
-"""Requests to Swift, told by ceilometermiddleware."""
+"""Requests to Swift, from notifications of ceilometermiddleware."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ MEASUREMENTS_MAX = 20
 
 
 class SwiftListener(listener.BaseListener):
-    """How many requests there were, and how many bytes came in and went out, by account."""
+    """Number of requests, and incoming and outgoing bytes, by account."""
 
     EXCHANGES = ('swift',)
     EVENT_TYPES = (r'objectstore\.http\.request',)
@@ -27,7 +27,7 @@ class SwiftListener(listener.BaseListener):
             raise errors.InvalidInput(
                 reason=f'measurements must be a list of at most {MEASUREMENTS_MAX}'
             )
-        # Who asks without a token has no project: the account pays.
+        # A caller without a token has no project: the account pays.
         account = text(payload, 'target', 'id')
         for one in measurements:
             meter = member(one, 'metric', 'name')

@@ -1,6 +1,6 @@
 """Pollsters measure resources at regular intervals. Contract of the plug-in family.
 
-Every pollster that is installed works, unless [agent]disabled names it or it says no itself.
+Every installed pollster is used, unless [agent]disabled names it or it disables itself.
 """
 
 import abc
@@ -19,12 +19,12 @@ Clock = Callable[[], int]
 
 
 class Listing(NamedTuple):
-    """The resources that were found.
+    """The discovered resources.
 
-    :ivar resources: handed to poll() as they are.
+    :ivar resources: passed to poll() unchanged.
     :ivar is_complete: whether every resource that exists is known to be in it; only then can one
         that is missing have ended.
-    :ivar is_cloud: whether it is of the cloud; a list of one host never ends anything.
+    :ivar is_cloud: whether it covers the cloud; a list of one host never ends a resource.
     """
 
     resources: Sequence[Any]
@@ -42,7 +42,7 @@ class BasePollster(abc.ABC):
         of these resources follows each poll, so that the end of one that is gone is known.
     :cvar DISCOVERY: pollsters with the same name here share one discover() a cycle; '': it has its
         own.
-    :ivar reason: why is_enabled() said no, for the log.
+    :ivar reason: why is_enabled() returned False, for the log.
     """
 
     GROUP: str = ''
@@ -58,7 +58,7 @@ class BasePollster(abc.ABC):
             self.options = configuration.register_driver(conf, self.GROUP, self.OPTS)
 
     def is_enabled(self) -> bool:
-        """Return whether there is anything to measure here; asked once, at the start.
+        """Return whether there is anything to measure here; called once, at the start.
 
         It sets *reason* if not. There is no option for this: [agent]disabled is for all plug-ins.
         """
@@ -66,20 +66,20 @@ class BasePollster(abc.ABC):
 
     @abc.abstractmethod
     def discover(self) -> Listing:
-        """Return the resources to measure; asked once a cycle.
+        """Return the resources to measure; called once a cycle.
 
         :raises Exception: they cannot be listed; nothing is measured in this cycle.
         """
 
     @abc.abstractmethod
     def poll(self, resources: Sequence[Any], now: Clock) -> Iterable[Counter]:
-        """Yield what was measured: gauges, counters (kind cumulative) and states.
+        """Yield measurements: gauges, counters (kind cumulative) and states.
 
         Never deltas: measuring twice must be harmless. It may run in any thread.
 
         The life of a state is `change` if its quantity and attributes are all that is known of the
-        resource, `seen` if they only count where nobody else has told of it, and `end` at the
-        instant at which it ended, if that is known.
+        resource, `seen` if they are only used where no other source has reported it, and `end` at
+        the instant at which it ended, if that is known.
 
         :param resources: those of discover().
         :param now: returns the time to give to a value, right after it was read.
@@ -93,9 +93,9 @@ def namespace(name: str) -> str:
 
 
 def load(conf: cfg.ConfigOpts, names: Iterable[str]) -> list[tuple[str, BasePollster]]:
-    """Return name and pollster of all that are to work in some of NAMESPACES.
+    """Return name and pollster of all enabled pollsters in some of NAMESPACES.
 
-    :raises ConfigurationError: [agent]disabled has a name that nobody has, or an option of a
+    :raises ConfigurationError: [agent]disabled has an unknown name, or an option of a
         pollster is wrong.
     :raises DriverLoadError: one of ours cannot be imported.
     """

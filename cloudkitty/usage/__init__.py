@@ -1,1 +1,1 @@
-"""Embedded metering: usage that the service is told. This package owns the tables usage_*."""
+"""Embedded metering: stores pushed and measured usage. This package owns the tables usage_*."""

@@ -1,7 +1,7 @@
-"""Censuses that agents send: what is missing in a complete list of the cloud has ended.
+"""Censuses of agents: a resource that is missing in a complete list of the cloud has ended.
 
-What follows from a list is stored as facts, like everything that is said of usage; a list that
-comes twice states the same facts, which are stored once.
+The results of a census are stored as facts, like all usage; a list that comes twice gives the same
+facts, which are stored once.
 
 Source: doc/source/contributor/metering.rst, "Censuses".
 """
@@ -32,9 +32,9 @@ CHUNK = 1000
 
 
 class Limits(NamedTuple):
-    """When what is missing has ended, see core.metering.census.judge().
+    """When a missing resource has ended, see core.metering.census.judge().
 
-    :ivar is_presumed: whether it ends at all unless a person says so.
+    :ivar is_presumed: whether it ends without the confirmation of an operator.
     """
 
     is_presumed: bool = True
@@ -55,10 +55,10 @@ class Limits(NamedTuple):
 
 
 class Censuses:
-    """Takes lists of resources, part by part.
+    """Receives lists of resources, part by part.
 
-    :param oldest: returns from when on facts are taken at an instant, microseconds since the epoch.
-    :param secret: signs the messages that state what follows; '': they are not signed.
+    :param oldest: returns from when on facts are accepted, microseconds since the epoch.
+    :param secret: signs the messages with the results; '': they are not signed.
     :param clock: returns the current time, aware UTC.
     """
 
@@ -104,7 +104,7 @@ class Censuses:
         """Check a metering message that carries a part of a list.
 
         :param form: one that message.check() has accepted, of the meter reports.CENSUS.
-        :param is_agent: whether it came the way on which agents send.
+        :param is_agent: whether it came from an agent.
         :raises InvalidInput: it carries none, or its sender cannot know what exists.
         """
         reports.read_census(form)
@@ -112,7 +112,7 @@ class Censuses:
             raise errors.InvalidInput(reason='only agents of this service list what exists')
 
     def take(self, form: Mapping[str, Any]) -> None:
-        """Store a part of a list; once it is the last one, what follows from the list.
+        """Store a part of a list; with the last part, store the results of the census.
 
         :param form: one that check() has accepted.
         """
@@ -129,7 +129,7 @@ class Censuses:
         self._judge(part, listing)
 
     def accept(self, producer: str, subject: str) -> int:
-        """End what is missing in the newest list; return how many resources.
+        """End the resources that are missing in the newest list; return how many.
 
         :raises NotFound: there is no such list.
         """
@@ -147,7 +147,7 @@ class Censuses:
         with self._database.reader() as connection:
             known = census_rows.find(connection, part.producer, part.subject)
             if known is not None and known.begun_at >= listing.begin:
-                # A newer one has come first.
+                # A newer one arrived first.
                 return
             opened = census_rows.read_open(connection, message.SOURCE, part.meters)
             away = [one for one in opened if one.resource_id not in listing.resource_ids]
@@ -177,11 +177,11 @@ class Censuses:
     def _last_seen(
         self, connection: sa.Connection, away: Collection[OpenSeries], known: Census | None
     ) -> dict[OpenSeries, int]:
-        """Return when series were last seen or spoken of, microseconds since the epoch."""
+        """Return when series were last seen or had a fact, microseconds since the epoch."""
         said = census_rows.read_newest(connection, [one.id for one in away])
         missed = census_rows.read_missing(connection, known.id) if known is not None else {}
         listed = known.complete_at or 0 if known is not None else 0
-        # What is not missing already was in the list before.
+        # A series that was not missing before was in the previous list.
         return {one: max(said.get(one.id, 0), missed.get(one.id, listed)) for one in away}
 
     def _verdict(
@@ -190,7 +190,7 @@ class Censuses:
         opened: Iterable[OpenSeries],
         last: Mapping[OpenSeries, int],
     ) -> census.Verdict:
-        """Judge by resource: one that was spoken of in any of its meters was spoken of."""
+        """Judge by resource: a recent fact of any of its meters counts for all of them."""
         newest: dict[str, int] = {}
         for one in opened:
             at = last.get(one, listing.end)
@@ -202,7 +202,7 @@ class Censuses:
             settle_us=limits.settle_us,
             end_max=limits.end_max,
             end_share_max=limits.end_share_max,
-            # If nothing ends by itself, there is nothing to hold either.
+            # If nothing ends automatically, there is nothing to hold either.
             is_accepted=not limits.is_presumed,
         )
 
@@ -230,7 +230,7 @@ class Censuses:
 
     def _end(self, ends: Mapping[OpenSeries, int], producer: str) -> None:
         oldest = self._oldest(self._clock())
-        # What is older is refused; the customer pays no more than that.
+        # Older facts are refused; the customer does not pay for later time.
         self._store(
             [
                 _counter(one, 'presumed_end', max(at, oldest + facts.SECOND_US))
@@ -239,7 +239,7 @@ class Censuses:
             producer,
         )
         if ends:
-            LOG.info('%d lives have ended, as %s says', len(ends), producer)
+            LOG.info('%d lives have ended according to %s', len(ends), producer)
 
     def _store(self, counters: list[Counter], producer: str) -> None:
         origin = Origin(PATH, producer, PATH)

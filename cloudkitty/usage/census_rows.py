@@ -19,7 +19,7 @@ _SERIES = usage_tables.series
 _LIVES = usage_tables.lives
 _SAMPLES = usage_tables.samples
 TAKEN, PARTIAL, HELD = 'taken', 'partial', 'held'
-# Parts of a list whose others have not come until then are removed.
+# Parts of an incomplete list are removed after this time.
 PARTS_KEPT_US = 86400 * facts.SECOND_US
 
 
@@ -53,7 +53,7 @@ def _digest(part: reports.Part) -> bytes:
 def add_part(
     connection: sa.Connection, part: reports.Part, now_us: int
 ) -> list[reports.Part] | None:
-    """Store a part; return all of its list once these are there, otherwise None."""
+    """Store a part; return all parts of its list once they are complete, otherwise None."""
     if part.parts == 1:
         return [part]
     body = zlib.compress(json.dumps(part.resource_ids).encode())
@@ -97,7 +97,7 @@ def remove_parts(connection: sa.Connection, part: reports.Part) -> None:
 
 
 def record(connection: sa.Connection, part: reports.Part, state: str, listed: int) -> None:
-    """Record a list, unless a newer one is there."""
+    """Record a list, unless there is a newer one."""
     _lock(connection, part)
     values = {'begun_at': part.begin, 'state': state, 'listed': listed}
     if state != PARTIAL:
@@ -137,7 +137,7 @@ def _read(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Iterator[
 
 
 def settle(connection: sa.Connection, census_id: int) -> None:
-    """Record that what was missing in a list has ended."""
+    """Record that the series that were missing in a list have ended."""
     connection.execute(sa.delete(_MISSING).where(_MISSING.c.census_id == census_id))
     connection.execute(
         sa.update(_CENSUSES)

@@ -1,6 +1,6 @@
-"""Intake: checks facts and stores them; nobody else writes the tables of facts.
+"""Intake: checks facts and stores them; no other code writes the tables of facts.
 
-Everything that a batch brings is stored in one transaction, after which it counts, or not at all.
+A batch is stored in one transaction, completely or not at all.
 """
 
 import zlib
@@ -21,17 +21,17 @@ from cloudkitty.usage.keys import Claim
 from cloudkitty.usage.samples import Content, Key, Place
 
 FUTURE_MAX = timedelta(seconds=300)
-# A value may change what is counted until so long after it, microseconds.
+# A value may change usage until so long after it, microseconds.
 REACH_US = {facts.DELTA: 1, facts.GAUGE: late.DAY_US}
 ACCEPTED, DUPLICATE, LATE = 'accepted', 'duplicates', 'late'
 
 
 class Entry(NamedTuple):
-    """A message that is to be stored.
+    """A message to be stored.
 
     :ivar text: as it was received, JSON.
-    :ivar facts: what it states, all of one series.
-    :ivar event: digests of its source and id, and of what it says; None: it has no id that counts.
+    :ivar facts: the facts in it, all of one series.
+    :ivar event: digests of its source and id, and of its content; None: it has no relevant id.
     :ivar until: its source has sent all of *meter* up to then, microseconds since the epoch.
     """
 
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where messages came from; see the table usage_batches."""
+    """Origin of messages; see the table usage_batches."""
 
     path: str
     publisher: str
@@ -54,11 +54,11 @@ class Origin(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of the entries of a batch.
+    """Result of storing a batch.
 
     :ivar rejected: reason by index.
     :ivar conflicts: indexes of those rejected because of what is stored.
-    :ivar late: how many of those accepted change time that may have been rated.
+    :ivar late: how many of the accepted entries change periods that may have been rated.
     """
 
     accepted: int = 0
@@ -74,7 +74,7 @@ class Outcome:
 
 
 class Intake:
-    """Stores what is said about usage.
+    """Stores facts about usage.
 
     :param clock: returns the current time, aware UTC.
     """
@@ -105,9 +105,9 @@ class Intake:
         request: keys.Request | None = None,
         answer: Callable[[Outcome], str] = lambda outcome: '',
     ) -> Outcome | str:
-        """Store *entries*; return what became of them once that is committed.
+        """Store *entries*; return the result once it is committed.
 
-        :param request: if it was made before, its first answer is returned, and nothing is stored.
+        :param request: if it is repeated, its first answer is returned, and nothing is stored.
         :param answer: renders the answer that is kept for *request*.
         :raises Conflict: *request* was made with another body.
         """
@@ -134,7 +134,7 @@ class Intake:
         event_id: str,
         note: Callable[[sa.Connection], None] = lambda connection: None,
     ) -> bool:
-        """Take back what an event states; return whether there is such an event.
+        """Withdraw the facts of an event; return whether there is such an event.
 
         :param note: called in the same transaction if there is.
         """
@@ -254,7 +254,7 @@ class _Batch:
         return int(key[0])
 
     def _lock_revised(self, entries: Sequence[Entry], usable: Iterable[int]) -> None:
-        """Lock the series of events that may take the place of others."""
+        """Lock the series of events that may replace others."""
         revised = [
             entry.event[0]
             for entry in map(entries.__getitem__, usable)
@@ -265,7 +265,7 @@ class _Batch:
             series.lock_ids(self._connection, [claimed.series_id for claimed in found.values()])
 
     def _claim(self, news: Mapping[int, '_News'], outcome: Outcome) -> dict[int, '_News']:
-        """Return the entries that are new, or take the place of others."""
+        """Return the entries that are new, or replace others."""
         chosen = _without_repeats(news, outcome)
         wanted = {one.claim.digest: one.claim for one in chosen.values() if one.claim is not None}
         held = keys.claim(self._connection, wanted, self._now_us) if wanted else {}
@@ -296,7 +296,7 @@ class _Batch:
     def _touch(self, key: Key, kind: str) -> None:
         """Record that the usage of a series changed at an instant."""
         if kind == facts.STATE:
-            # Which time changed follows from its lives.
+            # The changed time is computed from its lives.
             self._living.add(key.series_id)
             return
         # The next value of a counter changes too, whenever it is.
@@ -343,7 +343,7 @@ class _Batch:
 
 
 class _News:
-    """What an entry would store.
+    """The rows that an entry would store.
 
     :ivar replaces: the earlier revision of the same event.
     """
@@ -417,7 +417,7 @@ def _without_repeats(news: Mapping[int, _News], outcome: Outcome) -> dict[int, _
 
 
 def _refuse(number: int, claim: Claim, holder: Claim, outcome: Outcome) -> None:
-    """Record what became of an event that does not take the place of *holder*."""
+    """Record the result of an event that does not replace *holder*."""
     if claim.revision < holder.revision or claim.body == holder.body:
         outcome.duplicates += 1
     else:

@@ -1,7 +1,7 @@
-"""Pushed events and requests that were seen: tables usage_keys and usage_requests.
+"""Known events and requests: tables usage_keys and usage_requests.
 
-A key is claimed in the transaction that stores what it stands for: if that fails, the claim is gone
-with it, and a retry counts.
+A key is claimed in the transaction that stores its event: if that fails, the claim is rolled back,
+and a retry is not a duplicate.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -21,10 +21,10 @@ _NAMES = ('digest', 'body', 'revision', 'series_id', 'batch_id', 'position', 'se
 
 
 class Claim(NamedTuple):
-    """An event that is to be stored, or is.
+    """An event that is to be stored, or is stored.
 
     :ivar digest: of its source and id.
-    :ivar body: digest of what it says.
+    :ivar body: digest of its content.
     :ivar series_id: of its facts.
     """
 
@@ -63,7 +63,7 @@ def find(connection: sa.Connection, digests: Iterable[bytes]) -> dict[bytes, Cla
 def claim(
     connection: sa.Connection, wanted: Mapping[bytes, Claim], now_us: int
 ) -> dict[bytes, Claim]:
-    """Claim events, and return who has them: those whose place is another were claimed before."""
+    """Claim events, and return their holders; another one than wanted was claimed before."""
     rows = [
         (digest, one.body, one.revision, one.series_id, *one.place, now_us)
         for digest, one in sorted(wanted.items())
@@ -73,7 +73,7 @@ def claim(
 
 
 def renew(connection: sa.Connection, claim: Claim, now_us: int) -> None:
-    """Let *claim* take the place of an earlier one of the same event."""
+    """Replace an earlier claim of the same event by *claim*."""
     connection.execute(
         sa.update(_KEYS)
         .where(_KEYS.c.digest == claim.digest)
@@ -82,7 +82,7 @@ def renew(connection: sa.Connection, claim: Claim, now_us: int) -> None:
 
 
 def release(connection: sa.Connection, digests: Collection[bytes]) -> None:
-    """Give claims back, of events that state nothing new."""
+    """Release the claims of events that contain nothing new."""
     for chunk in chunks(sorted(digests)):
         connection.execute(sa.delete(_KEYS).where(_KEYS.c.digest.in_(chunk)))
 
@@ -105,7 +105,7 @@ class Request(NamedTuple):
 
 
 def begin_request(connection: sa.Connection, request: Request, now_us: int) -> str | None:
-    """Claim *request*; return what it was answered if it was made before.
+    """Claim *request*; return its first answer if it is repeated.
 
     :raises Conflict: it was made with another body.
     """
@@ -123,7 +123,7 @@ def begin_request(connection: sa.Connection, request: Request, now_us: int) -> s
 
 
 def end_request(connection: sa.Connection, request: Request, answer: str) -> None:
-    """Store what a request is answered."""
+    """Store the answer of a request."""
     connection.execute(
         sa.update(_REQUESTS).where(_REQUESTS.c.digest == request.digest).values(answer=answer)
     )

@@ -1,7 +1,7 @@
-"""Time whose usage changed after it may have been rated: table usage_late.
+"""Time ranges whose usage changed after they may have been rated: table usage_late.
 
-A row is written in the transaction that changes the usage, and goes when the periods are ordered to
-be rated again. So nothing between the intake of a fact and the rating of its period can lose it.
+A row is written in the transaction that changes the usage, and removed when a reprocessing task is
+stored. So a late fact cannot be lost between its intake and the rating of its period.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ class Limits(NamedTuple):
         )
 
     def oldest(self, now: datetime) -> int:
-        """Return from when on facts are taken, microseconds since the epoch."""
+        """Return from when on facts are accepted, microseconds since the epoch."""
         return facts.to_us(now - self.late_max)
 
 
@@ -72,7 +72,7 @@ def record(
     limits: Limits,
     now: datetime,
 ) -> None:
-    """Record that usage changed; what is not due yet, or too old, is left out.
+    """Record that usage changed; time that is not due yet, or too old, is left out.
 
     :param spans: by scope, microseconds since the epoch; None: up to now.
     """
@@ -136,9 +136,9 @@ def scopes(connection: sa.Connection, limit: int, after: str = '') -> list[str]:
 
 
 def settle(connection: sa.Connection, rows: Sequence[Row], rest: Row | None) -> None:
-    """Remove *rows*, and keep what is not ordered to be rated again yet.
+    """Remove *rows*, and keep the part for which no task was created yet.
 
-    :param rest: what is left; None: nothing.
+    :param rest: that part; None: nothing.
     """
     connection.execute(sa.delete(_LATE).where(_LATE.c.id.in_([row.id for row in rows])))
     if rest is not None:

@@ -1,4 +1,4 @@
-"""Pages of what is stored: meters, samples, resources, producers, late time."""
+"""Pages of stored usage: meters, samples, resources, producers, late time."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -46,7 +46,7 @@ class Selection(NamedTuple):
 
 
 class Meter(NamedTuple):
-    """What is known of a meter.
+    """A meter as it is listed.
 
     :ivar newest: time of the newest fact, microseconds since the epoch.
     """
@@ -164,9 +164,9 @@ def sample_id(key: Key) -> str:
 
 
 def parse_sample_id(text: str) -> Key:
-    """Return what sample_id() made *text* of.
+    """Return the key from the id that sample_id() returned.
 
-    :raises NotFound: it made no such text.
+    :raises NotFound: it is no such id.
     """
     parts = text.split('-')
     try:
@@ -240,7 +240,7 @@ def _of_packed(connection: sa.Connection, stored: Sequence[packs.Packed]) -> lis
 
 
 def sample(connection: sa.Connection, key: Key, selection: Selection) -> SampleRow | None:
-    """Return a fact; None: there is none that *selection* has."""
+    """Return a fact; None: there is none in *selection*."""
     conditions = [
         *selection.of_series(),
         *[column == value for column, value in zip(_KEY, key, strict=True)],

@@ -1,4 +1,4 @@
-"""Lives as rows: table usage_lives, which follows from the facts."""
+"""Lives as rows: table usage_lives, which is computed from the facts."""
 
 from collections.abc import Collection
 
@@ -35,7 +35,7 @@ def expected(connection: sa.Connection, series_ids: Collection[int]) -> dict[int
 
 
 def rebuild(connection: sa.Connection, series_ids: Collection[int]) -> dict[int, list[Span]]:
-    """Make the lives of series those that follow from their facts; lock the series before.
+    """Recompute the lives of series from their facts; lock the series before.
 
     :returns: spans of time whose usage changed, by series; those without a change are left out.
     """

@@ -1,4 +1,4 @@
-"""Messages as they were received, and the facts that they state: table usage_batches."""
+"""Received messages, and the facts in them: table usage_batches."""
 
 import json
 import zlib
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     :ivar texts: its messages as they were received, JSON.
     :ivar received_at: microseconds since the epoch.
-    :ivar is_intact: whether its content is what was stored.
+    :ivar is_intact: whether its content matches its digest.
     """
 
     id: int
@@ -55,10 +55,10 @@ def read(connection: sa.Connection, batch_id: int) -> Batch | None:
 
 
 def stated(text: str, ignored: frozenset[str]) -> tuple[Fact, ...]:
-    """Return the facts that a message states, with the source that it names.
+    """Return the facts in a message, with its source.
 
     :param ignored: names of attributes that are left out.
-    :raises InvalidInput: it states none.
+    :raises InvalidInput: there are none.
     """
     form: Any = cloudevents.DECODER.decode(text)
     if isinstance(form, dict) and 'specversion' in form:

@@ -1,4 +1,4 @@
-"""Up to when sources have told all: table usage_producers."""
+"""Up to when sources are complete: table usage_producers."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from cloudkitty.db import upsert, usage_tables
 
 _PRODUCERS = usage_tables.producers
-# The meter of a source that brings whatever others measure: a queue of the message bus.
+# The meter of a source that carries the usage of others: a queue of the message bus.
 ANY = ''
 
 
 class Producer(NamedTuple):
-    """A source, as far as it says up to when it is complete.
+    """A source, and up to when it is complete.
 
-    :ivar meter: ANY, or what it measures.
+    :ivar meter: ANY, or the meter that it measures.
     :ivar until, seen_at: microseconds since the epoch.
     """
 
@@ -26,7 +26,7 @@ class Producer(NamedTuple):
 
 
 def record(connection: sa.Connection, told: Mapping[tuple[str, str], int], *, now_us: int) -> None:
-    """Record up to when sources are complete; what was said before is never taken back.
+    """Record up to when sources are complete; an earlier time never replaces a later one.
 
     :param told: by source and meter, microseconds since the epoch.
     """
@@ -44,9 +44,9 @@ def record(connection: sa.Connection, told: Mapping[tuple[str, str], int], *, no
 def complete_until(
     connection: sa.Connection, meters: Collection[str], since_us: int
 ) -> dict[str, int]:
-    """Return up to when all sources of each meter are complete, of those that say so.
+    """Return up to when all sources of each meter are complete, for sources that report it.
 
-    :param since_us: sources that were not heard since are left out.
+    :param since_us: sources that have sent nothing since are left out.
     """
     rows: Any = connection.execute(
         sa.select(_PRODUCERS.c.meter, sa.func.min(_PRODUCERS.c.until))

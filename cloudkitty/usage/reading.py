@@ -67,7 +67,7 @@ class _Series(NamedTuple):
 class Usage(NamedTuple):
     """The values of a resource in a period; what they mean depends on the method.
 
-    :ivar place: index of the period.
+    :ivar place: offset of the period.
     """
 
     scope_id: str
@@ -169,7 +169,7 @@ def group(
 
 
 def _rank(one: _Series, sources: Sequence[str]) -> tuple[int, int, str, int]:
-    """Return where a series stands among those of the same resource, the lowest first."""
+    """Return the rank of a series among those of the same resource, the lowest first."""
     preferred = sources.index(one.source) if one.source in sources else len(sources)
     is_own = facts.is_of_project(one.source, one.scope_id)
     return int(is_own), preferred, one.source, facts.KINDS.index(one.kind)

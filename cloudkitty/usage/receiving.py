@@ -1,6 +1,6 @@
-"""Metering messages from the bus or from Ceilometer: checked, verified, stored, or refused.
+"""Metering messages from the bus or from Ceilometer: checked, verified, and stored or refused.
 
-What is refused is recorded with the reason; nothing else comes of it.
+Refused messages are recorded with the reason, and have no other effect.
 """
 
 import json
@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 # Values of usage_batches.trust that are no names of keys.
 BUS, API, PASSWORD, UNSIGNED = VOUCHED = ('bus', 'api', 'password', 'unsigned')
 WARNING_PAUSE = timedelta(minutes=1)
-# What the database refuses because of what is in a row, not because it is away or full.
+# Errors of the database that are caused by the content of a row.
 UNFIT = (
     db_exception.DBDataError,
     db_exception.DBDuplicateEntry,
@@ -38,11 +38,11 @@ UNFIT = (
 
 
 class Received(NamedTuple):
-    """A metering message as it came.
+    """A metering message as received.
 
     :ivar form: parsed JSON, with numbers as its signer wrote them.
-    :ivar trust: why it is believed without a signature, a value of usage_batches.trust; None: it
-        has to be signed.
+    :ivar trust: why it is trusted without a signature, a value of usage_batches.trust; None: it
+        must be signed.
     """
 
     form: Any
@@ -51,7 +51,7 @@ class Received(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Something that is not stored: its text, and why."""
+    """A refused message: its text, and the reason."""
 
     text: str
     reason: str
@@ -61,7 +61,7 @@ class Refused(NamedTuple):
 class Keys:
     """The secrets that verify messages, the newest first.
 
-    :raises ConfigurationError: one of them is too short, or known to everybody.
+    :raises ConfigurationError: one of them is too short, or publicly known.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
@@ -84,8 +84,8 @@ class Keys:
     def trust(self, form: Any) -> str:
         """Return the name of the key that signed a message.
 
-        :param form: one whose members were checked, since the algorithm has no separators.
-        :raises InvalidInput: none did.
+        :param form: a checked form, since the algorithm has no separators.
+        :raises InvalidInput: its signature is unknown.
         """
         number = signature.verify(form, self._secrets)
         if number is not None:
@@ -99,7 +99,7 @@ class Keys:
     def verified(self, form: Any, trust: str) -> str:
         """Return whether a stored message is signed: true, false, unsigned, or key gone.
 
-        :param trust: what was believed when it came.
+        :param trust: why it was trusted when it was received.
         """
         if signature.verify(form, self._secrets) is not None:
             return 'true'
@@ -133,10 +133,10 @@ class Receiver:
     def store(
         self, received: Sequence[Received], path: str, project_id: str | None = None
     ) -> Outcome:
-        """Store what can be; return what became of all once that is committed.
+        """Store the valid messages; return the result once it is committed.
 
-        :param project_id: the only scope that may be told of, under sources of its own, and whose
-            refusals are not recorded; None: every scope.
+        :param project_id: the only scope that messages may be about, under sources of its own, and
+            whose refused messages are not recorded; None: every scope.
         :raises DBError, DatabaseUnavailable: nothing is known: send them again.
         """
         total = Outcome()
@@ -170,14 +170,14 @@ class Receiver:
         # Projects could fill the table.
         if project_id is None:
             self.refuse(refused, path)
-        # Only what was sent before them is stored now.
+        # Only messages that were sent before them are stored now.
         for form in censuses:
             self.censuses.take(form)
         self._record(beacons)
         return total
 
     def _record(self, beacons: Sequence[reports.Beacon]) -> None:
-        """Record up to when agents have measured what."""
+        """Record up to when agents have measured each meter."""
         now_us = facts.to_us(self._clock())
         told = {
             (beacon.producer, meter): min(until, now_us)
@@ -190,9 +190,9 @@ class Receiver:
             )
 
     def _trust(self, one: Received) -> str:
-        """Return why a message is believed.
+        """Return why a message is trusted.
 
-        :raises InvalidInput: it has another form, or nobody known has signed it.
+        :raises InvalidInput: it has another form, or its signature is unknown.
         """
         form = message.check(message.normal(one.form))
         if one.trust is not None:
@@ -237,7 +237,7 @@ class Receiver:
         return [(numbered[index][0], reason) for index, reason in outcome.rejected.items()]
 
     def refuse(self, refused: Iterable[Refused], path: str) -> None:
-        """Record what was refused, without credentials."""
+        """Record refused messages, without credentials."""
         by_publisher: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for one in refused:
             by_publisher[one.publisher].append((redaction.redact(one.text), one.reason))

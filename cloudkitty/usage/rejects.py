@@ -1,4 +1,4 @@
-"""Messages of the operator's producers that were refused: table usage_rejects."""
+"""Refused messages of the operator's producers: table usage_rejects."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -16,7 +16,7 @@ PAGE = 1000
 
 
 class Reject(NamedTuple):
-    """A message, as often as it came; times in microseconds since the epoch."""
+    """A refused message and its count; times in microseconds since the epoch."""
 
     digest: bytes
     first: int
@@ -28,7 +28,7 @@ class Reject(NamedTuple):
     body: bytes
 
     def to_form(self) -> dict[str, str | int]:
-        """Return what is shown of it; times as text."""
+        """Return it as answers show it; times as text."""
         return {
             'first': facts.render_us(self.first),
             'last': facts.render_us(self.last),
@@ -48,7 +48,7 @@ def record(
     publisher: str,
     now_us: int,
 ) -> None:
-    """Keep messages, each with the reason why it was refused; a repeat is counted.
+    """Store refused messages with the reason; a repeat is counted.
 
     Once there are ROWS_MAX only repeats are.
     """
@@ -78,14 +78,14 @@ def record(
 
 
 def read(connection: sa.Connection) -> Iterator[Reject]:
-    """Yield all, in the order in which they first came."""
+    """Yield all, in the order of their first arrival."""
     names = [_REJECTS.c[name] for name in Reject._fields]
     for row in connection.execute(sa.select(*names).order_by(_REJECTS.c.first, _REJECTS.c.digest)):
         yield Reject(*row)
 
 
 def page(connection: sa.Connection, *, offset: int, limit: int) -> tuple[int, list[Reject]]:
-    """Return how many there are, and some of them, those that came last first."""
+    """Return their number and a page of them, the latest first."""
     total = connection.execute(sa.select(sa.func.count()).select_from(_REJECTS)).scalar_one()
     rows = connection.execute(
         sa.select(*[_REJECTS.c[name] for name in Reject._fields])
@@ -114,5 +114,5 @@ def remove_one(connection: sa.Connection, digest: bytes) -> None:
 
 
 def remove(connection: sa.Connection, before_us: int) -> int:
-    """Remove those that came last before an instant; return how many."""
+    """Remove those whose last arrival is before an instant; return how many."""
     return connection.execute(sa.delete(_REJECTS).where(_REJECTS.c.last < before_us)).rowcount

@@ -42,7 +42,7 @@ def sampled_at(
 def sampled_resources(
     connection: sa.Connection, meter: str, source: str | None, span: tuple[int, int]
 ) -> set[tuple[str, str]]:
-    """Return (scope id, resource id) of what sampled_at() tells of."""
+    """Return (scope id, resource id) of the samples that sampled_at() finds."""
     names = (_SERIES.c.scope_id, _SERIES.c.resource_id)
     series = _polled(meter, source)
     rows = _rows(series, span).with_only_columns(*names).distinct()

@@ -35,7 +35,7 @@ class Key(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a fact says."""
+    """The content of a fact."""
 
     quantity: Decimal | None
     attributes_id: int | None
@@ -43,7 +43,7 @@ class Content(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the message of a fact is."""
+    """Where the message of a fact is stored."""
 
     batch_id: int
     position: int
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 class Stored(NamedTuple):
     """A fact that is stored.
 
-    :ivar is_void: it was taken back.
+    :ivar is_void: it was withdrawn.
     """
 
     content: Content
@@ -85,7 +85,7 @@ def insert(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]])
 
 
 def replace(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]]) -> None:
-    """Store facts in the place of those with the same keys, which were taken back."""
+    """Replace withdrawn facts by facts with the same keys."""
     for key, (content, place) in sorted(rows.items()):
         connection.execute(
             sa.update(_SAMPLES)
@@ -97,7 +97,7 @@ def replace(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]]
 def void(
     connection: sa.Connection, series_id: int, place: Place, now_us: int
 ) -> list[tuple[Key, Content]]:
-    """Take back the facts of a message; return those that counted until now."""
+    """Withdraw the facts of a message; return those that were in use until now."""
     of_message = [
         _SAMPLES.c.series_id == series_id,
         _SAMPLES.c.batch_id == place.batch_id,
@@ -115,7 +115,7 @@ def void(
 
 
 def statements(connection: sa.Connection, series_ids: Iterable[int]) -> dict[int, list[Statement]]:
-    """Return the facts that the lives of series follow from."""
+    """Return the facts from which the lives of series are computed."""
     found: dict[int, list[Statement]] = {}
     columns = [
         _SAMPLES.c[name]

@@ -85,9 +85,9 @@ def _row(digest: bytes, fact: Fact) -> dict[str, object]:
 
 
 class AttributeIds:
-    """Ids of attributes, remembered; threads may share it.
+    """Ids of attributes, cached; threads may share it.
 
-    :param kept_max: how many are remembered.
+    :param kept_max: size of the cache.
     """
 
     def __init__(self, kept_max: int = 10_000) -> None:
@@ -99,7 +99,7 @@ class AttributeIds:
     ) -> dict[Attributes, int]:
         """Return the ids of attributes; create those that are missing.
 
-        What it returns may be remembered once the transaction is committed, see remember().
+        The result may be cached once the transaction is committed, see remember().
         """
         ids: dict[Attributes, int] = {}
         missing: dict[bytes, Attributes] = {}
@@ -125,7 +125,7 @@ class AttributeIds:
         return ids
 
     def remember(self, ids: Mapping[Attributes, int]) -> None:
-        """Remember *ids*, which are committed."""
+        """Cache *ids*, which are committed."""
         if len(self._known) + len(ids) > self._kept_max:
             self._known = {}
         self._known.update(ids)
@@ -149,5 +149,5 @@ def read_attributes(
 
 
 def attribute_ids(rows: Sequence[Fact]) -> set[Attributes]:
-    """Return the different attributes that facts state."""
+    """Return the distinct attributes of facts."""
     return {fact.attributes for fact in rows if fact.attributes is not None}

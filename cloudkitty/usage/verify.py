@@ -1,4 +1,4 @@
-"""Compares facts with their messages and lives with facts, and makes them right again."""
+"""Compares facts with their messages and lives with facts, and repairs them."""
 
 import functools
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ EVERYTHING = Selection()
 
 
 def check(database: db.Database, ignored: frozenset[str]) -> Iterator[str]:
-    """Yield a line for each batch, fact or life that is not as it should be; change nothing.
+    """Yield a line for each wrong batch, fact or life; change nothing.
 
     :param ignored: names of attributes that are left out.
     """
@@ -99,7 +99,7 @@ def _fault(
     row: SampleRow,
     ignored: frozenset[str],
 ) -> str | None:
-    """Return what is wrong with a fact; None: nothing, or its message is no longer kept."""
+    """Return the error of a fact; None: there is none, or its message is no longer kept."""
     batch = batches.get(connection, row.place.batch_id)
     if batch is None:
         return None
@@ -135,9 +135,9 @@ def rebuild(
     limits: late.Limits,
     now: datetime,
 ) -> tuple[int, int]:
-    """Make attributes those that the messages state, and lives those that follow from the facts.
+    """Recompute attributes from the messages, and lives from the facts.
 
-    Time whose usage changes is rated again.
+    Periods whose usage changes are rated again.
 
     :returns: how many facts and how many series were changed.
     """

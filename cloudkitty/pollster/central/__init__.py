@@ -1,4 +1,4 @@
-"""Pollsters of the cloud: what the services of OpenStack list of all projects."""
+"""Pollsters of the cloud: resources that OpenStack services list for all projects."""
 
 import abc
 import logging
@@ -22,7 +22,7 @@ Item = Mapping[str, Any]
 
 
 class CloudPollster(BasePollster):
-    """Base of the pollsters that ask a service.
+    """Base of the pollsters that query a service.
 
     :cvar SERVICE: type of the service in the catalog of Keystone.
     :cvar VERSION: first segment of the paths of its API.
@@ -43,7 +43,7 @@ class CloudPollster(BasePollster):
     VERSION = ''
 
     def is_enabled(self) -> bool:
-        """Say no without credentials, and if the cloud has no such service."""
+        """Return False without credentials, or if the cloud has no such service."""
         if not (self.options.auth_type or self.options.auth_section):
             self.reason = f'[{self.GROUP}]auth_type is missing'
             return False
@@ -76,7 +76,7 @@ class CloudPollster(BasePollster):
 
 
 class ListPollster(CloudPollster):
-    """Base of the pollsters of what a service lists.
+    """Base of the pollsters of listed resources.
 
     :cvar PROJECT: name under which items have their project.
     """
@@ -84,25 +84,25 @@ class ListPollster(CloudPollster):
     PROJECT = 'project_id'
 
     def discover(self) -> Listing:
-        """Return what the service lists, see is_whole()."""
+        """Return the resources that the service lists, see is_whole()."""
         items = list(self.items())
         return Listing(items, is_complete=self.is_whole(items), is_cloud=True)
 
     @abc.abstractmethod
     def items(self) -> Iterable[Item]:
-        """Return what the service lists of all projects."""
+        """Return the resources of all projects."""
 
     def is_whole(self, items: Sequence[Item]) -> bool:
         """Return whether *items* are those of all projects.
 
-        Most services answer a lesser account as if its own project were the cloud. So the token
-        must have the role admin, and something of another project must be in the list.
+        Most services answer a user with fewer rights as if its own project were the whole cloud.
+        So the token must have the role admin, and the list a resource of another project.
         """
         own, roles = self.client.own_rights()
         return ADMIN in roles and any(self.shows_others(item, own) for item in items)
 
     def shows_others(self, item: Item, own: str | None) -> bool:
-        """Return whether a lesser account of the project *own* would not see *item*."""
+        """Return whether a user of the project *own* without admin rights would not see *item*."""
         return self.project_of(item) not in (own, '')
 
     def project_of(self, item: Item) -> str:
@@ -110,9 +110,9 @@ class ListPollster(CloudPollster):
         return item.get(self.PROJECT) or ''
 
     def poll(self, resources: Sequence[Item], now: Clock) -> Iterator[Counter]:
-        """Yield what measure() says of each item.
+        """Yield the counters of measure() for each item.
 
-        :raises CollectError: some could not be understood.
+        :raises CollectError: some could not be parsed.
         """
         failed, last, at = 0, '', now()
         for item in resources:
@@ -135,7 +135,7 @@ class ListPollster(CloudPollster):
     def state(
         self, item: Item, meter: str, unit: str, volume: Any, at: int, /, **attributes: Any
     ) -> Counter:
-        """Return a counter that says that an item exists with this quantity and attributes."""
+        """Return a counter for the existence of an item, with quantity and attributes."""
         return Counter(
             meter,
             facts.STATE,

@@ -1,4 +1,4 @@
-"""Load balancers of Octavia's."""
+"""Octavia load balancers."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from cloudkitty.pollster.central import ONE, Item, ListPollster
 
 
 class LoadBalancerPollster(ListPollster):
-    """That a load balancer exists."""
+    """Existence of load balancers."""
 
     METERS = STATES = ('loadbalancer',)
     SERVICE = 'load-balancer'

@@ -1,4 +1,4 @@
-"""Floating addresses of Neutron's."""
+"""Neutron floating IPs."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from cloudkitty.pollster.central import ONE, Item, ListPollster
 
 
 class FloatingIPPollster(ListPollster):
-    """That an address is held, whether or not it is in use."""
+    """Existence of floating IPs, whether or not they are in use."""
 
     METERS = STATES = ('ip.floating',)
     SERVICE = 'network'

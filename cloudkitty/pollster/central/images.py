@@ -1,4 +1,4 @@
-"""Images of Glance's."""
+"""Glance images."""
 
 import itertools
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class ImagePollster(ListPollster):
     PROJECT = 'owner'
 
     def items(self) -> Iterable[Item]:
-        # Those that are hidden are listed only if asked for, and then alone.
+        # Hidden images are listed by a separate query only.
         return itertools.chain.from_iterable(
             self.client.pages(
                 'images', {'visibility': 'all', 'os_hidden': hidden, 'limit': '1000'}, 'images'
@@ -28,11 +28,11 @@ class ImagePollster(ListPollster):
         )
 
     def shows_others(self, item: Item, own: str | None) -> bool:
-        # Images of others that are public are shown to everybody.
+        # Public images of others are shown to everybody.
         return item['visibility'] == 'private' and super().shows_others(item, own)
 
     def measure(self, item: Item, at: int) -> Iterable[Counter]:
-        # What belongs to no project cannot be charged to one.
+        # An image without a project cannot be charged.
         if item['status'] in STORED and self.project_of(item) and item['size'] is not None:
             yield self.state(
                 item,

@@ -1,4 +1,4 @@
-"""Machines of Nova's, and those that were deleted lately."""
+"""Nova servers, including those that were deleted lately."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,17 +9,17 @@ from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.message import Counter
 from cloudkitty.pollster.central import Item, ListPollster
 
-# From here on Nova tells the sizes of the flavor of a server.
+# The first microversion with the sizes of the flavor of a server.
 MICROVERSION = '2.47'
-# How far back deletions are asked for: a broken service or agent must not hide any.
+# How far back deletions are queried, so that an outage of a service or agent hides none.
 LOOK_BACK = timedelta(days=1)
 DELETED = 'DELETED'
-# It is not there yet, or never was.
+# States of servers that do not exist yet, or never did.
 UNBORN = ('building', 'error')
 
 
 class ServerPollster(ListPollster):
-    """That a server exists, with the sizes of its flavor; and the end of those that are deleted."""
+    """Existence of servers, with the sizes of their flavors; and the end of deleted ones."""
 
     METERS = STATES = ('instance', 'vcpus', 'memory', 'disk.root.size', 'disk.ephemeral.size')
     SERVICE = 'compute'
@@ -34,7 +34,7 @@ class ServerPollster(ListPollster):
                 yield one
 
     def is_whole(self, items: Sequence[Item]) -> bool:
-        # Nova refuses the question to whoever may not see all projects.
+        # Nova refuses this query to callers who may not see all projects.
         return True
 
     def _servers(self, parameters: Mapping[str, str]) -> Iterator[Item]:

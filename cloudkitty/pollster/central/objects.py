@@ -1,4 +1,4 @@
-"""Accounts of Swift's."""
+"""Swift accounts."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal

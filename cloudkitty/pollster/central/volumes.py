@@ -1,4 +1,4 @@
-"""Volumes, snapshots and backups of Cinder's."""
+"""Cinder volumes, snapshots and backups."""
 
 import abc
 from collections.abc import Iterable
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from cloudkitty.core.metering.message import Counter
 from cloudkitty.pollster.central import Item, ListPollster
 
-# From here on Cinder tells the id of the type of a volume.
+# The first microversion with the id of the type of a volume.
 MICROVERSION = '3.63'
-# It is not there yet, or never was.
+# States of items that do not exist yet, or never did.
 UNBORN = ('creating', 'error')
 
 
 class _CinderPollster(ListPollster):
-    """Base of those that ask Cinder."""
+    """Base of the pollsters that query Cinder."""
 
     SERVICE = 'block-storage'
     VERSION = 'v3'
@@ -34,7 +34,7 @@ class _CinderPollster(ListPollster):
 
     @abc.abstractmethod
     def sized(self, item: Item, at: int) -> Counter:
-        """Return the counter of an item that is there."""
+        """Return the counter of an existing item."""
 
 
 class VolumePollster(_CinderPollster):

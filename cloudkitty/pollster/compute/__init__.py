@@ -1,4 +1,4 @@
-"""Pollsters of a node: what libvirt says of the machines of Nova's on it."""
+"""Pollsters of a node: Nova instances on it, from libvirt."""
 
 import abc
 import functools
@@ -17,7 +17,7 @@ from cloudkitty.pollster import BasePollster, Clock, Listing
 
 
 class LibvirtPollster(BasePollster):
-    """Base of the pollsters that ask libvirt."""
+    """Base of the pollsters that query libvirt."""
 
     GROUP = 'pollster_libvirt'
     OPTS = [
@@ -34,7 +34,7 @@ class LibvirtPollster(BasePollster):
         self._hypervisor = _hypervisor(self.options.uri)
 
     def is_enabled(self) -> bool:
-        """Say no if another hypervisor is configured, or libvirt cannot be reached."""
+        """Return False if another hypervisor is configured, or libvirt cannot be reached."""
         if self.conf.agent.hypervisor != libvirt.NAME:
             self.reason = f'[agent]hypervisor is {self.conf.agent.hypervisor}'
             return False
@@ -46,11 +46,11 @@ class LibvirtPollster(BasePollster):
         return True
 
     def discover(self) -> Listing:
-        """Return the machines; a list of one node says nothing of those that have left it."""
+        """Return the instances; those that are missing may have moved to another node."""
         return Listing(self._hypervisor.domains())
 
     def poll(self, resources: Sequence[Domain], now: Clock) -> Iterator[Counter]:
-        """Yield what measure() says of each machine.
+        """Yield the counters of measure() for each instance.
 
         :raises CollectError: some of them could not be measured.
         """
@@ -58,7 +58,7 @@ class LibvirtPollster(BasePollster):
         for domain in resources:
             try:
                 yield from list(self.measure(domain, now))
-            # One machine in trouble must not hide the others; libvirt's errors derive from this.
+            # One failing instance must not hide the others; libvirt's errors derive from this.
             except Exception as exc:
                 if not libvirt.is_gone(exc):
                     failed, last = failed + 1, f'{domain.id}: {exc}'
@@ -69,7 +69,7 @@ class LibvirtPollster(BasePollster):
 
     @abc.abstractmethod
     def measure(self, domain: Domain, now: Clock) -> Iterable[Counter]:
-        """Return the counters of a machine."""
+        """Return the counters of an instance."""
 
 
 @functools.cache
@@ -79,14 +79,14 @@ def _hypervisor(uri: str) -> Hypervisor:
 
 
 def sample(domain: Domain, name: str, kind: str, unit: str, volume: int, at: int) -> Counter:
-    """Return a counter of a machine."""
+    """Return a counter of an instance."""
     return _counter(domain, name, kind, unit, volume, domain.id, at, domain.attributes)
 
 
 def device_sample(
     domain: Domain, name: str, kind: str, unit: str, volume: int, *, at: int, device: str, id: str
 ) -> Counter:
-    """Return a counter of a device of a machine.
+    """Return a counter of a device of an instance.
 
     :param id: resource of the counter, as Ceilometer names it.
     """
@@ -95,9 +95,9 @@ def device_sample(
 
 
 def state(domain: Domain, name: str, unit: str, volume: int, at: int) -> Counter:
-    """Return a counter that says that a machine exists with a quantity.
+    """Return a counter for the existence of an instance, with a quantity.
 
-    Services know more of its attributes, so what they have told stays.
+    Services know more of its attributes, so attributes that they reported are kept.
     """
     return sample(domain, name, facts.STATE, unit, volume, at)._replace(
         life='seen', born=domain.created_at

@@ -1,4 +1,4 @@
-"""Time of processors that machines have used."""
+"""CPU time of instances."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from cloudkitty.pollster.compute import LibvirtPollster, sample
 
 
 class CpuPollster(LibvirtPollster):
-    """Nanoseconds since the machine was started."""
+    """Nanoseconds of CPU time since the instance was started."""
 
     METERS = ('cpu',)
 

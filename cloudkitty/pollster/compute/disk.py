@@ -1,4 +1,4 @@
-"""Disks of machines: their sizes, and what went through them."""
+"""Disks of instances: sizes, requests and bytes."""
 
 from collections.abc import Iterable
 
@@ -42,7 +42,7 @@ class DiskDevicePollster(LibvirtPollster):
             counts = domain.handle.blockStats(disk)
             at = now()
             for (name, unit), count in zip(_COUNTERS, counts, strict=False):
-                # libvirt says -1 for what it does not know.
+                # libvirt returns -1 for unknown values.
                 if count >= 0:
                     yield device_sample(
                         domain, name, facts.CUMULATIVE, unit, count, at=at, **of_disk

@@ -1,4 +1,4 @@
-"""Machines that exist on a node."""
+"""Instances on a node."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from cloudkitty.pollster.compute import LibvirtPollster, state
 
 
 class InstancePollster(LibvirtPollster):
-    """That a machine exists, and how many processors its flavor has."""
+    """Existence of instances, and the number of CPUs of their flavors."""
 
     METERS = STATES = ('instance', 'vcpus')
 

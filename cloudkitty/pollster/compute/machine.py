@@ -1,4 +1,4 @@
-"""The machine on which the agent runs, whatever runs on it: for servers without a hypervisor."""
+"""The host on which the agent runs: for servers without a hypervisor."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _KIB = 1024
 
 
 class MachinePollster(BasePollster):
-    """Processors, memory and traffic of this machine, from /proc; and its file systems."""
+    """CPU time, memory and traffic of this host, from /proc; and its file systems."""
 
     GROUP = 'pollster_machine'
     OPTS = [
@@ -38,12 +38,12 @@ class MachinePollster(BasePollster):
     )
 
     def is_enabled(self) -> bool:
-        """Say no unless somebody is to be charged."""
+        """Return False unless a scope is configured that is charged."""
         self.reason = '[pollster_machine]scope_id is empty'
         return bool(self.options.scope_id)
 
     def discover(self) -> Listing:
-        """Return nothing: there is one machine."""
+        """Return nothing: there is only this host."""
         return Listing(())
 
     def poll(self, resources: Sequence[Any], now: Clock) -> Iterator[Counter]:

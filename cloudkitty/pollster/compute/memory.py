@@ -1,4 +1,4 @@
-"""Memory of machines: what they were given, and what they use of it."""
+"""Memory of instances: size, and memory in use."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Traffic of machines."""
+"""Network traffic of instances."""
 
 from collections.abc import Iterable
 

@@ -162,7 +162,7 @@ def _census_rows(world):
         ('metering', {'secrets': ''}, '[metering]secrets'),
         ('DEFAULT', {}, '[DEFAULT]transport_url is missing'),
         ('agent', {'disabled': 'cpu, unknown'}, "no pollster 'unknown'"),
-        ('agent', {'hypervisor': 'vmware'}, 'no pollster of the namespace compute works here'),
+        ('agent', {'hypervisor': 'vmware'}, 'no pollster of the namespace compute is enabled here'),
         ('pollster_libvirt', {'uri': 'test:///nowhere'}, 'no pollster of the namespace compute'),
     ],
 )
