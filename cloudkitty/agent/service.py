@@ -103,7 +103,7 @@ def building(conf: cfg.ConfigOpts, namespace: str) -> Iterator[Agent]:
     pollsters = pollster.load(conf, [namespace])
     if not pollsters:
         raise errors.ConfigurationError(
-            reason=f'no pollster of the namespace {namespace} is enabled here; the log has the reasons'
+            reason=f'no pollster of the namespace {namespace} is enabled here, see the log'
         )
     if not bus.has_bus(conf):
         raise errors.ConfigurationError(
