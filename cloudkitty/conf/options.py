@@ -20,21 +20,21 @@ DEFAULT_OPTS = [
         deprecated_for_removal=True,
         deprecated_reason='The middleware of the API is fixed.',
         help='Paste file of earlier releases. It is not loaded: only acl_public_routes and '
-        'disable_by_file_path in it count, and filters that have no counterpart are named at the '
-        'start.',
+        'disable_by_file_path in it are honoured, and a warning at start names filters that have '
+        'no counterpart.',
     ),
     cfg.StrOpt(
         'auth_strategy',
         default='keystone',
         choices=['noauth', 'keystone'],
         help='Authentication of API requests: keystone validates tokens, noauth treats every '
-        'caller as the administrator.',
+        'caller as an administrator.',
     ),
     cfg.HostAddressOpt(
         'host',
         default=socket.getfqdn(),
         sample_default='<your_hostname>',
-        help='Name of this node.',
+        help='Name of this host.',
     ),
 ]
 API_OPTS = [
@@ -53,24 +53,23 @@ API_OPTS = [
         'threads',
         default=8,
         min=1,
-        help='Threads of each process of the web server. Calls that take long, such as sums, '
-        'points and quotes, take half of them at most for one project, and all of them but two '
-        'for all projects; further ones are answered with 429. The development server starts as '
-        'many.',
+        help='Threads of each process of the web server. Slow requests, such as sums, points and '
+        'quotes, take at most half of them for one project, and all but two of them for all '
+        'projects; further ones are answered with 429. The development server starts this many '
+        'threads.',
     ),
     cfg.IntOpt(
         'limit_max',
         default=20000,
         min=1,
-        help='Largest page of a list that a caller may ask for, and most points that '
-        '/v1/storage/dataframes answers. Lower it when answers get too big for the memory '
-        'of the API.',
+        help='Maximum page size of lists, and maximum number of points in an answer of '
+        '/v1/storage/dataframes. Lower it if answers get too big for the memory of the API.',
     ),
     cfg.StrOpt(
         'metrics_folder',
-        help='Folder for the counters that the processes of the API share, best on a tmpfs, '
-        'such as /run/cloudkitty-api/metrics. If set, the API serves /metrics to Prometheus '
-        'and to anyone else who can reach it. Not set: there is no /metrics.',
+        help='Folder for the counters that the processes of the API share, best on a tmpfs, such '
+        'as /run/cloudkitty-api/metrics. If set, the API serves /metrics to Prometheus and to '
+        'anyone else who can reach it. Unset: /metrics is disabled.',
     ),
 ]
 COLLECT_OPTS = [
@@ -83,33 +82,33 @@ COLLECT_OPTS = [
         'period',
         default=3600,
         min=1,
-        help='Length of a rating period, seconds. Once something is rated, the database holds '
-        'it, and a processor with another value refuses to work: order a change with '
+        help='Length of a rating period, seconds. Once something is rated, the value is kept in '
+        'the database, and a processor with another value refuses to work: order a change with '
         '`cloudkitty-status agreement`.',
     ),
     cfg.IntOpt(
         'wait_periods',
         default=2,
         min=0,
-        help='Periods to let pass before a period is collected; raise it when the source '
-        'receives its measures late. A period that has not ended is never collected.',
+        help='Number of periods after its begin before a period is collected; raise it if the '
+        'source receives its measures late. A period that has not ended is never collected.',
     ),
     cfg.IntOpt(
         'lag_max',
         default=10800,
         min=0,
         max=2592000,
-        help='Seconds that periods wait for a metric whose data in the source ends too '
-        'early, counted from its newest data. Afterwards they are rated with what is '
-        'there. Raise it when the source may be silent for longer and gets its data '
-        'later; 0 never waits.',
+        help='How long periods wait for a metric whose data in the source ends too early, in '
+        'seconds, counted from its newest data. Afterwards they are rated with the available data. '
+        'Raise it if the source may be silent for longer and gets its data later; 0 disables '
+        'waiting.',
     ),
     cfg.StrOpt(
         'start_date',
         default='',
-        help='Date, such as 2026-10-01, or time in ISO 8601 (UTC unless it says otherwise), '
-        'from which on new scopes are rated; empty: the begin of the month in which '
-        'they are found. It changes like period.',
+        help='Date, such as 2026-10-01, or ISO 8601 time (UTC if it has no offset), from which on '
+        'new scopes are rated; empty: the begin of the month in which they are found. To change '
+        'it, see period.',
     ),
     cfg.StrOpt(
         'metrics_conf',
@@ -120,8 +119,8 @@ COLLECT_OPTS = [
         'scope_key',
         default='project_id',
         max_length=40,
-        help='Attribute or label that names the scope in the source of usage. It changes like '
-        'period.',
+        help='Attribute or label that holds the scope id in the source of usage. To change it, '
+        'see period.',
     ),
 ]
 FETCHER_OPTS = [
@@ -144,7 +143,7 @@ ORCHESTRATOR_OPTS = [
         min=0,
         max=1024,
         sample_default=4,
-        help='Rating worker processes; 0 rates nothing on this node.',
+        help='Number of rating worker processes; 0 rates nothing on this host.',
     ),
     cfg.IntOpt(
         'max_workers_reprocessing',
@@ -152,8 +151,8 @@ ORCHESTRATOR_OPTS = [
         min=0,
         max=1024,
         sample_default=4,
-        help='How many of the worker processes rate periods again when that is ordered; '
-        'those above max_workers do nothing else. 0: none on this node.',
+        help='How many of the worker processes reprocess periods; those above max_workers do '
+        'nothing else. 0: none on this host.',
     ),
     cfg.IntOpt(
         'max_threads',
@@ -161,7 +160,7 @@ ORCHESTRATOR_OPTS = [
         min=1,
         advanced=True,
         deprecated_name='max_greenthreads',
-        help='Threads that ask the source for metrics, per worker.',
+        help='Threads per worker that query the source for metrics.',
     ),
     cfg.StrOpt(
         'skip_datapoints_expression',
@@ -182,17 +181,17 @@ ORCHESTRATOR_OPTS = [
         default=5,
         min=1,
         advanced=True,
-        help='Seconds by which the clock of this host may differ from those of the database and '
-        'of the source. A worker further off rates nothing, and says so.',
+        help='Largest difference in seconds between the clock of this host and those of the '
+        'database and of the source. A worker with a larger difference rates nothing and logs '
+        'that.',
     ),
     cfg.IntOpt(
         'shards',
         default=16,
         min=1,
         max=4096,
-        help='Number of partitions of the scopes; one worker at a time works on a partition. '
-        'Set it to at least the number of workers of all nodes, and to the same value on '
-        'all nodes.',
+        help='Number of partitions of the scopes; one worker at a time works on a partition. Set '
+        'it to at least the number of workers of all hosts, and to the same value on all hosts.',
     ),
     cfg.IntOpt(
         'batch_scopes',
@@ -213,29 +212,28 @@ ORCHESTRATOR_OPTS = [
         default=20000,
         min=1,
         advanced=True,
-        help='Points of one period that are collected, rated and stored together at most, '
-        'and three times as many of several periods. Where there are more, a worker '
-        'takes fewer scopes, then fewer periods. Each needs about 4 KiB of memory.',
+        help='Most points of one period that are collected, rated and stored together; three '
+        'times as many if there are several periods. If there are more, a worker takes fewer '
+        'scopes, then fewer periods. Each point needs about 4 KiB of memory.',
     ),
     cfg.PortOpt(
         'metrics_port',
-        help='Port on which the processor serves /metrics to Prometheus. Not set: it does not. '
-        'SIGHUP applies another port; to set or unset it, restart the processor.',
+        help='Port on which the processor serves /metrics to Prometheus. Unset: /metrics is '
+        'disabled. SIGHUP applies another port; to set or unset it, restart the processor.',
     ),
     cfg.HostAddressOpt(
         'metrics_host',
         default='127.0.0.1',
         help='Address on which the processor serves /metrics. Anyone who can reach it can read '
-        'them: they name metrics, but no scope and no price.',
+        'the metrics, which contain names of rated metrics, but no scopes and no prices.',
     ),
     cfg.IntOpt(
         'worker_silence_max',
         default=900,
         min=1,
         advanced=True,
-        help='Seconds without a heartbeat after which a worker counts as hanging: systemd then '
-        'gets no watchdog notification any more. Keep it above '
-        'collector_request_timeout.',
+        help='Seconds without a heartbeat after which a worker is regarded as hanging: systemd '
+        'then gets no more watchdog notifications. Keep it above collector_request_timeout.',
     ),
 ]
 RATING_OPTS = [
@@ -244,60 +242,59 @@ RATING_OPTS = [
         default='',
         max_length=16,
         regex='[A-Za-z0-9]*',
-        help='Currency of all prices, such as EUR or a unit of your own. It is shown beside '
-        'prices and changes none. Empty: prices are shown without a currency.',
+        help='Currency of all prices, such as EUR or a custom unit. It is only displayed beside '
+        'prices. Empty: prices are shown without a currency.',
     ),
 ]
 STORAGE_OPTS = [
-    cfg.StrOpt('backend', default='sql', help='Driver that keeps rated data.'),
+    cfg.StrOpt('backend', default='sql', help='Driver that stores rated data.'),
     cfg.IntOpt(
         'version',
         default=2,
         min=1,
         max=2,
-        help='Version of the interface of the driver that backend names. 1: drivers that '
-        'can only add to what is stored, and backend = sqlalchemy, which uses the '
-        'table of rated points of earlier releases.',
+        help='Version of the interface of the driver in backend. 1: drivers that can only add '
+        'data, and backend = sqlalchemy, which uses the table of rated points of earlier releases.',
     ),
     cfg.IntOpt(
         'fold_periods',
         default=6,
         min=1,
         max=1000,
-        help='Periods that the driver sql stores of a scope before it adds them to the sums by '
-        'series (rated_days, rated_series_months), which are most of what a period changes '
-        'in the database. Totals by attributes read the points of periods that are not added '
-        'yet. Raise it for short periods, 24 for 10 minutes; 1: every period is added at once.',
+        help='Number of periods of a scope that the driver sql stores before it adds them to the '
+        'sums by series (rated_days, rated_series_months), which are most of what a period changes '
+        'in the database. Totals by attributes also read the points of periods that are not added '
+        'yet. Raise it for short periods, such as 24 for 10 minutes; 1: every period is added at '
+        'once.',
     ),
     cfg.IntOpt(
         'retention_period',
         min=1,
-        help='Hours for which rated points are kept, counted from the day (UTC) they are '
-        'of; older ones are removed in the background. Unset: all are kept. The sums '
-        'by day and by month, which most reports are made of, stay; see '
-        'rollup_retention_period. Drivers of other packages have a retention of '
-        'their own.',
+        help='Retention of rated points in hours, counted from their day (UTC); older ones are '
+        'removed in the background. Unset: all are kept. The sums by day and by month, from which '
+        'most reports are made, are kept; see rollup_retention_period. Drivers of other packages '
+        'have their own retention.',
     ),
     cfg.IntOpt(
         'rollup_retention_period',
         min=1,
-        help='Hours for which the driver sql keeps the sums by day and by month; whole '
-        'months are removed, and none whose points are kept. Unset: all are kept.',
+        help='Retention of the sums by day and by month of the driver sql, in hours; whole months '
+        'are removed, and only after their points. Unset: all are kept.',
     ),
 ]
 OUTPUT_OPTS = [
     cfg.StrOpt(
         'backend',
         default='cloudkitty.backend.file.FileBackend',
-        help='Class that keeps report files, as a path of Python: '
+        help='Import path of the class that stores report files: '
         'cloudkitty.backend.file.FileBackend, a folder, or '
         'cloudkitty.backend.object.ObjectBackend, a bucket.',
     ),
     cfg.StrOpt(
         'basepath',
         default='/var/lib/cloudkitty/states/',
-        help='Where report files are written: a folder, which is made when it is missing, or an '
-        'address such as s3://bucket/prefix.',
+        help='Where report files are written: a folder, which is created if it is missing, or a '
+        'URL such as s3://bucket/prefix.',
     ),
     cfg.ListOpt(
         'pipeline',
@@ -309,42 +306,42 @@ OUTPUT_OPTS = [
         default=0,
         min=0,
         max=604_800,
-        help='Seconds between two looks of the processor whether files of the last three months '
-        'are to be written. 0: only cloudkitty-writer writes files.',
+        help='Interval in seconds at which the processor writes files of the last three months '
+        'that have changed. 0: only cloudkitty-writer writes files.',
     ),
     cfg.IntOpt(
         'keep_months',
         default=0,
         min=0,
         max=1200,
-        help='Files with usage are removed this many months after their month. 0: never. '
+        help='Months after which usage files are removed, counted from their month. 0: never. '
         'Statements are always kept.',
     ),
     cfg.StrOpt(
         'templates',
-        help='Folder with templates of your own for html and pdf, such as statement.html.j2. '
-        'Unset: those of the package.',
+        help='Folder with custom templates for html and pdf, such as statement.html.j2. Unset: '
+        'those of the package.',
     ),
     cfg.ListOpt(
         'fonts',
         default=[],
-        help='Folders with fonts for pdf, for scripts that its own fonts lack. The fonts of the '
-        'host are not used, so that each host makes the same files.',
+        help='Folders with fonts for pdf, for scripts that the included fonts lack. The fonts of '
+        'the host are not used, so that files are the same on all hosts.',
     ),
 ]
 UI_OPTS = [
     cfg.BoolOpt(
         'enabled',
         default=False,
-        help='Serve the web page for costs below /ui, to whoever reaches the API. It shows '
-        'what the caller may read over REST, nothing more.',
+        help='Serve the web page for costs at /ui, to everybody who can reach the API. It shows '
+        'only what the caller may read over REST.',
     ),
     cfg.ListOpt(
         'sso_protocols',
         default=[],
         item_type=cfg.types.String(regex=r'[A-Za-z0-9_.-]{1,64}', quotes=False),
-        help='Protocols of Keystone by which the web page offers single sign-on, such as openid. '
-        'Keystone must name https://THIS-SERVICE/ui/sso in [federation]trusted_dashboard.',
+        help='Keystone protocols for which the web page offers single sign-on, such as openid. '
+        'Keystone must have https://THIS-SERVICE/ui/sso in [federation]trusted_dashboard.',
     ),
 ]
 AUTOMATIC = 'automatic'
@@ -352,45 +349,45 @@ BILLING_OPTS = [
     cfg.BoolOpt(
         'enabled',
         default=False,
-        help='Make statements of what is rated, see "Billing" in the administrator guide. '
-        'While it is false nothing of it is computed, stored or answered.',
+        help='Enable billing: statements are made from rated data, see "Billing" in the '
+        'administrator guide. If false, billing computes, stores and returns nothing.',
     ),
     cfg.StrOpt(
         'close',
         default='manual',
         choices=['manual', AUTOMATIC],
-        help='Who closes months. automatic: the processor, as soon as all scopes of an account '
-        'are rated for good and its close_after is over. manual: whoever runs '
+        help='How months are closed. automatic: by the processor, as soon as the month is final '
+        'for all scopes of an account and its close_after has passed. manual: with '
         'cloudkitty-billing close.',
     ),
     cfg.StrOpt(
         'series',
         default='CK',
         regex='[A-Za-z0-9]{1,16}',
-        help='First part of the numbers of statements, such as CK-2026-000001. Each series '
-        'is numbered without gaps, from 1 in each year.',
+        help='Prefix of the numbers of statements, such as CK-2026-000001. Each series is '
+        'numbered without gaps, from 1 in each year.',
     ),
     cfg.StrOpt(
         'issuer',
         default='',
-        help='Who makes the statements: name, address and tax number, as they are to be shown.',
+        help='Issuer of the statements: name, address and tax number, as displayed on them.',
     ),
     cfg.BoolOpt(
         'notify',
         default=False,
-        help='Emit a notification on the message bus when a budget is crossed, and when a '
-        'statement is closed or taken back. It needs [DEFAULT]transport_url.',
+        help='Send a notification on the message bus when a budget threshold is reached, and when '
+        'a statement is closed or voided. It needs [DEFAULT]transport_url.',
     ),
     cfg.ListOpt(
         'webhook_networks',
         default=[],
-        help='Networks such as 10.1.0.0/16 to which webhooks may be sent although their '
-        'addresses are not public. Whoever owns an account can have requests sent there.',
+        help='Networks, such as 10.1.0.0/16, to which webhooks may be sent although their '
+        'addresses are not public. Owners of accounts can cause requests to them.',
     ),
     cfg.StrOpt(
         'webhook_cafile',
-        help='Certificates of authorities that webhooks are checked with, in PEM; default: those '
-        'of the system.',
+        help='File of CA certificates (PEM) that webhooks are verified with; default: those of '
+        'the system.',
     ),
 ]
 # About 10,000 points in one POST /v2/dataframes.
