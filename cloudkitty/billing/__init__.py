@@ -1,1 +1,1 @@
-"""Billing: statements of accounts, made of the sums in the storage and the prices of plans."""
+"""Billing: statements of accounts, from the sums in the storage and the prices of plans."""

@@ -1,4 +1,4 @@
-"""Which account a scope belongs to."""
+"""Accounts and their scopes."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from cloudkitty.core.billing.plan import Account, Document
 
 
 def find(document: Document, account_id: str) -> Account:
-    """Return an account of *document*; a scope that no account names is one of its own.
+    """Return an account of *document*; a scope that is in no account is an account of its own.
 
     :raises NotFound: it is a scope of another account.
     """

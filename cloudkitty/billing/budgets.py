@@ -1,4 +1,4 @@
-"""Budgets: what accounts do not want to owe more than, and the alerts when they do."""
+"""Budgets of accounts, and the alerts when their thresholds are reached."""
 
 import json
 import uuid
@@ -31,7 +31,7 @@ PERCENT_MAX = 1000
 
 
 class Budget(NamedTuple):
-    """What an account does not want to owe more than in a month, before tax.
+    """An amount per month, before tax, above which the owner of an account wants to be alerted.
 
     :ivar amount: in the currency of its statements; of list prices in that of its plan.
     :ivar basis: NET or LIST.
@@ -53,7 +53,7 @@ class Alert(NamedTuple):
     """A threshold that was reached.
 
     :ivar budgeted: the amount of the budget then.
-    :ivar amount: what was owed, or forecast.
+    :ivar amount: the amount that was owed, or forecast.
     """
 
     budget: str
@@ -93,7 +93,7 @@ def create(
 
 
 def update(connection: sa.Connection, budget_id: str, values: dict[str, Any]) -> Budget:
-    """Change a budget; thresholds that were reached this month are not told again."""
+    """Change a budget; thresholds that were reached this month raise no second alert."""
     made = _checked(ROWS.get(connection, budget_id)._replace(**values))
     connection.execute(sa.update(TABLE).where(TABLE.c.id == budget_id).values(_row(made)))
     return made
@@ -131,9 +131,9 @@ def after(connection: sa.Connection, account_id: str, limit: int) -> list[str]:
 
 
 class Evaluation:
-    """Compares what accounts owe with their budgets.
+    """Compares the amounts that accounts owe with their budgets.
 
-    :param notifies_bus: whether messages go to the message bus, too.
+    :param notifies_bus: whether messages are also sent to the message bus.
     """
 
     def __init__(self, statements: Statements, *, notifies_bus: bool) -> None:
@@ -142,7 +142,7 @@ class Evaluation:
         self.notifies_bus = notifies_bus
 
     def check(self, account_id: str) -> list[Alert]:
-        """Store, and send, the alerts of an account that are new in its current month."""
+        """Store and send the new alerts of an account in its current month."""
         service = self.statements
         now = service.clock()
         with service.database.reader() as connection:
@@ -150,7 +150,7 @@ class Evaluation:
             try:
                 found = self._measured(connection, account_id, budgets, now)
             except errors.NotFound:
-                # The account is gone from the document; its budgets wait for it.
+                # The account was removed from the document; its budgets are kept.
                 return []
             due = [one for one in found if one.threshold not in self._known(connection, one)]
         return service.database.write(lambda connection: self._tell(connection, due)) if due else []
@@ -237,13 +237,13 @@ class Evaluation:
         return set(rows.scalars())
 
     def _tell(self, connection: sa.Connection, due: Sequence[Alert]) -> list[Alert]:
-        """Store alerts that nobody else has stored, and their messages."""
+        """Store alerts that no other worker has stored, and their messages."""
         told = []
         for alert in due:
             budget = connection.execute(
                 sa.select(TABLE).where(TABLE.c.id == alert.budget).with_for_update()
             ).first()
-            # The lock is that of whoever does the same, or has removed the budget.
+            # Others that do the same, or remove the budget, take the same lock.
             if budget is None or alert.threshold in self._known(connection, alert):
                 continue
             row = alert._asdict() | {'at': timeframe.to_naive(alert.at)}

@@ -1,4 +1,4 @@
-"""Which closed months are to be computed again."""
+"""Closed months that have to be computed again."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -55,7 +55,7 @@ class Pending(NamedTuple):
 def read(
     connection: sa.Connection, account_id: str, scope_key: str, scope_ids: Sequence[str]
 ) -> Pending:
-    """Return what is noted of an account; read it before the sums, which are then never older."""
+    """Return the notes of an account; read them before the sums, which are then never older."""
     notes: list[Note] = []
     for start in range(0, len(scope_ids), CHUNK):
         rows = connection.execute(
@@ -74,7 +74,7 @@ def read(
 
 
 def read_all(connection: sa.Connection, scope_key: str, limit: int) -> list[Note]:
-    """Return what is noted of all scopes, *limit* notes at most."""
+    """Return the notes of all scopes, *limit* at most."""
     rows = connection.execute(
         sa.select(CHANGES, SCOPES.c.identifier)
         .join(SCOPES, SCOPES.c.id == CHANGES.c.scope_id)
@@ -85,7 +85,7 @@ def read_all(connection: sa.Connection, scope_key: str, limit: int) -> list[Note
 
 
 def all_rechecks(connection: sa.Connection) -> set[tuple[str, str]]:
-    """Return (account, month) of what is to be computed again."""
+    """Return (account, month) of all months to compute again."""
     rows = connection.execute(sa.select(RECHECKS.c.account, RECHECKS.c.month))
     return {(row.account, row.month) for row in rows}
 
@@ -97,14 +97,14 @@ def near(note: Note) -> set[str]:
 
 
 def affected(pending: Pending, closed: Iterable[str]) -> set[str]:
-    """Return those of the closed months of an account that may say something else now."""
+    """Return those of the closed months of an account whose amounts may have changed."""
     found = {recheck.month for recheck in pending.rechecks}
     noted = (*pending.notes, *pending.related)
     return found.union(*map(near, noted)).intersection(closed)
 
 
 def consume(connection: sa.Connection, account_id: str, pending: Pending) -> None:
-    """Delete what is booked now; what grew meanwhile stays."""
+    """Delete the notes that are billed now; those that grew meanwhile are kept."""
     for note in pending.notes:
         connection.execute(
             sa.delete(CHANGES).where(

@@ -1,7 +1,7 @@
-"""Closing a month: its draft becomes a numbered statement; taking a statement back.
+"""Closing a month, by which its draft becomes a numbered statement; voiding a statement.
 
-One transaction does all of it, so that whatever happens there is one statement or none, and no gap
-in the numbers.
+All of it is one transaction, so that after a failure there is one statement or none, and no gap in
+the numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Closing:
     def open_accounts(self, period: str) -> list[str]:
         """Return the accounts of a month that have no statement yet, sorted.
 
-        They are those that the document names, and the scopes with usage that none of them has.
+        They are the accounts in the document, and the scopes with usage that belong to none.
         """
         service = self.statements
         with service.database.reader() as connection:
@@ -41,7 +41,7 @@ class Closing:
         return [one for one in accounts.all_of(document, scopes) if one not in closed]
 
     def due_accounts(self, period: str) -> list[str]:
-        """Return the accounts of a month that have no statement, and whose close_after is over."""
+        """Return the accounts of a month that have no statement, and whose close_after has passed."""
         service = self.statements
         now = service.clock()
         if now < month.bounds(period, month.EASTERNMOST).end:
@@ -59,7 +59,7 @@ class Closing:
         """Close a month of an account; return its statement.
 
         :raises NotFound: there is no such account in that month.
-        :raises Conflict: the month is closed, or something keeps it open; the text says what.
+        :raises Conflict: the month is closed, or has blockers, which are in the text.
         """
 
         def change(connection: sa.Connection) -> ledger.Entry:
@@ -77,11 +77,11 @@ class Closing:
         return self.statements.database.write(change)
 
     def void(self, number: str, reason: str, author: str | None) -> ledger.Entry:
-        """Take the newest statement of an account back; its month is open again.
+        """Void the newest statement of an account; its month is open again.
 
-        :returns: the statement that does so.
+        :returns: the reversing statement.
         :raises NotFound: there is no such statement.
-        :raises Conflict: it is not the newest, or takes one back itself.
+        :raises Conflict: it is not the newest, or voids one itself.
         """
         with self.statements.database.reader() as connection:
             account_id = ledger.get(connection, number).account
@@ -99,7 +99,7 @@ class Closing:
     def _pass_on(
         self, connection: sa.Connection, account_id: str, notes: Sequence[changes.Note]
     ) -> None:
-        """Order others, which had the scopes or shared costs in these months, to look too."""
+        """Let accounts that had the scopes or shared costs in these months be checked, too."""
         months = set().union(*map(changes.near, notes)) if notes else set()
         ordered = set()
         for period, version in ledger.versions(connection, months):
@@ -179,7 +179,7 @@ class Closing:
         content: dict[str, Any],
         lines: list[Line],
     ) -> ledger.Entry:
-        """Give a statement its number, and store it."""
+        """Number a statement and store it."""
         number = ledger.next_number(connection, self.options.series, entry.closed_at.year)
         entry = entry._replace(number=number)
         head = {
@@ -212,14 +212,14 @@ class Closing:
         return entry
 
 
-# Members of a statement that are amounts, and of its lines and taxes.
+# Members of a statement, its lines and its taxes that are amounts.
 _AMOUNTS = ('list', 'adjustment', 'net', 'rounding', 'tax', 'total', 'drawn', 'due')
 _LINE_AMOUNTS = ('quantity', 'list', 'exact', 'amount')
 _TAX_AMOUNTS = ('base', 'amount')
 
 
 def negated(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of the statement that takes *content* back."""
+    """Return the members of the statement that voids *content*."""
     kept = {name: value for name, value in content.items() if name not in ledger.HEAD}
     return {
         **_minus(kept, _AMOUNTS),

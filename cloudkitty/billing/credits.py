@@ -1,4 +1,4 @@
-"""Prepaid credits of accounts, and what statements have drawn of them."""
+"""Prepaid credits of accounts, and the amounts that statements have drawn."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ CREDITS_MAX = 1000
 
 
 class Entry(NamedTuple):
-    """A credit as it was granted, and what is left of it.
+    """A granted credit, and its balance.
 
     :ivar begin, end: days in force, half open; None: no bound.
     :ivar created_at: aware UTC.
@@ -65,7 +65,7 @@ def find(connection: sa.Connection, account_id: str) -> list[Entry]:
 
 
 def usable(connection: sa.Connection, account_id: str) -> list[Credit]:
-    """Return what is left of the credits of an account."""
+    """Return the balances of the credits of an account."""
     return [
         Credit(one.id, one.currency, one.balance, one.begin, one.end, one.priority, one.note)
         for one in find(connection, account_id)
@@ -118,7 +118,7 @@ def grant(
 def withdraw(
     connection: sa.Connection, account_id: str, credit_id: str, *, actor: trail.Actor, now: datetime
 ) -> None:
-    """Remove a credit of which nothing was ever drawn.
+    """Remove a credit that was never drawn.
 
     :raises NotFound: the account has no such credit.
     :raises Conflict: a statement has drawn of it.
@@ -137,7 +137,7 @@ def withdraw(
 
 
 def book(connection: sa.Connection, number: str, draws: Sequence[Draw]) -> None:
-    """Store what a statement draws."""
+    """Store the amounts that a statement draws."""
     if draws:
         connection.execute(
             DRAWS.insert(),
@@ -146,7 +146,7 @@ def book(connection: sa.Connection, number: str, draws: Sequence[Draw]) -> None:
 
 
 def drawn_by(connection: sa.Connection, number: str) -> list[Draw]:
-    """Return what a statement has drawn, by the id of the credit."""
+    """Return the amounts that a statement has drawn, by the id of the credit."""
     rows = connection.execute(
         sa.select(DRAWS.c.credit, TABLE.c.note, DRAWS.c.amount)
         .outerjoin(TABLE, TABLE.c.id == DRAWS.c.credit)

@@ -1,4 +1,4 @@
-"""Sends messages to webhooks: signed, over https, to public addresses, within a time.
+"""Sends messages to webhooks: signed, over https, to public addresses, with a timeout.
 
 Source: https://www.standardwebhooks.com.
 """
@@ -31,10 +31,10 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 class Answer(NamedTuple):
-    """What became of an attempt.
+    """Result of an attempt.
 
-    :ivar reason: why it failed; empty: the receiver has taken the message.
-    :ivar is_gone: the receiver wants no more.
+    :ivar reason: why it failed; empty: the receiver accepted the message.
+    :ivar is_gone: the receiver answered with 410.
     """
 
     reason: str = ''
@@ -92,7 +92,7 @@ class Sender:
         except errors.InvalidInput as exc:
             return Answer(str(exc))
         except (OSError, client.HTTPException, ValueError) as exc:
-            # The text of an error may repeat what the receiver sent.
+            # The text of an error may contain data of the receiver.
             return Answer(type(exc).__name__)
         if 200 <= status < 300:
             return Answer()
@@ -101,7 +101,7 @@ class Sender:
     def _post(self, webhook: Webhook, message: Message, now: datetime) -> int:
         parts = urllib.parse.urlsplit(webhook.url)
         host, port = parts.hostname or '', parts.port or 443
-        # The address that was checked is the one that is called: no other answer of the DNS counts.
+        # Connect to the address that was checked: a later answer of the DNS may differ.
         address = self._address(host, port)
         path = urllib.parse.urlunsplit(('', '', parts.path or '/', parts.query, ''))
         with self._connected(host, port, address) as connection:
@@ -145,7 +145,7 @@ class Sender:
 
 
 class _Connection(client.HTTPSConnection):
-    """A connection to one address, with the certificate of the host's name."""
+    """A connection to one address that verifies the certificate of the host's name."""
 
     def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext) -> None:
         super().__init__(host, port, timeout=WAIT_S, context=context)
@@ -158,7 +158,7 @@ class _Connection(client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
 
     def abort(self) -> None:
-        """End whatever the connection waits for."""
+        """Interrupt whatever the connection waits for."""
         if self.sock is not None:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
 """Versions of the document of plans and accounts.
 
-A version holds from a month on, until a newer one does. Versions are only added, so a statement
-names the one it was made with.
+A version is in force from a month on, until a newer one is. Versions are only added, so a statement
+refers to the one it was made with.
 """
 
 import json
@@ -40,7 +40,7 @@ _META = (
 class Version(NamedTuple):
     """A version of the document.
 
-    :ivar from_month: the first month it holds for.
+    :ivar from_month: the first month in which it is in force.
     :ivar digest: of its content; '': there is no version yet.
     :ivar applied_at: aware UTC.
     """
@@ -56,7 +56,7 @@ NONE = Version(0, '', '', None, timeframe.EPOCH)
 
 
 def load(text: str | bytes) -> dict[str, Any]:
-    """Return the form of a document of YAML; numbers stay text.
+    """Return the form of a YAML document; numbers stay text.
 
     :raises InvalidInput: it is no mapping in YAML, or too large.
     """
@@ -83,7 +83,7 @@ def as_text(form: Any) -> Any:
 
 
 class _Loader(yaml.BaseLoader):
-    """Reads every scalar as text; a name that is given twice in a mapping is an error."""
+    """Reads every scalar as text; a duplicate key in a mapping is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -118,7 +118,7 @@ class Documents:
         return [_version(row) for row in rows]
 
     def version_of(self, connection: sa.Connection, period: str) -> int:
-        """Return the number of the version that holds in a month; 0: there is none."""
+        """Return the number of the version in force in a month; 0: there is none."""
         found = connection.execute(
             sa.select(sa.func.max(TABLE.c.version)).where(TABLE.c.from_month <= period)
         ).scalar()
@@ -158,7 +158,7 @@ class Documents:
     ) -> Version:
         """Store *form* as the newest version.
 
-        :param from_month: the first month it holds for.
+        :param from_month: the first month in which it is in force.
         :param expected: digest of the version that is to be replaced; None: whatever it is.
         :raises InvalidInput: the document or the month is wrong.
         :raises Conflict: another version is the newest by now, or a month it is for is closed.
@@ -200,7 +200,7 @@ class Documents:
             raise errors.Conflict(reason='Another version was applied just now.') from exc
 
     def _check_owners(self, connection: sa.Connection, from_month: str, new: Document) -> None:
-        """Make sure that nothing is billed twice in a month that has statements, or not at all.
+        """Make sure that in months with statements nothing is billed twice, or not at all.
 
         Statements keep their version: no scope may move, and no cost be divided in another way.
 
@@ -232,7 +232,7 @@ class Documents:
 
 
 def _divided(document: Document) -> Any:
-    """Return all that says how much of shared costs each account gets."""
+    """Return the terms that determine each account's share of shared costs."""
     sources = [document.accounts[share.source] for share in document.shares]
     plans = [document.plans.get(source.plan or '') for source in sources]
     return document.shares, sources, plans, document.shares and document.rates
@@ -287,7 +287,7 @@ def _version(row: tables.Row) -> Version:
 
 
 def _told(version: Version) -> dict[str, Any] | None:
-    """Return what the audit trail has of a version: its content is in the table."""
+    """Return a version as the audit trail records it, without its content."""
     if not version.version:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Explains a line of a statement: the rule of the plan, and the usage that it was made of."""
+"""Explains a line of a statement: the item of the plan, and the usage of the line."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -14,12 +14,12 @@ from cloudkitty.core.billing.plan import Plan
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.timeframe import Period
 
-# Resources that are told, those with the highest list price first.
+# Most resources in an explanation, those with the highest list price first.
 RESOURCES_MAX = 1000
 
 
 class Resource(NamedTuple):
-    """The usage of a resource in a line; *resource* is '' where usage names none."""
+    """The usage of a resource in a line; *resource* is '' if usage has no resource."""
 
     scope_id: str
     resource: str
@@ -28,13 +28,13 @@ class Resource(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """Why a line costs what it does.
+    """The explanation of a line.
 
     :ivar line: as the statement shows it, with the steps of its computation.
-    :ivar item: the item of the plan as it was written; None: no item took the usage.
+    :ivar item: the item of the plan as written; None: no item matched the usage.
     :ivar resources: the usage of the line as it is stored now.
-    :ivar others: how many resources are not told.
-    :ivar is_current: whether that usage is still what the line was made of.
+    :ivar others: number of resources that are not listed.
+    :ivar is_current: whether the usage has not changed since the line was computed.
     """
 
     line: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Forecasts of months that are not over, and how wrong those of earlier months were."""
+"""Forecasts of the current month, and the error of those of earlier months."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,13 +14,13 @@ from cloudkitty.core.billing.statement import Line, Usage
 
 
 class Forecast(NamedTuple):
-    """What a month will cost, before tax and without corrections.
+    """The forecast of a month, before tax and without corrections.
 
     :ivar until: up to when usage was read, aware UTC.
     :ivar lines: those of the whole month; None: too few days are over.
-    :ivar so_far: the lines of what was used already.
-    :ivar miss: median error at the same time of the last months, as a part of their amounts; None:
-        there is no month to judge by.
+    :ivar so_far: the lines of the usage so far.
+    :ivar miss: median relative error at the same time of the last months; None: there is no
+        earlier month.
     """
 
     account: Account
@@ -60,7 +60,7 @@ class Forecasts:
     def _miss(
         self, connection: sa.Connection, account: Account, period: str, until: datetime
     ) -> Decimal | None:
-        """Return how wrong forecasts of earlier months were, each with the plan it had."""
+        """Return the error of forecasts of earlier months, each with its own plan."""
         span = month.bounds(period, account.zone)
         pairs: list[tuple[Decimal, Decimal]] = []
         for back in range(1, forecast.MONTHS + 1):

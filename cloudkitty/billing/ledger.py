@@ -20,7 +20,7 @@ ACCOUNTS = billing_tables.accounts
 SERIES = billing_tables.series
 DRAFT, CLOSED, VOID = 'draft', 'closed', 'void'
 
-# Members of the content of a statement that its draft does not have.
+# Members of a closed statement that a draft does not have.
 HEAD = (
     'state',
     'number',
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
     :ivar revision: counts the statements of an account and month.
     :ivar sequence: counts the statements of an account.
-    :ivar voids: number of the statement that it takes back; None: it takes none back.
+    :ivar voids: number of the statement that it voids; None: it voids none.
     :ivar version: of the document of plans.
     :ivar previous: digest of the account's statement before it; None: it is the first.
     :ivar closed_at: aware UTC.
@@ -95,7 +95,7 @@ def document(connection: sa.Connection, number: str) -> dict[str, Any]:
 
 
 def content(connection: sa.Connection, number: str) -> tuple[dict[str, Any], bytes]:
-    """Return the content of a statement, and the bytes that its digest is over."""
+    """Return the content of a statement, and the bytes over which its digest is computed."""
     text = connection.execute(
         sa.select(TABLE.c.document).where(TABLE.c.number == number)
     ).scalar_one()
@@ -156,7 +156,7 @@ def _has_lines_of(scope_id: str) -> sa.ColumnElement[bool]:
 
 
 def closed_months(connection: sa.Connection, account_id: str) -> dict[str, Entry]:
-    """Return the statement in force of each month of an account that is closed."""
+    """Return the valid statement of each closed month of an account."""
     rows = connection.execute(
         sa.select(*_META).where(TABLE.c.account == account_id).order_by(TABLE.c.sequence)
     )
@@ -165,7 +165,7 @@ def closed_months(connection: sa.Connection, account_id: str) -> dict[str, Entry
 
 
 def closed_accounts(connection: sa.Connection, period: str) -> set[str]:
-    """Return the ids of the accounts of which a month is closed."""
+    """Return the ids of the accounts whose month is closed."""
     rows = connection.execute(
         sa.select(TABLE.c.account, TABLE.c.voids)
         .where(TABLE.c.month == period)
@@ -196,7 +196,7 @@ def lines_of(connection: sa.Connection, number: str) -> list[Line]:
 
 
 def next_number(connection: sa.Connection, series: str, year: int) -> str:
-    """Take the next number of a series; call it last, since it makes others wait."""
+    """Take the next number of a series; call it last, since it blocks others."""
     key = {'name': series, 'year': year}
     upsert.insert_missing(connection, SERIES, [{**key, 'next_number': 1}])
     chosen = (SERIES.c.name == series, SERIES.c.year == year)
@@ -222,7 +222,7 @@ def add(
 ) -> Entry:
     """Store a statement; return it with its digest.
 
-    :param content: what it says.
+    :param content: its content, as JSON.
     """
     text = canonical.encode(content)
     entry = entry._replace(digest=chained(entry.previous, text))
@@ -241,7 +241,7 @@ def add(
 
 
 def chained(previous: str | None, text: bytes) -> str:
-    """Return the digest of a statement, which depends on all of the account before it."""
+    """Return the digest of a statement, which depends on all earlier ones of the account."""
     return canonical.digest((previous or '').encode(), text)
 
 

@@ -1,6 +1,6 @@
-"""Messages that are to be sent, written in the transaction of their cause: none is lost.
+"""Messages to be sent, written in the transaction of their cause, so that none is lost.
 
-A message is delivered at least once; whoever gets it twice knows it by its id.
+A message is delivered at least once; its id identifies duplicates.
 """
 
 import uuid
@@ -118,12 +118,12 @@ def put_off(connection: sa.Connection, ids: Sequence[int], until: datetime) -> N
 
 
 def delivered(connection: sa.Connection, ids: Sequence[int]) -> None:
-    """Remove messages that were taken."""
+    """Remove messages that were accepted."""
     connection.execute(sa.delete(TABLE).where(TABLE.c.id.in_(ids)))
 
 
 def failed(connection: sa.Connection, message: Message, reason: str, now: datetime) -> bool:
-    """Note that a message was not taken; return whether it is sent again, or else is removed."""
+    """Record that a message was not accepted; return False if it is removed, not sent again."""
     chosen = TABLE.c.id == message.id
     if message.attempts >= len(SCHEDULE):
         connection.execute(sa.delete(TABLE).where(chosen))

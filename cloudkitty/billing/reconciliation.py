@@ -1,18 +1,18 @@
-"""How much of what changed in closed months is not booked yet."""
+"""Changes of closed months that are not billed yet."""
 
 import sqlalchemy as sa
 
 from cloudkitty.billing import accounts, changes, ledger
 from cloudkitty.billing.documents import Documents
 
-# Notes that are looked at: with more the number is a lower bound.
+# Most notes that are read; with more the number is a lower bound.
 NOTES_MAX = 10_000
 
 
 def unbooked_months(
     connection: sa.Connection, documents: Documents, scope_key: str
 ) -> set[tuple[str, str]]:
-    """Return (account, month) of the closed months whose usage changed since they were booked."""
+    """Return (account, month) of the closed months whose usage changed since they were closed."""
     notes = changes.read_all(connection, scope_key, NOTES_MAX)
     found = changes.all_rechecks(connection)
     months = set[str]().union(*map(changes.near, notes))

@@ -1,4 +1,4 @@
-"""What an account gets of the costs of others, or passes on to them, in a month."""
+"""Shared costs of a month: what accounts get from others, or pass on to them."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -46,7 +46,7 @@ class Sharing:
         self.compute = compute
 
     def lines(self, account: Account, resolved: terms.AccountTerms, own: list[Line]) -> Shared:
-        """Return what is added to the *own* lines of an account, or taken off."""
+        """Return the lines that are added to the *own* lines of an account, or deducted."""
         found = Shared([], [])
         for share in self.document.shares_of(account.id):
             if not self._in_force(share):

@@ -1,4 +1,4 @@
-"""Statements: drafts, which are computed whenever somebody asks, and what of them can be closed."""
+"""Statements: drafts, which are computed on request, and whether they can be closed."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from cloudkitty.scopes import names
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import BaseStorage
 
-# Closed months that are computed again each time, where the storage notes no changes.
+# Closed months that are computed again each time, if the storage does not record changes.
 LOOK_BACK = 3
 MONTH_MAX = dt.timedelta(days=31)
 
@@ -35,7 +35,7 @@ class Draft(NamedTuple):
 
     :ivar complete_until: up to when its month is rated, aware UTC; None: unknown.
     :ivar blockers: why it cannot be closed; empty: it can.
-    :ivar pending: why closed months were computed again; booked when it is closed.
+    :ivar pending: why closed months were computed again; consumed when it is closed.
     """
 
     statement: form.Statement
@@ -79,7 +79,7 @@ class Statements:
             raise errors.NotFound(reason='Billing is off: [billing]enabled is false.')
 
     def account(self, connection: sa.Connection, account_id: str, period: str) -> Account:
-        """Return an account as it is in a month.
+        """Return an account as of a month.
 
         :raises NotFound: there is no such account.
         """
@@ -128,7 +128,7 @@ class Statements:
         version = self.documents.version_of(connection, period)
         document = self.documents.get(connection, version)
         account = accounts.find(document, account_id)
-        # Before the sums, so that a change that is not in them stays noted.
+        # Read before the sums, so that a change that they do not contain stays recorded.
         scopes = sorted({*account.scopes, *self.scopes_of(connection, account_id, closed)})
         pending = changes.read(connection, account_id, self.sums.scope_key, scopes)
         others = self._partner_scopes(connection, account_id, document, closed)
@@ -152,7 +152,7 @@ class Statements:
 
     @staticmethod
     def _draws(connection: sa.Connection, made: form.Statement) -> tuple[Draw, ...]:
-        """Return what the credits of the account pay if the month is closed now."""
+        """Return what the credits of the account would pay if the month were closed now."""
         days = month.days(made.period)
         usable = credits.usable(connection, made.account.id)
         return draw(usable, made.totals.total, made.terms.currency, days)
@@ -232,14 +232,14 @@ class Statements:
     def changed_months(
         self, closed: dict[str, ledger.Entry], pending: changes.Pending
     ) -> list[str]:
-        """Return the closed months of an account that may say something else now, sorted."""
+        """Return the closed months of an account whose amounts may have changed, sorted."""
         found = changes.affected(pending, closed)
         if not self.sums.storage.notes_changes:
             found.update(sorted(closed)[-LOOK_BACK:])
         return sorted(period for period in found if self.has_sums(period))
 
     def has_sums(self, period: str) -> bool:
-        """Return whether the sums of a month are kept: what was removed is not taken back."""
+        """Return whether the sums of a month are kept: removed months are not corrected."""
         hours = self.conf.storage.rollup_retention_period
         if hours is None:
             return True
@@ -254,7 +254,7 @@ class Statements:
         pending: changes.Pending,
         currency: str,
     ) -> tuple[list[Line], dict[tuple[str, str], TaxRate | None], list[str]]:
-        """Return what closed months say now less what is booked of them, their taxes, and problems.
+        """Return the changes of closed months since they were billed, their taxes, and problems.
 
         Each is computed with the document that it was closed with.
         """
@@ -283,7 +283,7 @@ class Statements:
         return month.bounds(period, account.zone).end + account.close_after
 
     def check_retention(self) -> None:
-        """Make sure that points are kept as long as local months need those around their borders.
+        """Make sure that points are kept as long as local months need those at begin and end.
 
         :raises ConfigurationError: they are removed earlier.
         """
@@ -312,13 +312,13 @@ class Statements:
     def rated_until(
         self, connection: sa.Connection, account: Account, period: str
     ) -> datetime | None:
-        """Return up to when a month of an account is rated; None: nobody rates its scopes."""
+        """Return up to when a month of an account is rated; None: its scopes are not rated."""
         return self._completeness(connection, account, account.scopes, period)[0]
 
     def _partners_incomplete(
         self, connection: sa.Connection, document: Document, account: Account, period: str
     ) -> list[str]:
-        """Return what is missing of others whose usage divides shared costs."""
+        """Return what is missing of other accounts whose usage determines shared costs."""
         reasons: list[str] = []
         for share in document.shares_of(account.id):
             if account.id == share.source:
@@ -338,7 +338,7 @@ class Statements:
     ) -> tuple[datetime | None, list[str]]:
         """Return up to when *scopes* are rated in a month of an account, and what is missing.
 
-        Scopes that nobody rates, because their usage is pushed, are always complete.
+        Scopes that are not rated, because their usage is pushed, are always complete.
         """
         span = Period(*month.bounds(period, account.zone))
         answer = completeness.examine(connection, self.conf, completeness.Query(span, scopes))

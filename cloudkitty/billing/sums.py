@@ -14,7 +14,7 @@ from cloudkitty.storage import query
 from cloudkitty.storage.v2 import BaseStorage
 
 DAY = 'time-d'
-# Attribute that mostly names a resource.
+# Attribute that usually holds the id of a resource.
 RESOURCE = 'id'
 
 
@@ -37,11 +37,11 @@ class Sums:
         *,
         by_day: bool = False,
     ) -> list[Usage]:
-        """Return the sums of the points in *span*, by what *plan* asks for.
+        """Return the sums of the points in *span*, grouped as *plan* needs.
 
         Quantities and list prices add up to /v2/summary of the same scopes and time.
 
-        :param connection: of the transaction that is to see them.
+        :param connection: of the transaction that reads them.
         :param by_day: return sums of days, UTC.
         """
         if not scope_ids:
@@ -82,7 +82,7 @@ class Sums:
         span: Period,
         metric: str,
     ) -> Iterator[tuple[Usage, str]]:
-        """Yield the sums of the points of *metric*, with the attribute `id` of what used it."""
+        """Yield the sums of the points of *metric*, with the attribute `id` of the resource."""
         if not scope_ids:
             return
         names = plan.attributes

@@ -1,4 +1,4 @@
-"""Looks whether the closed statements are as they were closed, and add up to the usage."""
+"""Verifies that closed statements are unchanged and add up to the usage."""
 
 import json
 import re
@@ -25,7 +25,7 @@ class Verifier:
         self.statements = statements
 
     def check(self) -> Iterator[str]:
-        """Yield a line for each fault."""
+        """Yield a line for each error."""
         with self.statements.database.reader() as connection:
             account_ids = ledger.account_ids(connection)
             yield from self._numbers(connection)
@@ -49,7 +49,7 @@ class Verifier:
                 yield f'{series}-{number:06}: is missing'
 
     def _chain(self, connection: sa.Connection, account_id: str) -> Iterator[str]:
-        """Yield where a statement is not what its digest, its row or its lines say."""
+        """Yield statements that differ from their digest, row or lines."""
         previous = None
         for sequence, (entry, text) in enumerate(ledger.each(connection, account_id), 1):
             if entry.sequence != sequence:
@@ -90,7 +90,7 @@ class Verifier:
             yield f'{entry.number}: its lines add up to {net}, not to {content["net"]}'
 
     def _sums(self, connection: sa.Connection, account_id: str) -> Iterator[str]:
-        """Yield the months whose list prices are not booked, and not to be corrected either."""
+        """Yield the months whose list prices are neither billed nor about to be corrected."""
         for period, (booked, usage) in self.reconcile(connection, account_id).items():
             if booked != usage:
                 yield f'{account_id}, {period}: {booked} is booked of {usage} at list price'
@@ -98,7 +98,7 @@ class Verifier:
     def reconcile(
         self, connection: sa.Connection, account_id: str
     ) -> dict[str, tuple[Decimal, Decimal]]:
-        """Return list prices (booked, of the usage) by closed month without pending changes."""
+        """Return list prices (billed, of the usage) by closed month without pending changes."""
         service = self.statements
         closed = ledger.closed_months(connection, account_id)
         scopes = service.scopes_of(connection, account_id, closed)

@@ -1,4 +1,4 @@
-"""Where accounts want to be told of what happens, and the secrets that sign the messages."""
+"""Webhooks of accounts, and the secrets that sign their messages."""
 
 import base64
 import ipaddress
@@ -26,7 +26,7 @@ class Webhook(NamedTuple):
     """A receiver of messages.
 
     :ivar secret, previous_secret: both sign; None: there is one only.
-    :ivar is_enabled: False: the receiver said that it is gone.
+    :ivar is_enabled: False: the receiver answered with 410.
     """
 
     id: str
@@ -81,7 +81,7 @@ def create(connection: sa.Connection, account_id: str, url: str, now: datetime) 
 
 
 def rotate(connection: sa.Connection, webhook_id: str) -> Webhook:
-    """Give a webhook a new secret, and switch it on; until the next time both secrets sign."""
+    """Give a webhook a new secret, and enable it; both secrets sign until the next rotation."""
     found = ROWS.get(connection, webhook_id)
     made = found._replace(secret=_secret(), previous_secret=found.secret, is_enabled=True)
     connection.execute(
@@ -93,7 +93,7 @@ def rotate(connection: sa.Connection, webhook_id: str) -> Webhook:
 
 
 def switch_off(connection: sa.Connection, webhook_id: str) -> None:
-    """Send no more to a webhook whose receiver said that it is gone."""
+    """Disable a webhook whose receiver answered with 410."""
     connection.execute(sa.update(TABLE).where(TABLE.c.id == webhook_id).values(is_enabled=False))
     connection.execute(
         sa.delete(billing_tables.outbox).where(billing_tables.outbox.c.webhook == webhook_id)
@@ -101,7 +101,7 @@ def switch_off(connection: sa.Connection, webhook_id: str) -> None:
 
 
 def delete(connection: sa.Connection, webhook_id: str) -> None:
-    """Remove a webhook, and what was to be sent to it."""
+    """Remove a webhook, and its pending messages."""
     switch_off(connection, webhook_id)
     connection.execute(sa.delete(TABLE).where(TABLE.c.id == webhook_id))
 

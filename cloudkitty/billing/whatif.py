@@ -1,4 +1,4 @@
-"""What months would have cost under other plans or other rules; nothing is stored.
+"""Simulation of months under other plans or other rules; nothing is stored.
 
 Other plans are applied to the sums of the storage. Other rules price each stored point again, as
 the rating modules would have: pushed points keep the prices they were pushed with.
@@ -42,7 +42,7 @@ class Question(NamedTuple):
 
 
 class Side(NamedTuple):
-    """What an account owes before tax, and at list price; amounts of *currency*."""
+    """The amounts of an account before tax, and at list price, in *currency*."""
 
     list_price: Decimal
     net: Decimal
@@ -51,7 +51,7 @@ class Side(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an account would owe.
+    """The result for an account.
 
     :ivar before, after: None: there is no such account then.
     :ivar is_exact: False: not all of its usage is stored as points that could be priced again.
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
 
     @property
     def deltas(self) -> tuple[Decimal, Decimal] | None:
-        """What is added to (list price, net); None: the sides cannot be compared."""
+        """Differences of (list price, net); None: the sides cannot be compared."""
         was, is_now = self.before, self.after
         if was is None or is_now is None or was.currency != is_now.currency:
             return None
@@ -93,9 +93,9 @@ class Limits:
         self._points = 0
 
     def count(self, points: int = 0) -> None:
-        """Note that more was computed.
+        """Count computed points.
 
-        :raises Conflict: it was too much.
+        :raises Conflict: there were too many.
         """
         self._points += points
         if self.points_max is not None and self._points > self.points_max:
