@@ -151,8 +151,8 @@ class HealthMount:
         path = environ.get('PATH_INFO', '')
         if path == '/healthcheck' or path.startswith('/healthcheck/'):
             # The library's response to HEAD differs from that to GET.
-            question = webob.Request({**environ, 'REQUEST_METHOD': 'GET'})
-            answer = question.get_response(self.healthcheck)
+            request = webob.Request({**environ, 'REQUEST_METHOD': 'GET'})
+            answer = request.get_response(self.healthcheck)
             if answer.status_int < 400:
                 try:
                     self._check()

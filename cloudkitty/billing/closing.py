@@ -41,7 +41,7 @@ class Closing:
         return [one for one in accounts.all_of(document, scopes) if one not in closed]
 
     def due_accounts(self, period: str) -> list[str]:
-        """Return the accounts of a month that have no statement, and whose close_after has passed."""
+        """Return the accounts of a month that have no statement, and whose close_after is over."""
         service = self.statements
         now = service.clock()
         if now < month.bounds(period, month.EASTERNMOST).end:

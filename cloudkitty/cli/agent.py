@@ -13,7 +13,8 @@ NAMESPACE_OPT = cfg.StrOpt(
     'namespace',
     choices=pollster.NAMESPACES,
     required=True,
-    help='compute: what runs on this node. central: what services of the cloud list.',
+    help='compute: measure the instances on this node. central: measure the resources that '
+    'services of the cloud list.',
 )
 
 
@@ -30,7 +31,7 @@ def _main():
 
 
 MANUAL = manual.Manual(
-    'Measure what resources use, at regular intervals, until SIGTERM.',
+    'Measure the usage of resources at regular intervals, until SIGTERM.',
     (
         '--namespace compute --config-file /etc/cloudkitty/cloudkitty.conf',
         '--namespace central',

@@ -20,8 +20,8 @@ BEHIND_MAX = 5
 def add_command(subparsers) -> None:
     """Add the command to those of cloudkitty-status."""
     text = (
-        'show the length of periods, scope key and start date that all processors of this '
-        'database rate by; with one of them: order that periods from a date on are of another'
+        'show the length of periods, scope key and start date that all processors of this database '
+        'share; with one of the options: order a change for periods from a date on'
     )
     parser = subparsers.add_parser('agreement', help=text, description=text)
     parser.add_argument('--period', type=int, metavar='SECONDS', help='length of a period')
@@ -33,11 +33,9 @@ def add_command(subparsers) -> None:
         '--from',
         dest='begin',
         metavar='TIME',
-        help='when the first of the new periods begins; the next midnight (UTC) if it is not given',
+        help='begin of the first changed period; default: the next midnight (UTC)',
     )
-    parser.add_argument(
-        '--cancel', action='store_true', help='take back the change that is ordered'
-    )
+    parser.add_argument('--cancel', action='store_true', help='cancel the pending change')
     parser.set_defaults(run=_run)
 
 

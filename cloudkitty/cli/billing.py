@@ -24,35 +24,36 @@ from cloudkitty.write_orchestrator import FAILED, WriteOrchestrator
 
 STANDARD = '-'  # standard input
 DIFF = (
-    'Say how FILE differs from the document that is applied, one difference a line, and the digest '
-    'of the applied one for `apply --digest`. With --month also what accounts owe for that month '
-    'under each. Exit status 1 if FILE is wrong.'
+    'Print the differences between FILE and the applied document, one per line, and the digest of '
+    'the applied one for `apply --digest`. With --month also print what accounts owe for that '
+    'month under each. Exit status 1 if FILE is invalid.'
 )
 APPLY = 'Store FILE as the newest version of the document, from a month on.'
 ROLLBACK = 'Store the content of an old version as the newest version.'
 EXPORT = 'Print the document; `diff` and `apply` read it back.'
 
 CLOSE = (
-    'Close a month: of the accounts that are named, or of all that have usage or a name. Prints '
-    'number, account and total of each statement, and why an account could not be closed; writes '
-    'the files of [output]pipeline that are about single statements. Exit '
-    'status 1 if one could not.'
+    'Close a month of the named accounts, by default of all accounts in the document or with '
+    'usage. Print number, account and total of each statement, and why an account could not be '
+    'closed; write the files of [output]pipeline for single statements. Exit status 1 if an '
+    'account could not be closed.'
 )
-VOID = 'Take the newest statement of an account back; its month is open again.'
+VOID = 'Void the newest statement of an account; its month is open again.'
 VERIFY = (
-    'Look whether every statement is as it was closed, whether the numbers have gaps, and whether '
-    'the booked list prices add up to the usage. One line a fault; exit status 1 if there is one. '
-    'Changes nothing.'
+    'Check that every statement is unchanged since it was closed, that the numbers have no gaps, '
+    'and that the billed list prices add up to the usage. Print one line for each error; exit '
+    'status 1 if there is one. Changes nothing.'
 )
-GRANT = 'Grant an account a credit: statements draw it from what is due. Prints its id.'
-CREDITS = 'List the credits of an account: id, what is left, of how much, and until when.'
-WITHDRAW = 'Remove a credit of which nothing was ever drawn.'
+GRANT = 'Grant an account a credit, which statements draw from the amount due. Print its id.'
+CREDITS = 'List the credits of an account: id, balance, amount and last day.'
+WITHDRAW = 'Remove a credit that was never drawn.'
 WHATIF = (
-    'Say what accounts would have owed for a month under other plans, or other rules of hashmap: '
-    'one account a line, then the sums. Stores nothing. Rules price each stored point again; '
-    'pushed points keep their prices.'
+    'Compute what accounts would have owed for a month under other plans, or other rules of '
+    'hashmap: print one line for each account, then the sums. Stores nothing. Rules price each '
+    'stored point again; pushed points keep their prices.'
 )
-RULES = 'Print the rules of hashmap, those that were deleted included; `whatif --rules` reads them.'
+RULES = 'Print the rules of hashmap, including deleted ones, in the form that `whatif --rules` '
+'reads.'
 FAULTY = 1  # exit status
 
 
@@ -94,7 +95,9 @@ def _add_commands(subparsers):
     close.add_argument('--account', metavar='ID', action='append', help='may be given repeatedly')
     void = _command(subparsers, 'void', _void, VOID)
     void.add_argument('number', help='of the statement')
-    void.add_argument('--reason', required=True, help='stands on the statement that takes it back')
+    void.add_argument(
+        '--reason', required=True, help='reason that is printed on the reversing statement'
+    )
     _command(subparsers, 'verify', _verify, VERIFY)
     _add_credits(subparsers)
     whatif = _command(subparsers, 'whatif', _what_if, WHATIF)
@@ -106,7 +109,7 @@ def _add_commands(subparsers):
 
 
 def _add_credits(subparsers):
-    credit = subparsers.add_parser('credit', help='what accounts pay in advance', description=GRANT)
+    credit = subparsers.add_parser('credit', help='prepaid credits of accounts', description=GRANT)
     commands = credit.add_subparsers(title='commands', required=True)
     grant = _command(commands, 'grant', _grant, GRANT)
     grant.add_argument('account', metavar='ACCOUNT', help='id')
@@ -115,7 +118,7 @@ def _add_credits(subparsers):
     grant.add_argument('--from', dest='begin', metavar='DAY', type=_day, help='first day')
     grant.add_argument('--until', dest='end', metavar='DAY', type=_day, help='day after the last')
     grant.add_argument('--priority', type=int, default=0, help='the lowest is drawn first')
-    grant.add_argument('--note', default='', help='stands on the statements')
+    grant.add_argument('--note', default='', help='note that is printed on the statements')
     listed = _command(commands, 'list', _list_credits, CREDITS)
     listed.add_argument('account', metavar='ACCOUNT', help='id')
     withdraw = _command(commands, 'withdraw', _withdraw, WITHDRAW)

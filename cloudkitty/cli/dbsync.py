@@ -66,7 +66,7 @@ def _add_commands(subparsers):
             parser.add_argument(
                 '--force',
                 action='store_true',
-                help='do it though a processor seems to run on the database',
+                help='continue although a processor seems to be running on the database',
             )
         _add_own(parser, name)
 
@@ -77,15 +77,15 @@ def _add_own(parser, name):
         parser.add_argument(
             '--set-marks-back',
             action='store_true',
-            help='let the earlier CloudKitty rate again what was rated since adoption',
+            help='make the earlier CloudKitty rate again what was rated since adoption',
         )
     if name == 'adopt':
         parser.add_argument(
             '--source',
             required=True,
             metavar='URL',
-            help='[database]connection of the earlier CloudKitty, which is only read, or @PATH '
-            'of a file that holds it',
+            help='[database]connection of the earlier CloudKitty, which is only read, or @PATH of '
+            'a file that contains it',
         )
     if name == 'revision':
         parser.add_argument('-m', '--message', help='message of the revision')
@@ -100,8 +100,8 @@ def _add_zone(parser):
     parser.add_argument(
         '--timezone',
         metavar='ZONE',
-        help='zone of the host that ran the API of the earlier CloudKitty, which kept times of '
-        'rules in it, for example Europe/Berlin; default: the zone of this machine',
+        help='time zone of the host that ran the API of the earlier CloudKitty, in which it '
+        'stored the times of rules, for example Europe/Berlin; default: the zone of this host',
     )
 
 
@@ -193,7 +193,7 @@ def _version(database, arguments, conf):
 
 
 MANUAL = manual.Manual(
-    'Make the schema of the SQL database, upgrade it, or adopt that of an earlier release.',
+    'Create or upgrade the schema of the SQL database, or adopt that of an earlier release.',
     (
         'upgrade',
         'upgrade --dry-run --timezone Europe/Berlin',

@@ -12,10 +12,10 @@ from cloudkitty.doctor import Finding, examination
 from cloudkitty.doctor.site import Site
 
 HELP = (
-    'look for what keeps this deployment from working, or lets it charge wrong amounts: '
-    'configuration, database, locks, bus, Keystone, source, definitions, prices, progress. '
-    'Nothing is changed; it may run beside the service. Exit status 0: nothing was found, '
-    '1: warnings, 2: errors, 255: it cannot run'
+    'check for problems that keep this deployment from working, or make it charge wrong amounts: '
+    'configuration, database, locks, bus, Keystone, source, definitions, prices, progress. Nothing '
+    'is changed; it may run beside the service. Exit status 0: nothing was found, 1: warnings, 2: '
+    'errors, 255: it cannot run'
 )
 # Columns of text.
 WIDTH = 60

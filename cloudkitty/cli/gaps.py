@@ -16,12 +16,12 @@ from cloudkitty.scopes import source_gaps
 from cloudkitty.scopes import state as scope_state
 
 LIST_HELP = (
-    'list the times in which the source has no samples of a metric; exit status 0: all are '
-    'explained, 1: some are not, 255: nobody knows'
+    'list the times without samples of a metric in the source; exit status 0: all are resolved, 1: '
+    'some are not, 255: unknown'
 )
 ACCEPT_HELP = (
-    'accept that the source has no samples of a metric in a time: periods in it no longer wait, '
-    'and are final; the audit trail tells who did it'
+    'accept that a metric has no samples in a time range: its periods no longer wait, and become '
+    'final; the audit trail records who accepted it'
 )
 EXPLAINED = 0
 UNEXPLAINED = 1
@@ -36,7 +36,7 @@ def add_commands(subparsers):
     parser = subparsers.add_parser('gaps', help=LIST_HELP, description=LIST_HELP)
     parser.add_argument('--begin', metavar='TIME', help='ISO 8601; default: 35 days ago')
     parser.add_argument('--end', metavar='TIME', help='ISO 8601; default: now')
-    parser.add_argument('--all', action='store_true', help='also those that are explained')
+    parser.add_argument('--all', action='store_true', help='also list accepted and unused ones')
     parser.set_defaults(run=_list)
     parser = subparsers.add_parser('accept-gap', help=ACCEPT_HELP, description=ACCEPT_HELP)
     parser.add_argument(

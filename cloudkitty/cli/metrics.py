@@ -19,18 +19,18 @@ from cloudkitty.rating import modules
 LOG = logging.getLogger(__name__)
 
 CHECK_HELP = (
-    'Say everything that is wrong with FILE, as FILE:LINE:COLUMN: TEXT. No source is asked. '
-    'Exit status 1 when anything is wrong; a warning is of what may be meant otherwise.'
+    'Report all errors in FILE, as FILE:LINE:COLUMN: TEXT. The source is not queried. Exit status '
+    '1 if there are errors; a warning marks a valid definition that is probably not intended.'
 )
 TRY_HELP = (
     'Collect the metrics of FILE for one scope from the configured source: show the queries that '
-    'are sent, the points that come back, and what the source has. Nothing is rated or stored. '
-    'Exit status 1 when a metric cannot be collected, or its definition cannot be right.'
+    'are sent, the returned points, and facts about the source. Nothing is rated or stored. Exit '
+    'status 1 if a metric cannot be collected, or its definition cannot be right.'
 )
 EXPLAIN_HELP = (
-    'Say how the price of a resource in a period is made: its samples in the source, the quantity '
-    'that is made of them, the rules that match it, and the price. Nothing is stored. Exit status '
-    '1 when the scope has used nothing of it.'
+    'Explain how the price of a resource in a period is computed: its samples in the source, the '
+    'quantity computed from them, the rules that match, and the price. Nothing is stored. Exit '
+    'status 1 if the scope has no usage of the resource.'
 )
 # Loggers whose debug lines are the queries that they send.
 QUERYING = ('cloudkitty.clients', 'cloudkitty.collector', 'keystoneauth')
@@ -63,7 +63,7 @@ def _add_commands(subparsers):
         parser.set_defaults(run=run)
     _add_explain(subparsers)
     translating.add_command(subparsers)
-    parser.add_argument('--scope', required=True, metavar='ID', help='scope to ask for')
+    parser.add_argument('--scope', required=True, metavar='ID', help='scope to collect')
     parser.add_argument(
         '--metric',
         action='append',
@@ -81,7 +81,7 @@ def _add_commands(subparsers):
 
 def _add_explain(subparsers):
     parser = subparsers.add_parser('explain', help=EXPLAIN_HELP, description=EXPLAIN_HELP)
-    parser.add_argument('--scope', required=True, metavar='ID', help='whose resource it is')
+    parser.add_argument('--scope', required=True, metavar='ID', help='scope of the resource')
     parser.add_argument(
         '--resource', required=True, metavar='ID', help='value of an attribute in groupby'
     )

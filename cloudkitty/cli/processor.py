@@ -23,6 +23,6 @@ def _main():
 
 
 MANUAL = manual.Manual(
-    'Rate what scopes have used, period by period, until SIGTERM.',
+    'Collect and rate the usage of scopes, period by period, until SIGTERM.',
     ('--config-file /etc/cloudkitty/cloudkitty.conf',),
 )

@@ -13,7 +13,7 @@ from oslo_policy import generator as policy_generator
 from cloudkitty import errors
 
 HELP = (
-    'print a file to adapt: metric definitions, units of systemd, files of web servers, alert '
+    'print a sample file: metric definitions, systemd units, web server configuration, alert '
     'rules, dashboards, and the configuration with every option; without NAME, list them'
 )
 # Where the files are below the prefix of an installation.

@@ -29,8 +29,8 @@ def _main():
 
 def _add_commands(subparsers):
     text = (
-        'say whether everything of a month (UTC) is rated; exit status 0: it is final, '
-        '1: it is not, 255: the check failed'
+        'tell whether all of a month (UTC) is rated; exit status 0: it is final, 1: it is not, '
+        '255: the check failed'
     )
     parser = subparsers.add_parser('complete', help=text, description=text)
     parser.add_argument('--month', required=True, metavar='YYYY-MM', help='for example 2026-10')
@@ -38,23 +38,23 @@ def _add_commands(subparsers):
         '--scope',
         action='append',
         metavar='SCOPE_ID',
-        help='only this scope, with its periods for which nothing is stored; may be repeated',
+        help='only this scope, including its periods without stored usage; may be repeated',
     )
     parser.set_defaults(run=_complete)
     gaps.add_commands(subparsers)
     examine.add_command(subparsers)
     samples.add_command(subparsers)
     text = (
-        'check configuration and database before this release is started; exit status 0: all is '
-        'well, 1: there are warnings, 2: it does not start, 255: the check failed'
+        'check configuration and database before this release is started; exit status 0: no '
+        'problems, 1: there are warnings, 2: it does not start, 255: the check failed'
     )
     parser = subparsers.add_parser('upgrade', help=text, description=text)
     parser.add_argument('what', choices=['check'], help='what to do')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     parser.set_defaults(run=_check_upgrade)
     text = (
-        'rate the last periods again, without storing them, and compare their prices with what is '
-        'stored; exit status 0: no difference, 1: there are some, 255: nobody knows'
+        'rate the last periods again, without storing them, and compare their prices with the '
+        'stored ones; exit status 0: no difference, 1: there are differences, 255: unknown'
     )
     parser = subparsers.add_parser('rehearse', help=text, description=text)
     rehearse.add_arguments(parser)
@@ -142,7 +142,7 @@ def _sentence(month, answer):
 
 
 MANUAL = manual.Manual(
-    'Say whether all is well here, a month is final, and an upgrade can begin.',
+    'Check the deployment, whether a month is final, and whether an upgrade can begin.',
     (
         'doctor',
         'complete --month 2026-10',

@@ -21,25 +21,25 @@ from cloudkitty.storage.v2.sql.series_ids import IdCache
 STANDARD = '-'  # standard input or output
 FAULTY = 1  # exit status
 COMMANDS = {
-    'verify': 'Compare roll-ups with points, look for periods stored twice, and compare progress '
-    'with data. Prints one line for each row that is wrong; exit status 1 if there is '
-    'one. Changes nothing and may run beside the processor.',
-    'rebuild': 'Make roll-ups, and whatever else follows from the points, anew where they are '
-    'wrong. Prints what it cannot make right; exit status 1 if there is any. May run '
-    'beside the processor.',
-    'export': 'Write rated data to a file, or with --to to a store of an earlier release. A whole '
-    'export to a file has the progress of the scopes too. To a store, what is there already is '
-    'compared and stays; the exit status is 1 if it differs.',
-    'import': 'Store rated data from a file that export wrote, or with --from from a store of an '
-    'earlier release. A period in the file takes the place of the one that is stored; one of a '
-    'store does so with --replace only, and the exit status is 1 if one stays that differs. Doing '
-    'it again changes nothing.',
-    'compare': 'Ask the API of an earlier release for its bill, day by day, and compare it with '
-    'what is stored here. Prints a line with the likely cause for each difference; exit status 0: '
-    'there is none, 1: there are some, 255: nobody knows. Changes nothing.',
+    'verify': 'Compare roll-ups with points, search for periods that are stored twice, and '
+    'compare progress with data. Print one line for each wrong row; exit status 1 if there is one. '
+    'Changes nothing and may run beside the processor.',
+    'rebuild': 'Recompute roll-ups, and whatever else is derived from the points, where they are '
+    'wrong. Print what cannot be corrected; exit status 1 if there is any. May run beside the '
+    'processor.',
+    'export': 'Write rated data to a file, or with --to to the store of an earlier release. A '
+    'complete export to a file includes the progress of the scopes. In a store, existing periods '
+    'are compared and kept; the exit status is 1 if any differs.',
+    'import': 'Import rated data from a file of the export, or with --from from the store of an '
+    'earlier release. A period of a file replaces the stored one; a period of a store does so only '
+    'with --replace, otherwise the exit status is 1 if any differs. Repeating an import changes '
+    'nothing.',
+    'compare': 'Query the API of an earlier release day by day, and compare its bill with what is '
+    'stored here. Print a line with the likely cause for each difference; exit status 0: there is '
+    'none, 1: there are some, 255: unknown. Changes nothing.',
     'migrate': 'Copy rated data of [storage]version 1 (table rated_data_frames) to the tables of '
-    'version 2, driver sql. A period that is there already stays as it is; exit status '
-    '1 if one of them has other points.',
+    'version 2, driver sql. Periods that are stored already are kept; exit status 1 if any of them '
+    'has other points.',
 }
 
 # What declares the arguments that only one command has.
@@ -102,15 +102,14 @@ def _add_commands(subparsers):
             parser.add_argument(
                 '--metrics-conf',
                 metavar='FILE',
-                help='metric definitions that tell metadata from the attributes to group by '
-                '(default: [collect]metrics_conf, if that file is there)',
+                help='metric definitions that distinguish metadata from the attributes to group '
+                'by (default: [collect]metrics_conf, if that file exists)',
             )
             parser.add_argument(
                 '--source',
                 metavar='URL',
-                help='database that has the table (default: '
-                '[database]connection); @PATH reads the URL from a file, '
-                'where a password is not seen by others',
+                help='database that has the table (default: [database]connection); @PATH reads '
+                'the URL from a file, so that its password is not visible to others',
             )
 
 
@@ -178,7 +177,7 @@ class _Job:
                         for fault in outcome.left:
                             print(f'{scope.identifier}: {fault}')
                     step(1)
-        say(f'{len(scopes)} scopes rebuilt, {corrected} rows made right, {left} faults left')
+        say(f'{len(scopes)} scopes rebuilt, {corrected} rows corrected, {left} faults left')
         return FAULTY if left else 0
 
     def export(self):
@@ -316,7 +315,7 @@ def _named(path, mode):
 
 
 MANUAL = manual.Manual(
-    'Look after rated data: verify, export, import and copy it.',
+    'Verify, repair, export, import and copy rated data.',
     (
         'verify --begin 2026-10-01',
         'export --begin 2026-10-01 --end 2026-11-01 october.jsonl',

@@ -39,11 +39,11 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         '--token-file',
         metavar='FILE',
-        help='file with a token of an admin; default: one that the account in section [compare] '
-        'gets from Keystone, or none if that has no auth_type',
+        help='file with the token of an admin; default: a token from Keystone with the '
+        'credentials in section [compare], or none if that has no auth_type',
     )
     parser.add_argument(
-        '--v1', action='store_true', help='ask version 1 of the API, which tells prices only'
+        '--v1', action='store_true', help='use version 1 of the API, which returns prices only'
     )
     parser.add_argument(
         '--periods', action='store_true', help='compare each period; default: each day (UTC)'
@@ -51,14 +51,14 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         '--loki',
         action='store_true',
-        help='ask for each period of each scope: with Loki the sums of the earlier release are '
-        'those of 1,000 points at most',
+        help='query each period of each scope: with Loki the sums of the earlier release cover at '
+        'most 1,000 points',
     )
     parser.add_argument(
         '--tolerance',
         metavar='R',
         type=ratio,
-        help='relative difference that counts as none, for example 1e-6 with OpenSearch',
+        help='relative difference that is ignored, for example 1e-6 with OpenSearch',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
 

@@ -21,9 +21,9 @@ def add_arguments(parser) -> None:
         '--to',
         dest='store',
         choices=[former.INFLUXDB],
-        help='write to a store of an earlier release in place of a file: what was rated here '
-        'since the adoption, or what --begin and --end choose; its section of the configuration '
-        'file, [storage_influxdb], tells where it is',
+        help='write to the store of an earlier release instead of a file: what was rated here '
+        'since the adoption, or what --begin and --end select; its section of the configuration '
+        'file, [storage_influxdb], has its address',
     )
     parser.add_argument(
         '--dry-run', action='store_true', help='with --to: read, compare and count only'

@@ -26,8 +26,8 @@ def add_arguments(parser) -> None:
         '--from',
         dest='store',
         choices=former.NAMES,
-        help='read a store of an earlier release in place of a file; its section of the '
-        'configuration file, for example [storage_influxdb], tells where it is',
+        help='read the store of an earlier release instead of a file; its section of the '
+        'configuration file, for example [storage_influxdb], has its address',
     )
     parser.add_argument(
         '--dry-run', action='store_true', help='with --from: read, compare and count only'

@@ -24,7 +24,7 @@ def _main():
 
 
 MANUAL = manual.Manual(
-    'Prepare the store of rated data and the schema of the SQL database.',
+    'Prepare the storage of rated data and the schema of the SQL database.',
     (
         '',
         '--config-file /etc/cloudkitty/cloudkitty.conf',

@@ -64,7 +64,7 @@ def _add_commands(subparsers):
         '--remove-before',
         metavar='TIME',
         type=_moment,
-        help='remove those that came last before TIME instead (ISO 8601, UTC)',
+        help='remove those whose last arrival is before TIME instead (ISO 8601, UTC)',
     )
     dump = parsers['dump']
     dump.add_argument('--scope', action='append', metavar='ID', help='only this scope; repeatable')
@@ -79,7 +79,8 @@ def _add_commands(subparsers):
         '--accept',
         nargs=2,
         metavar=('PRODUCER', 'SUBJECT'),
-        help='end what is missing in this list, at the instant when it was last seen',
+        help='end the resources that are missing in this list, at the time when they were last '
+        'seen',
     )
 
 
@@ -107,7 +108,7 @@ def _rebuild(conf, database):
     changed, healed = verify.rebuild(
         database, _ignored(conf), limits=late.Limits.of(conf), now=datetime.now(UTC)
     )
-    say(f'attributes of {changed} facts and lives of {healed} series made right')
+    say(f'attributes of {changed} facts and lives of {healed} series corrected')
     return 0
 
 
@@ -177,7 +178,7 @@ def _print(form):
 
 
 MANUAL = manual.Manual(
-    'Look after pushed usage: verify it, list what was refused, print it.',
+    'Verify and repair the usage of embedded metering, list refused messages, print usage.',
     (
         'verify',
         'dump --scope 5a0b --begin 2026-10-01',

@@ -22,10 +22,10 @@ from cloudkitty.write_orchestrator import (
 )
 
 GENERATE = (
-    'Write the files of [output]pipeline into [output]basepath, for each scope, statement and '
-    'month: those whose content has changed, and then a manifest of each month. Exit status 1 if '
-    'one cannot be written. With --check nothing is written; each file that is not as it would be '
-    'is named, and the exit status is 1 if there is one.'
+    'Write the files of [output]pipeline to [output]basepath, for each scope, statement and month '
+    'whose content has changed, and then a manifest of each month. Exit status 1 if a file cannot '
+    'be written. With --check nothing is written; each file that would change is printed, and the '
+    'exit status is 1 if there is one.'
 )
 LIST = 'List the scopes that have rated data.'
 FAULTY = 1  # exit status
@@ -162,7 +162,7 @@ def _files(conf, orchestrator, span, arguments):
 
 
 MANUAL = manual.Manual(
-    'Write the files of reports from what is rated.',
+    'Write report files of rated data.',
     (
         'generate --begin 2026-10-01 --end 2026-11-01',
         'generate --check',

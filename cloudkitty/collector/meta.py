@@ -132,14 +132,14 @@ class MetaCollector(collector.BaseCollector):
             ),
         )
 
-    def _ask_together(self, metric_names, question: Callable):
+    def _ask_together(self, metric_names, query: Callable):
         """Return the answers by metric, with one query for all that have the same collectors."""
         by_collectors: dict[tuple, list[str]] = {}
         for name in metric_names:
             by_collectors.setdefault(tuple(self._order(name)), []).append(name)
         found = {}
         for names in by_collectors.values():
-            found.update(self._ask(names[0], lambda driver, names=names: question(driver, names)))
+            found.update(self._ask(names[0], lambda driver, names=names: query(driver, names)))
         return found
 
     def samples(self, metric_name, period, scope_id):
@@ -148,11 +148,11 @@ class MetaCollector(collector.BaseCollector):
     def survey(self, metric_name, period, scope_id):
         return self._ask(metric_name, lambda driver: driver.survey(metric_name, period, scope_id))
 
-    def _ask(self, metric_name, question: Callable):
+    def _ask(self, metric_name, query: Callable):
         failures: dict[str, Exception] = {}
         for name in self._order(metric_name):
             try:
-                found = question(self._drivers[name])
+                found = query(self._drivers[name])
             except errors.NoDataCollected:
                 self._failovers.record(metric_name, failures, name)
                 raise

@@ -58,7 +58,7 @@ def check_agreement(site: Site) -> Iterator[Finding]:
 
 
 def check_coverage(site: Site) -> Iterator[Finding]:
-    """Yield the times without samples that nobody has explained, by metric and state."""
+    """Yield the times without samples that are unresolved, by metric and state."""
     with site.database.reader() as connection:
         found = source_gaps.list_gaps(connection, site.identity, states=tuple(STATES))
     by_kind: dict[tuple[str, str], list[Gap]] = {}

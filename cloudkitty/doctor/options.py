@@ -61,7 +61,7 @@ WARNINGS_MAX = 20
 class Unread(NamedTuple):
     """An option that nothing reads.
 
-    :ivar meaning: what was probably meant, or what to do; None: nobody knows.
+    :ivar meaning: what was probably meant, or what to do; None: unknown.
     """
 
     section: str

@@ -64,7 +64,7 @@ def _of_others(known, identity, others):
     return doctor.error(
         SUBJECT,
         f'{known} scopes are of scope_key {key}, fetcher {fetcher} and collector {collector}, '
-        f'and none of {", ".join(identity)}: all begin anew under these names',
+        f'and none of {", ".join(identity)}: all start again under the new identity',
         'set [collect]scope_key, [fetcher]backend and [collect]collector back, unless a change '
         'was meant',
     )

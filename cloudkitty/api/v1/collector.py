@@ -30,9 +30,9 @@ class State(wtypes.Base):
     enabled = wtypes.wsattr(types.boolean, mandatory=True)
 
 
-def _read(question, *arguments):
+def _read(query, *arguments):
     with pecan.request.services.database.reader() as connection:
-        return question(connection, *arguments)
+        return query(connection, *arguments)
 
 
 def _write(change, *arguments):

@@ -1,4 +1,4 @@
-"""Hashmap rules as people write them, for questions about rules that are not stored. Pure."""
+"""Hashmap rules in a form for users, for queries about rules that are not stored. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -114,7 +114,7 @@ def test_lives_and_attributes_are_made_anew(stored, database):
     ended = stored('rebuild', attributes_ignored='type')
 
     assert ended.returncode == 0, ended.stderr
-    assert 'attributes of 1 facts and lives of 1 series made right' in ended.stderr
+    assert 'attributes of 1 facts and lives of 1 series corrected' in ended.stderr
     assert usage.rows(database, SAMPLES, 'attributes_id') != before
     assert stored('verify', attributes_ignored='type').returncode == 0
     (body,) = {
