@@ -166,8 +166,9 @@ def _try_metric(driver, metric, periods, scope_id) -> bool:
     """Print queries and points; return whether it worked."""
     print(f'\n{metric.key}' + (f' as {metric.alt_name}' if metric.alt_name else ''))
     # How far back a collector looks depends on it.
-    covered = _coverage(driver, metric, periods)
-    with _show_queries():
+    with _show_logs(logging.INFO):
+        covered = _coverage(driver, metric, periods)
+    with _show_logs(logging.DEBUG):
         try:
             found = list(driver.collect(metric.key, periods, [scope_id]))
         except errors.NoDataCollected:
@@ -281,20 +282,21 @@ class _Printer(logging.Handler):
 
 
 @contextlib.contextmanager
-def _show_queries() -> Iterator[None]:
+def _show_logs(level: int) -> Iterator[None]:
+    """Print what drivers log, from *level* on: queries are of level debug."""
     printer = _Printer()
     loggers = [logging.getLogger(name) for name in QUERYING]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(printer)
-        logger.setLevel(logging.DEBUG)
+        logger.setLevel(level)
         logger.propagate = False
     try:
         yield
     finally:
-        for logger, (level, propagates) in zip(loggers, before, strict=True):
+        for logger, (former, propagates) in zip(loggers, before, strict=True):
             logger.removeHandler(printer)
-            logger.setLevel(level)
+            logger.setLevel(former)
             logger.propagate = propagates
 
 

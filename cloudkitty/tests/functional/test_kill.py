@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cloudkitty.tests.functional import worker_run
 
 # A life ends at the latest before this statement; the work of all lives together takes more.
-STATEMENTS_MAX = 100
+STATEMENTS_MAX = 160
 KILLS = {'sqlite': 50, 'postgresql': 12, 'mysql': 12}
 
 

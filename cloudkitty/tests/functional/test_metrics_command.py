@@ -221,7 +221,8 @@ def test_queries_and_points_are_shown(sources, tmp_path, prometheus):
     assert lines[9].startswith('  source, 2024-05-01T00:00:00+00:00: 2 series, 120 samples, ')
     assert lines[10].startswith('  source, 2024-05-01T01:00:00+00:00: 2 series, ')
     assert lines[12] == 'disk'
-    assert f'in {tmp_path}/usage.csv' in lines[13]
+    assert lines[13] == f'  info: 1 of 1 files with usage are read ({tmp_path}/usage.csv)'
+    assert f'in {tmp_path}/usage.csv' in lines[14]
     assert lines[-1].split() == ['2024-05-01T00:00:00+00:00', '0.1', 'GiB', 'd1', 'alpha']
     assert (result.returncode, result.stderr) == (0, '')
 
