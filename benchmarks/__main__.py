@@ -17,6 +17,7 @@ from pathlib import Path
 from rich import console, table
 
 NAMES = (
+    'adoption',
     'api',
     'end_to_end',
     'gnocchi',

@@ -58,50 +58,53 @@ class LocalTimes(RowStep):
     def explain(self, connection, tell):
         if self.is_done(connection):
             return
-        for table, name, column in _local_columns(connection):
-            self._tell_ambiguous(connection, tell, table, name, column)
+        for table in _local_tables(connection):
+            for column, known in self._spans(connection, table):
+                self._tell_ambiguous(connection, tell, column, known)
 
-    def _tell_ambiguous(self, connection, tell, table, name, column):
-        twice = [
-            sa.and_(column >= begin, column < end)
-            for begin, end in zone.ambiguous(self._spans(connection, column))
-        ]
+    def _tell_ambiguous(self, connection, tell, column, known):
+        twice = [sa.and_(column >= begin, column < end) for begin, end in zone.ambiguous(known)]
         if not twice:
             return
         for local in connection.scalars(
             sa.select(column).where(sa.or_(*twice)).distinct().order_by(column)
         ):
             tell(
-                f'{table.name}.{name}: {local} was shown twice by the clocks of '
+                f'{column.table.name}.{column.name}: {local} was shown twice by the clocks of '
                 f'{self.options.zone.key}; it counts as the earlier, '
                 f'{zone.utc_of(self.options.zone, local)} UTC'
             )
 
-    def _spans(self, connection, column):
-        """Return the UTC offsets of the times in a column; empty if it has no times."""
-        first, last = connection.execute(sa.select(sa.func.min(column), sa.func.max(column))).one()
-        return [] if first is None else zone.spans(self.options.zone, first, last)
+    def _spans(self, connection, table):
+        """Yield each column of *table* that has times, with their UTC offsets."""
+        columns = [column for column in table.c if column.name != 'id']
+        ends = [end(column) for column in columns for end in (sa.func.min, sa.func.max)]
+        found = connection.execute(sa.select(*ends)).one()
+        for column, first, last in zip(columns, found[::2], found[1::2], strict=True):
+            if first is not None:
+                yield column, zone.spans(self.options.zone, first, last)
 
     def run(self, connection):
-        for table, name, column in _local_columns(connection):
-            known = self._spans(connection, column)
-            if not known:
-                continue
-            changed = zone.to_utc(connection, column, known)
-            journal.record_query(connection, table, name, changed, column.is_not(None))
-            connection.execute(sa.update(table).where(column.is_not(None)).values({name: changed}))
+        for table in _local_tables(connection):
+            changed = {}
+            for column, known in self._spans(connection, table):
+                changed[column.name] = zone.to_utc(connection, column, known)
+                journal.record_query(
+                    connection, table, column.name, changed[column.name], column.is_not(None)
+                )
+            if changed:
+                connection.execute(sa.update(table).values(changed))
         journal.finish(connection, self.title, self.options.zone.key)
 
 
-def _local_columns(connection):
-    """Yield (table, column name, column) of the existing columns with local times."""
+def _local_tables(connection):
+    """Yield the tables with local times: their keys, and those of these columns that exist."""
     inspector = sa.inspect(connection)
     for name, columns in former.LOCAL_TIMES.items():
         present = {column['name'] for column in inspector.get_columns(name)}
-        for column in columns:
-            if column in present:
-                table = sa.table(name, sa.column('id'), sa.column(column, sa.DateTime()))
-                yield table, column, table.c[column]
+        times = [sa.column(column, sa.DateTime()) for column in columns if column in present]
+        if times:
+            yield sa.table(name, sa.column('id'), *times)
 
 
 class Fill(RowStep):
@@ -132,11 +135,12 @@ class Fill(RowStep):
         return f'digits of {value[1:-1]}' if _is_column(value) else value
 
     def run(self, connection):
-        for name, value in self.columns.items():
-            column = self.table.c[name]
-            connection.execute(
-                sa.update(self.table).where(column.is_(None)).values({name: self._value(value)})
-            )
+        values = {
+            name: sa.func.coalesce(self.table.c[name], self._value(value))
+            for name, value in self.columns.items()
+        }
+        missing = sa.or_(*(self.table.c[name].is_(None) for name in values))
+        connection.execute(sa.update(self.table).where(missing).values(values))
 
     def _value(self, value):
         if value is former.NOW:

@@ -31,7 +31,7 @@ class Identities(RowStep):
                     f'row {kept.id} and goes; its mark is {row.mark}, row {kept.id} keeps {mark}'
                 )
         count = connection.scalar(
-            sa.select(sa.func.count()).where(sa.or_(*(_SCOPES.c[part].is_(None) for part in PARTS)))
+            sa.select(sa.func.count()).select_from(_SCOPES).where(_is_incomplete())
         )
         if count:
             named = ', '.join(f'{part} {self.configured[part]}' for part in PARTS)
@@ -78,7 +78,8 @@ class Identities(RowStep):
         for part in PARTS:
             column, value = _SCOPES.c[part], self.configured[part]
             journal.record_query(connection, _SCOPES, part, sa.literal(value), column.is_(None))
-            connection.execute(sa.update(_SCOPES).where(column.is_(None)).values({part: value}))
+        named = {part: self._target(part) for part in PARTS}
+        connection.execute(sa.update(_SCOPES).where(_is_incomplete()).values(named))
 
     def _merge(self, connection, kept, last, dropped):
         mark = _SCOPES.c.last_processed_timestamp
@@ -97,6 +98,10 @@ class Identities(RowStep):
         ]
         journal.record(connection, _SCOPES.name, '*', lost)
         connection.execute(sa.delete(_SCOPES).where(_SCOPES.c.id.in_(dropped)))
+
+
+def _is_incomplete():
+    return sa.or_(*(_SCOPES.c[part].is_(None) for part in PARTS))
 
 
 def rated_until(connection: sa.Connection, scope_id: str) -> datetime | None:

@@ -24,12 +24,19 @@ NAMES = (
 
 
 @contextlib.contextmanager
-def opened(name, conf):
-    """Yield the former database *name*, which *conf* names too."""
+def loaded(name):
+    """Yield the URL of the former database *name*."""
     kind = formers.kind_of(name)
     words = formers.MARIADB_OPTIONS if kind == 'mariadb' else ''
     with conftest.new_database(kind, words) as url:
         formers.load(name, url)
+        yield url
+
+
+@contextlib.contextmanager
+def opened(name, conf):
+    """Yield the former database *name*, which *conf* names too."""
+    with loaded(name) as url:
         conf.set_override('connection', url, 'database')
         conf.set_override('scope_key', IDENTITY[0], 'collect')
         conf.set_override('backend', IDENTITY[1], 'fetcher')
