@@ -81,6 +81,25 @@ def test_a_policy_file_changes_a_default(conf, tmp_path):
         changed.authorize(ADMIN, 'rating:get_module')
 
 
+def test_a_policy_file_of_an_earlier_release_is_read(conf, tmp_path):
+    """What it defines for itself counts, with a warning; rules that are gone harm nobody."""
+    path = tmp_path / 'policy.yaml'
+    path.write_text(
+        '"admin_or_owner": "role:reader"\n'
+        '"rating:list_modules": "rule:admin_or_owner"\n'
+        '"report:list_tenants_of_old": "rule:admin_or_owner"\n'
+    )
+    conf.register_opts(policy.policy.opts._options, group='oslo_policy')
+    conf.set_override('policy_file', str(path), 'oslo_policy')
+    with pytest.warns(UserWarning) as warned:
+        changed = policy.Policy(conf)
+
+        assert changed.authorize(READER, 'rating:list_modules') is None
+        with pytest.raises(errors.Forbidden):
+            changed.authorize(READER, 'rating:update_module')
+    assert all('"admin_or_owner"' in str(one.message) for one in warned)
+
+
 def test_rules_have_names_of_their_own():
     names = [rule.name for rule in policies.list_rules()]
 

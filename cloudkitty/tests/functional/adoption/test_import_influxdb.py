@@ -20,6 +20,7 @@ from cloudkitty.db import tables
 from cloudkitty.storage.former import importer, stores
 from cloudkitty.storage.v2.sql import SQLStorage, dump
 from cloudkitty.tests import formers
+from cloudkitty.tests.influxdb import InfluxDB
 
 HOUR = timedelta(hours=1)
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -302,16 +303,33 @@ def test_options_of_stores_need_one(tmp_path, database, conf, filled):
     'line, groupby, metadata',
     [
         # A metadata key `type` or `id` makes the store rename the tags of all rows.
-        (_line('project_id=p,type=m,id=i', 'qty=1,price=2,type="t",id="x"'), {'id': 'i'}, 'type'),
-        (_line('project_id=p,type=m,k|k=v').replace('"project_id"', '"project_id|k|k"'), None, ''),
-        (_line().replace('"project_id"', '"project_id|gone"'), {'gone': ''}, ''),
-        (_line().replace('metadata=""', 'metadata="void"'), {}, 'void'),
-        (_line('project_id=p,type=m,id=a\\\\b'), {'id': 'a\\b'}, ''),
-        (_line('project_id=p,type=m,id=a\\nb'), {'id': 'a\nb'}, ''),
-        (_line('project_id=p,type=m,id=\\ a\\,b\\=ü\\ '), {'id': ' a,b=ü '}, ''),
-        (_line('project_id=p,type=m,month=11,year=2026'), {}, ''),
-        (_line(fields='qty=1,price=2,vcpus=4,size=1.5,is=true'), {}, 'vcpus'),
-        (_line(fields='qty=1,price=2,note="say \\"hi\\" a\\\\b",empty=""'), {}, 'empty'),
+        (
+            _line('project_id=p,type=m,id=i', 'qty=1,price=2,type="t",id="x"'),
+            {'id': 'i'},
+            {'type': 't', 'id': 'x'},
+        ),
+        (
+            _line('project_id=p,type=m,k|k=v').replace('"project_id"', '"project_id|k|k"'),
+            {'k|k': 'v'},
+            {},
+        ),
+        (_line().replace('"project_id"', '"project_id|gone"'), {'gone': ''}, {}),
+        (_line().replace('metadata=""', 'metadata="void"'), {}, {'void': ''}),
+        (_line('project_id=p,type=m,id=a\\\\b'), {'id': 'a\\b'}, {}),
+        (_line('project_id=p,type=m,id=a\\nb'), {'id': 'a\nb'}, {}),
+        (_line('project_id=p,type=m,id=\\ a\\,b\\=ü\\ '), {'id': ' a,b=ü '}, {}),
+        (_line('project_id=p,type=m,id="東京\0😀"'), {'id': '"東京\0😀"'}, {}),
+        (_line('project_id=p,type=m,month=11,year=2026'), {}, {}),
+        (
+            _line(fields='qty=1,price=2,vcpus=4,size=1.5,is=true'),
+            {},
+            {'vcpus': '4', 'size': '1.5', 'is': 'True'},
+        ),
+        (
+            _line(fields='qty=1,price=2,note="say \\"hi\\" a\\\\b\\nc ,=ü ",empty=""'),
+            {},
+            {'note': 'say "hi" a\\b\\nc ,=ü ', 'empty': ''},
+        ),
     ],
 )
 def test_attributes_come_through(reader, scratch, line, groupby, metadata):
@@ -320,14 +338,41 @@ def test_attributes_come_through(reader, scratch, line, groupby, metadata):
 
     point, other = sorted(reader.read(DAY), key=lambda one: one.metric)
 
-    if groupby is not None:
-        assert dict(point.series.groupby) == {'project_id': 'p', **groupby}
-    else:
-        assert dict(point.series.groupby) == {'project_id': 'p', 'k|k': 'v'}
-    assert not metadata or metadata in point.series.metadata
+    assert dict(point.series.groupby) == {'project_id': 'p', **groupby}
+    assert {key: str(value) for key, value in point.series.metadata.items()} == metadata
     assert (point.metric, point.qty, point.price) == ('m', 1, 2)
     assert dict(other.series.groupby) == {'project_id': 'q', 'other': 'o'}
     assert dict(other.series.metadata) == {'beside': 'b'}
+
+
+def test_of_points_with_equal_tags_the_last_is_read(reader, scratch):
+    """The store kept that one only, whatever metadata the others had; it is what was billed."""
+    scratch(_line(fields='qty=4,price=2,volume="ssd"'))
+    scratch(_line(fields='qty=1,price=2,volume="hdd"'))
+
+    (point,) = reader.read(DAY)
+
+    assert (point.qty, dict(point.series.metadata)) == (1, {'volume': 'hdd'})
+
+
+def test_a_store_that_wants_a_login(conf, tmp_path):
+    """With the right one it is read; a wrong one is an error, told without the password."""
+    server = InfluxDB(tmp_path)
+    server.login = ('reader', 'geheimnis')
+    with server:
+        server.run("CREATE USER reader WITH PASSWORD 'geheimnis' WITH ALL PRIVILEGES")
+        with server.database('scratch'):
+            server.write('scratch', [_line()])
+            _configure(conf, server, 'scratch')
+            conf.set_override('username', 'reader', 'storage_influxdb')
+            conf.set_override('password', 'geheimnis', 'storage_influxdb')
+            assert len(list(stores.get_reader(conf, 'influxdb').read(DAY))) == 1
+            conf.set_override('password', 'geheimer', 'storage_influxdb')
+
+            with pytest.raises(errors.SourceError, match='check the login') as raised:
+                stores.get_reader(conf, 'influxdb').extent()
+
+    assert 'geheim' not in str(raised.value)
 
 
 def test_numbers_are_the_texts_of_the_store(reader, scratch):
