@@ -164,7 +164,7 @@ def _try(conf, arguments):
 
 def _try_metric(driver, metric, periods, scope_id) -> bool:
     """Print queries and points; return whether it worked."""
-    print(f'\n{metric.key}' + (f' as {metric.alt_name}' if metric.alt_name else ''))
+    print(f'\n{metric.published_name}' + (f' ({metric.name})' if metric.alt_name else ''))
     # How far back a collector looks depends on it.
     with _show_logs(logging.INFO):
         covered = _coverage(driver, metric, periods)
@@ -306,6 +306,7 @@ MANUAL = manual.Manual(
         'check /etc/cloudkitty/metrics.yml',
         'try /etc/cloudkitty/metrics.yml --scope PROJECT_ID',
         'translate --from gnocchi /etc/cloudkitty/metrics.yml',
+        'explain --scope PROJECT_ID --resource SERVER_ID --period 2026-10-01T12:00',
     ),
     _add_commands,
 )

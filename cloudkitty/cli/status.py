@@ -147,6 +147,7 @@ MANUAL = manual.Manual(
         'doctor',
         'complete --month 2026-10',
         'upgrade check',
+        'rehearse --hours 72',
         'sample metrics.yml',
     ),
     _add_commands,

@@ -315,10 +315,12 @@ def _named(path, mode):
 
 
 MANUAL = manual.Manual(
-    'Verify, repair, export, import and copy rated data.',
+    'Verify, repair, export, import and copy rated data, and compare it with another bill.',
     (
         'verify --begin 2026-10-01',
         'export --begin 2026-10-01 --end 2026-11-01 october.jsonl',
+        'import --from influxdb --dry-run',
+        'compare --with http://former:8889 --begin 2026-10-01 --end 2026-11-01',
     ),
     _add_commands,
 )

@@ -171,8 +171,8 @@ class PrometheusSurvey:
             self._found.notes.append('the scope has series, and none of them fits the matchers')
         elif not self._count(''):
             self._find_name()
-        elif self._count(f'{prometheus.label(self._scope_key)}!=""'):
-            self._found.facts.append('no series of this scope; others have some')
+        elif others := self._scopes():
+            self._found.facts.append(f'no series of this scope; others have some: {others}')
         else:
             self._found.faults.append(
                 f'{self._metric.name} has samples, none with label {self._scope_key}; it has '
@@ -193,6 +193,15 @@ class PrometheusSurvey:
     def _count(self, matchers):
         answer = self._client.query(f'count({self._recent(matchers)})', self._period.end)
         return int(answer[0]['value'][1]) if answer else 0
+
+    def _scopes(self):
+        """Return some scopes that have series."""
+        label = prometheus.label(self._scope_key)
+        series = self._recent(f'{label}!=""')
+        answer = self._client.query(
+            f'topk({NAMES_MAX}, count by ({label}) ({series}))', self._period.end
+        )
+        return ', '.join(sorted(one['metric'].get(self._scope_key, '') for one in answer))
 
     def _labels(self):
         answer = self._client.query(f'topk(1, {self._recent("")})', self._period.end)

@@ -209,7 +209,7 @@ def test_queries_and_points_are_shown(sources, tmp_path, prometheus):
     assert lines[0] == (
         "Scope 'alpha', from 2024-05-01T00:00:00+00:00 to 2024-05-01T02:00:00+00:00, periods: 2"
     )
-    assert lines[2] == 'test_vcpus@#vcpus as vcpus'
+    assert lines[2] == 'vcpus (test_vcpus)'
     assert lines[3].startswith(f'  query: GET {prometheus.url}/query_range ')
     assert 'max(max_over_time(test_vcpus{project_id="alpha"}[3600s]))' in lines[3]
     assert lines[4].split() == ['begin', 'quantity', 'unit', 'resource', 'project_id', 'flavor']
@@ -436,7 +436,7 @@ def test_a_definition_that_cannot_be_right_is_told(try_one, name, definition, co
             {'period': 21600, 'scope': 'beta'},
             'longest hole 7320 s, 01:59:00 to 04:01:00',
         ),
-        ('test_vcpus', '', {'scope': 'nobody'}, 'no series of this scope; others have some'),
+        ('test_vcpus', '', {'scope': 'nobody'}, 'others have some: alpha, beta'),
         ('quite_another', '', {}, 'the source has no such metric'),
     ],
 )
