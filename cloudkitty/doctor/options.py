@@ -102,7 +102,15 @@ def list_unread(conf: cfg.ConfigOpts) -> list[Unread]:
 
 
 def warn(conf: cfg.ConfigOpts) -> None:
-    """Log a warning for each option that was probably meant otherwise, and one for all others."""
+    """Log which files were read, and a warning for options in them that have no effect.
+
+    One for each that was probably meant otherwise, and one for all others.
+    """
+    files = ', '.join(map(str, files_of(conf)))
+    if files:
+        LOG.info('Configuration: %s', files)
+    else:
+        LOG.warning('No configuration file was found: every option has its default')
     unread = list_unread(conf)
     told = [one for one in unread if one.meaning][:WARNINGS_MAX]
     for one in told:

@@ -201,6 +201,22 @@ def test_misspelt_options_are_named_at_the_start(read, caplog):
     assert not any('prometheus_user' in line for line in told)
 
 
+def test_the_files_are_named_at_the_start(tmp_path, caplog):
+    """Those of a folder, too; none at all is a warning."""
+    (tmp_path / 'a.conf').write_text('')
+    (tmp_path / 'more').mkdir()
+    (tmp_path / 'more' / 'b.conf').write_text('')
+    argv = ['--config-file', str(tmp_path / 'a.conf'), '--config-dir', str(tmp_path / 'more')]
+    with caplog.at_level(logging.INFO):
+        options.warn(configuration.read(argv, conf=cfg.ConfigOpts()))
+        options.warn(configuration.read([], files=[], conf=cfg.ConfigOpts()))
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ('INFO', f'Configuration: {tmp_path}/a.conf, {tmp_path}/more/b.conf'),
+        ('WARNING', 'No configuration file was found: every option has its default'),
+    ]
+
+
 def test_filters_of_the_paste_file_are_named(read, caplog):
     """The token check, request id and CORS are in the application; two others are not."""
     conf = read('helm')
@@ -208,7 +224,7 @@ def test_filters_of_the_paste_file_are_named(read, caplog):
     with caplog.at_level(logging.WARNING):
         app.load(conf)
 
-    (told,) = [line for line in caplog.messages if 'api_paste_config' in line]
+    (told,) = [line for line in caplog.messages if line.startswith('[DEFAULT]api_paste_config')]
     assert (
         'audit (keystonemiddleware.audit:filter_factory), '
         'ratelimit (egg:rate-limit-middleware#rate-limit)' in told
