@@ -4,6 +4,8 @@
 # need_packages PROGRAM=PACKAGE ...     install what is missing; a library has a whole path
 # need_python STAMP PIP-ARGUMENT ...    make the environment, or find it as it should be
 #
+# tell_purpose ARGUMENT ...              print the comment at the head of the tool and end, if it is asked for help
+#
 # A second call finds everything done: stamps are named after a hash of the requirement files.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,6 +17,10 @@ export NO_PROXY=$no_proxy
 
 say() { echo "$(basename "$0"): $*" >&2; }
 die() { say "$*"; exit 1; }
+
+tell_purpose() {
+    case ${1:-} in -h|--help) sed -n '2,/^[^#]/s/^# \?//p' "$0"; exit 0 ;; esac
+}
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -- "$@"; fi

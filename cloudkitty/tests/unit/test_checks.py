@@ -53,6 +53,18 @@ def test_shell_scripts():
     _check(checker, '-x', '-P', 'SCRIPTDIR', *scripts, *ROOT.glob('tools/*.sh'))
 
 
+@pytest.mark.parametrize('name', ['fuzz', 'horizon', 'install'])
+def test_tools_without_options_tell_their_purpose(name, tmp_path):
+    """Before they set up or start anything."""
+    ended = subprocess.run(
+        ['bash', ROOT / 'tools' / name, '--help'], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, '')
+    assert f': tools/{name} [' in ended.stdout.splitlines()[0]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope='module')
 def doctrees(tmp_path_factory):
     """Where the pages are kept as read: the builds of one source share them."""
