@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from cloudkitty import opts
-from cloudkitty.cli import dbsync, metrics, status, storage, usage
+from cloudkitty.cli import billing, dbsync, metrics, status, storage, usage, writer
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / 'doc' / 'source').rglob('*.rst'))
@@ -19,6 +19,8 @@ COMMANDS = {
     'cloudkitty-storage': storage,
     'cloudkitty-usage': usage,
 }
+# Every program that has commands.
+PROGRAMS = (billing, dbsync, metrics, status, storage, usage, writer)
 # In code, `[section]option`.
 OPTION = re.compile(r'``\[(\w+)\](\w+)')
 # Of oslo.messaging and of Keystone.
@@ -45,6 +47,28 @@ def test_commands_of_pages_are_accepted(page, program, arguments):
     COMMANDS[program]._add_commands(parser.add_subparsers(required=True))
 
     assert parser.parse_args(arguments), page
+
+
+def _commands(subparsers, before=''):
+    for name, parser in subparsers.choices.items():
+        deeper = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+        for one in deeper:
+            yield from _commands(one, f'{before}{name} ')
+        if not deeper:
+            yield f'{before}{name}', parser
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_each_command_has_a_purpose_and_is_in_the_manual(program):
+    """Each of its options has a text, too."""
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    program.MANUAL.add_commands(subparsers)
+    manual = (ROOT / 'doc' / 'source' / 'cli' / 'index.rst').read_text()
+
+    for name, parser in _commands(subparsers):
+        assert f'``{name}' in manual, name
+        assert parser.description, name
+        assert all(one.help for one in parser._actions), name
 
 
 def test_options_of_pages_are_there():
