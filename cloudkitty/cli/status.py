@@ -128,17 +128,15 @@ def _print_ranges(entry, empty):
 
 
 def _sentence(month, answer):
+    """Return whether *month* is final, with one reason a line."""
     if answer.is_final:
         return f'{month} is final.'
     reasons = [f'{answer.not_final} scopes are not'] if answer.not_final else []
     if answer.reason:
         reasons.append(answer.reason)
-    until = (
-        f'; everything is rated until {timeframe.render(answer.rated_until)}'
-        if answer.rated_until
-        else ''
-    )
-    return f'{month} is not final: {"; ".join(reasons)}{until}.'
+    if answer.rated_until:
+        reasons.append(f'everything is rated until {timeframe.render(answer.rated_until)}')
+    return '\n  '.join([f'{month} is not final:', *reasons])
 
 
 MANUAL = manual.Manual(

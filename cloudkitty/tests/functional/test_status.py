@@ -77,9 +77,12 @@ def test_the_exit_status_says_whether_a_month_is_final(run):
     assert [row.split()[1:6:2] for row in output.splitlines()[3:5]] == [
         [name, '2026-10-01T00:00:00+00:00', 'waiting'] for name in ('a', 'b')
     ]
-    assert output.splitlines()[-1].startswith(
-        '2026-10 is not final: 2 scopes are not; scopes were '
-    )
+    told = output.partition('2026-10 is not final:\n')[2].splitlines()
+    assert told[0] == '  2 scopes are not'
+    assert [line.partition(' 20')[0] for line in told[1:]] == [
+        '  scopes were last listed at',
+        '  everything is rated until',
+    ]
 
 
 def test_a_scope_is_told_with_its_ranges(run):

@@ -8,7 +8,7 @@ import webob
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import errors
+from cloudkitty import errors, version
 from cloudkitty.api import app, root, telemetry
 from cloudkitty.tests import services
 from cloudkitty.tests.functional.api import conftest
@@ -89,6 +89,7 @@ def test_all_processes_count_together_whatever_becomes_of_them(start, tmp_path):
         ]
         == 3
     )
+    assert found[f'cloudkitty_api_build_info{{version="{version.version_string()}"}}'] == 1
     assert len(list((tmp_path / 'figures').glob('counter_*.db'))) == 2
 
 
