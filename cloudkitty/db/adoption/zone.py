@@ -1,5 +1,6 @@
 """Conversion of local times of a zone to UTC, in one statement for any number of rows."""
 
+import functools
 import itertools
 import os
 import zoneinfo
@@ -49,6 +50,7 @@ def _own_name():
     return name or 'UTC'
 
 
+@functools.lru_cache
 def is_utc(zone: zoneinfo.ZoneInfo) -> bool:
     """Return whether local times of *zone* have always been those of UTC."""
     return all(not span.offset for span in spans(zone, datetime(1970, 1, 1), datetime(2100, 1, 1)))
@@ -61,12 +63,13 @@ def spans(zone: zoneinfo.ZoneInfo, first: datetime, last: datetime) -> list[Span
     """
     last = min(last, max(first, _LAST))
     found: list[Span] = []
-    moment = first
+    moment, offset = first, _offset(zone, first)
     for following in _days(first, last):
-        if _offset(zone, following) != _offset(zone, moment):
-            found.append(Span(_change(zone, moment, following), _offset(zone, moment)))
-        moment = following
-    return [*found, Span(datetime.max, _offset(zone, last))]
+        changed = _offset(zone, following)
+        if changed != offset:
+            found.append(Span(_change(zone, moment, following), offset))
+        moment, offset = following, changed
+    return [*found, Span(datetime.max, offset)]
 
 
 def _days(first, last) -> Iterator[datetime]:
