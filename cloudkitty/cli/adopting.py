@@ -19,6 +19,8 @@ from cloudkitty.scopes import state
 WATCH_S = 3
 # Number of scopes whose locks are tried: those that were rated last.
 LOCKS_MAX = 100
+# The table of storage v1.
+RATED_DATA = 'rated_data_frames'
 
 
 def adopter(
@@ -151,9 +153,19 @@ def _is_held(url, names):
         service.close()
 
 
-def print_next_steps(conf: cfg.ConfigOpts) -> None:
-    """Print the next steps for an operator to migrate the rated data."""
+def print_next_steps(conf: cfg.ConfigOpts, database: db.Database, following: str) -> None:
+    """Print what an operator does next: about the rated data, then *following*."""
     store = conf.storage.backend
-    if conf.storage.version == 1 or store not in storage.FORMER_STORES:
-        return
-    print(storage.explain_former(store))
+    if conf.storage.version != 1 and store in storage.FORMER_STORES:
+        print(storage.explain_former(store))
+    elif _has_rated_data(database):
+        print(
+            f'rated data of [storage]version = 1 stays in table {RATED_DATA}; '
+            '`cloudkitty-storage migrate` copies it to version 2'
+        )
+    print(following)
+
+
+def _has_rated_data(database):
+    with database.reader() as connection:
+        return sa.inspect(connection).has_table(RATED_DATA)

@@ -1,6 +1,7 @@
 """cloudkitty-dbsync: create or upgrade the schema of the SQL database."""
 
 import pathlib
+import sys
 from datetime import timedelta
 
 from oslo_config import cfg
@@ -12,6 +13,22 @@ from cloudkitty.db.adoption import release
 
 # All tables are in one alembic tree; the names are those of the trees of earlier releases.
 MODULES = ('cloudkitty', 'hashmap', 'pyscripts')
+REHEARSED = (
+    'nothing was changed; next: stop the API and the processor of the earlier CloudKitty, make a '
+    'copy of the database, and run this without --dry-run'
+)
+ADOPTED = (
+    'next: see `cloudkitty-status upgrade check`, start the processor and the API, and see '
+    '`cloudkitty-status doctor`'
+)
+COPY_REHEARSED = 'nothing was changed; next: run this without --dry-run'
+COPIED = (
+    'next: start the processor and the API on this database, and run this again for what changes '
+    'in the former one meanwhile'
+)
+RELEASE_REHEARSED = (
+    'nothing was changed; next: stop the API and the processor, and run this without --dry-run'
+)
 REVISION_HELP = 'a revision, base or head (default)'
 
 
@@ -132,14 +149,16 @@ def _upgrade(database, arguments, conf):
         keeps_retention=arguments.keep_retention,
     )
     is_former = migration.upgrade(database, arguments.revision, adopter=adopter)
-    _print_version(database, arguments)
-    if is_former:
-        adopting.print_next_steps(conf)
-
-
-def _print_version(database, arguments):
     if not arguments.dry_run:
-        print(f'the schema is at {migration.version(database) or "none"}')
+        _print_version(database)
+    elif not is_former:
+        print('this is no database of an earlier CloudKitty: there is nothing to adopt')
+    if is_former:
+        adopting.print_next_steps(conf, database, REHEARSED if arguments.dry_run else ADOPTED)
+
+
+def _print_version(database):
+    print(f'the schema is at {migration.version(database) or "none"}')
 
 
 def _adopt(database, arguments, conf):
@@ -151,8 +170,9 @@ def _adopt(database, arguments, conf):
         keeps_retention=arguments.keep_retention,
     )
     migration.copy(database, copier)
-    _print_version(database, arguments)
-    adopting.print_next_steps(conf)
+    if not arguments.dry_run:
+        _print_version(database)
+    adopting.print_next_steps(conf, database, COPY_REHEARSED if arguments.dry_run else COPIED)
 
 
 def _release(database, arguments, conf):
@@ -164,8 +184,7 @@ def _release(database, arguments, conf):
         is_setting_back=arguments.set_marks_back,
     )
     migration.release(database, request, print, is_dry_run=arguments.dry_run)
-    if not arguments.dry_run:
-        print('start the former service on this database')
+    print(RELEASE_REHEARSED if arguments.dry_run else 'start the former service on this database')
 
 
 def _read_source(text):
@@ -189,7 +208,14 @@ def _revision(database, arguments, conf):
 
 
 def _version(database, arguments, conf):
-    print(migration.version(database) or 'none')
+    found = migration.version(database)
+    print(found or 'none')
+    if found is None and migration.is_former(database):
+        print(
+            'the tables are those of an earlier CloudKitty; `cloudkitty-dbsync upgrade --dry-run` '
+            'tells how they are adopted',
+            file=sys.stderr,
+        )
 
 
 MANUAL = manual.Manual(
@@ -197,6 +223,8 @@ MANUAL = manual.Manual(
     (
         'upgrade',
         'upgrade --dry-run --timezone Europe/Berlin',
+        'adopt --source @/etc/cloudkitty/former-database --timezone Europe/Berlin',
+        'release --dry-run',
     ),
     _add_commands,
 )

@@ -6,7 +6,7 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import db, storage
-from cloudkitty.cli import adopting, manual
+from cloudkitty.cli import adopting, dbsync, manual
 from cloudkitty.db import migration
 
 
@@ -19,8 +19,10 @@ def _main():
     driver = storage.get_driver(conf)
     # Scopes and their progress are in the SQL database, whatever the store is.
     database = db.Database(conf)
-    migration.upgrade(database, adopter=adopting.adopter(database, conf))
+    is_former = migration.upgrade(database, adopter=adopting.adopter(database, conf))
     driver.init()
+    if is_former:
+        adopting.print_next_steps(conf, database, dbsync.ADOPTED)
 
 
 MANUAL = manual.Manual(

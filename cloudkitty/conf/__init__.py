@@ -101,6 +101,11 @@ def read(
     return conf
 
 
+def is_progress(record: logging.LogRecord) -> bool:
+    """Return whether a record of alembic tells which revision it runs; the others tell nothing."""
+    return record.levelno > logging.INFO or str(record.msg).startswith('Running ')
+
+
 def quote_message(record: logging.LogRecord) -> bool:
     """Escape line breaks in *record*, because tenants choose the names of servers and scripts.
 
@@ -124,6 +129,7 @@ def set_up_logging(conf: cfg.ConfigOpts) -> None:
     # logged by the caller.
     for name, level in LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(level)
+    logging.getLogger('alembic.runtime.migration').addFilter(is_progress)
 
 
 def register_driver(

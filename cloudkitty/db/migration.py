@@ -49,6 +49,14 @@ def version(database: db.Database) -> str | None:
         return _version(connection)
 
 
+def is_former(database: db.Database) -> bool:
+    """Return whether *database* has the tables of an earlier CloudKitty, not adopted yet."""
+    if version(database) is not None or _is_missing_file(database):
+        return False
+    with database.reader() as connection:
+        return adoption.is_former(connection)
+
+
 def check(database: db.Database) -> None:
     """Raise SchemaMismatch unless *database* has the schema that this code needs.
 

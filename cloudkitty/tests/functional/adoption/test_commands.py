@@ -9,7 +9,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from cloudkitty.cli import status, storage
+from cloudkitty.cli import dbsync, status, storage
 from cloudkitty.db import migration
 from cloudkitty.tests import conftest, formers
 
@@ -91,15 +91,6 @@ def test_the_command_of_the_page_that_copies(any_former, config_file, tmp_path):
     assert 'copied again: hashmap_mappings, 0 new, 0 changed, 0 gone' in again.stdout
 
 
-def test_storage_init_adopts_too(any_former, config_file):
-    """Some installers run it first."""
-    ended = _run(config_file(any_former.url), 'cloudkitty-storage-init')
-
-    assert ended.returncode == 0, ended.stderr
-    assert 'adopting the former database: cloudkitty_alembic 385e33fef139' in ended.stdout
-    migration.check(any_former)
-
-
 def test_where_rated_data_stays_is_told(former_25, config_file):
     """With the option to set."""
     path = config_file(former_25.url, '[storage]\nbackend = influxdb\n')
@@ -107,12 +98,39 @@ def test_where_rated_data_stays_is_told(former_25, config_file):
     ended = _run(path, 'cloudkitty-dbsync', 'upgrade')
 
     assert ended.returncode == 0, ended.stderr
-    schema, hint = ended.stdout.splitlines()[-2:]
+    schema, hint, following = ended.stdout.splitlines()[-3:]
     assert schema == f'the schema is at {migration.head()}'
     assert hint == (
         "[storage]backend: 'influxdb' is only read, by `cloudkitty-storage import --from "
         'influxdb`; set backend = sql (or remove it)'
     )
+    assert following == dbsync.ADOPTED
+    # Of alembic's lines those that say what is done.
+    assert 'Running upgrade  -> 0001' in ended.stdout
+    assert 'Context impl' not in ended.stdout
+
+
+def test_each_step_tells_the_next(any_former, config_file):
+    """Of a database of either kind: what it is, what would be done, and what to do then."""
+    path = config_file(any_former.url)
+
+    versions = _run(path, 'cloudkitty-dbsync', 'version')
+    rehearsed = _run(path, 'cloudkitty-dbsync', 'upgrade', '--dry-run')
+    # Some installers run it first, so it adopts too.
+    done = _run(path, 'cloudkitty-storage-init')
+    migration.check(any_former)
+    again = _run(path, 'cloudkitty-dbsync', 'upgrade', '--dry-run')
+
+    assert versions.stdout == 'none\n'
+    assert '`cloudkitty-dbsync upgrade --dry-run` tells how they are adopted' in versions.stderr
+    assert rehearsed.stdout.splitlines()[-1] == dbsync.REHEARSED
+    assert 'alembic.runtime' not in rehearsed.stdout + rehearsed.stderr
+    assert 'adopting the former database: cloudkitty_alembic 385e33fef139' in done.stdout
+    assert done.stdout.splitlines()[-1] == dbsync.ADOPTED
+    migrate = '`cloudkitty-storage migrate` copies it to version 2'
+    has_rated_data = 'postgresql' in any_former.url
+    assert (migrate in rehearsed.stdout, migrate in done.stdout) == (has_rated_data,) * 2
+    assert again.stdout.endswith(': there is nothing to adopt\n')
 
 
 def test_a_refusal_of_a_dry_run_is_status_1(former_25, config_file):
@@ -157,8 +175,11 @@ def test_a_copy_is_rehearsed(former_25, config_file):
         engine.dispose()
         done = _run(path, *command)
     assert done.returncode == 0, done.stderr
-    told = {line for line in rehearsed.stdout.splitlines() if not re.match(r'step: |\d{4}-', line)}
+    *lines, following = rehearsed.stdout.splitlines()
+    told = {line for line in lines if not re.match(r'step: |\d{4}-', line)}
+    assert following == dbsync.COPY_REHEARSED
     assert told <= set(done.stdout.splitlines())
+    assert done.stdout.splitlines()[-1] == dbsync.COPIED
     assert len(told) > 5
 
 
