@@ -1,14 +1,18 @@
 """What packagers get: the sdist, a wheel that is made of it, and an installation of that."""
 
 import configparser
+import csv
 import importlib
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +23,7 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty.cli import samples
 from cloudkitty.doctor import options
+from cloudkitty.tests import conftest, newcomer, services
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
@@ -148,6 +153,43 @@ def test_installed_commands_work(installed, tmp_path):
     }
     unit = 'systemd/cloudkitty-api.service'
     assert installed('cloudkitty-status', 'sample', unit) == (ROOT / 'etc' / unit).read_text()
+
+
+@pytest.mark.timeout(900)
+def test_a_newcomer_has_a_price(packages, tmp_path):
+    """The installation page, typed from the empty environment to the first bill; nothing else."""
+    lines = [line for step in newcomer.steps() for line in newcomer.commands(step)]
+    # The tree is the other way to install, and the wheel is built, see above.
+    others = [line for line in lines if "'.[" in line or line.startswith('pip wheel ')]
+    assert len(others) == 2
+    bill = next(line for line in lines if line.startswith('cloudkitty summary get '))
+    containers = bill.replace('-g namespace', '-g container')
+    since = datetime.now(UTC).replace(hour=0, minute=0, second=0) - timedelta(days=1)
+    person = newcomer.Newcomer(tmp_path, packages.wheel)
+    with (
+        conftest.new_database('postgresql') as url,
+        services.Prometheus(tmp_path / 'prometheus', history=newcomer.cluster(since)) as source,
+    ):
+        person.configure(database_url=url, prometheus_url=source.url, since=since)
+
+        printed = person.type(
+            [*(line for line in lines if line not in others), f'{containers} -f csv']
+        )
+
+    assert re.search(r'\| +default +\| memory +\|', printed), printed
+    assert 'network.in has no price' in printed, printed
+    # Between its lines are those that the processor logs.
+    table = csv.DictReader(line for line in printed.splitlines() if line.startswith('"'))
+    costs = {
+        (row['Container'], row['Type']): Decimal(row['Rate']) / Decimal(row['Qty'])
+        for row in table
+        if Decimal(row['Rate'])
+    }
+    assert {key: round(cost, 9) for key, cost in costs.items()} == {
+        ('shop', 'memory'): Decimal('0.004'),
+        ('shop', 'cpu'): Decimal('0.03'),
+        ('istio-proxy', 'cpu'): Decimal('0.015'),
+    }
 
 
 def test_the_configuration_is_printed_with_every_option(installed):
