@@ -17,19 +17,19 @@ from cloudkitty.usage.intake import Intake
 
 FAULTY = 1  # exit status
 COMMANDS = {
-    'verify': 'Compare messages with their digests, facts with their messages, and lives with '
-    'the facts. Prints one line for each that is wrong; exit status 1 if there is one. Changes '
-    'nothing.',
-    'rebuild': 'Make attributes anew from the messages, which is needed after a change of '
-    '[metering]attributes_ignored, and lives from the facts. Time that changes is rated again.',
-    'rejects': 'Print the messages that were refused, as JSON lines, with the reason.',
+    'verify': 'Compare messages with their digests, facts with their messages, and lives with the '
+    'facts. Print one line for each wrong row; exit status 1 if there is one. Changes nothing.',
+    'rebuild': 'Recompute attributes from the messages, which is needed after a change of '
+    '[metering]attributes_ignored, and lives from the facts. Periods whose usage changes are rated '
+    'again.',
+    'rejects': 'Print refused messages with the reason, as JSON lines.',
     'dump': 'Print facts as JSON lines, by series and time.',
-    'compare': 'Compare what another collector says was used with what this service was told, by '
-    'period, scope, metric and resource, and say why they differ. Nothing is stored. Exit status '
-    '1 when they differ, 255 when that cannot be told.',
-    'census': 'Print the newest list of resources that each agent has sent, as JSON lines. With '
-    '--accept it ends what is missing in one of them instead, such as a list that was held because '
-    'too much was.',
+    'compare': 'Compare the usage from another collector with that of embedded metering, by '
+    'period, scope, metric and resource, and print the causes of differences. Nothing is stored. '
+    'Exit status 1 if they differ, 255 if the comparison failed.',
+    'census': 'Print the newest census (list of resources) of each agent, as JSON lines. With '
+    '--accept, end the resources that are missing in one of them instead, such as in a census that '
+    'is held because too many are missing.',
 }
 
 

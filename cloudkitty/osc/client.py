@@ -1,4 +1,4 @@
-"""Asks the REST API of the rating service."""
+"""Client of the REST API of the rating service."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from keystoneauth1 import adapter, exceptions, session
 from osc_lib import exceptions as osc_exceptions
 
-# Rows of a list that are asked for at once; the service takes no more by default.
+# Page size; the service allows no more by default.
 PAGE = 100
 _VERSION = re.compile(r'/v[12]/?$')
 

@@ -1,4 +1,4 @@
-"""Commands of the OpenStack client; each asks one route of the API."""
+"""Commands of the OpenStack client; each calls one route of the API."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ BUDGET = ('id', 'name', 'amount', 'basis', 'measure', 'thresholds')
 
 
 class Command(command.Command):
-    """A command that asks the service."""
+    """A command that calls the service."""
 
     @property
     def client(self) -> Client:
@@ -66,7 +66,7 @@ class ShowStatement(Command, command.Lister):
 
 
 class ShowDraft(Command, command.Lister):
-    """Show the statement of a month that is not closed, as it would be now."""
+    """Show the draft of a month: its statement if it were closed now."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -130,12 +130,14 @@ class CloseStatement(Command, command.ShowOne):
 
 
 class VoidStatement(Command, command.ShowOne):
-    """Take the newest statement of an account back; its month is open again."""
+    """Void the newest statement of an account; its month is open again."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('number', metavar='NUMBER', help='such as CK-2026-000001')
-        parser.add_argument('--reason', required=True, help='stands on the new statement')
+        parser.add_argument(
+            '--reason', required=True, help='reason that is printed on the reversing statement'
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
@@ -170,7 +172,7 @@ class ListBudgets(Command, command.Lister):
 
 
 class CreateBudget(Command, command.ShowOne):
-    """Set a budget of an account: what it does not want to owe more than in a month."""
+    """Set a budget of an account: an amount per month above which it wants alerts."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

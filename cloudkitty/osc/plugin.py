@@ -1,4 +1,4 @@
-"""What the OpenStack client asks of a plug-in; the commands are entry points of COMMANDS."""
+"""Interface of a plug-in of the OpenStack client; the commands are entry points of COMMANDS."""
 
 import argparse
 from typing import Any
