@@ -162,8 +162,9 @@ class Evaluation:
         document have changed. Usage that is pushed does not change it.
         """
         service = self.statements
-        version = service.documents.version_of(connection, service.clock().strftime('%Y-%m'))
-        document = service.documents.get(connection, version)
+        period = service.clock().strftime('%Y-%m')
+        version = service.documents.version_of(connection, period)
+        document = service.documents.get(connection, version, period)
         named = {one: accounts.scopes_of(document, one) for one in account_ids}
         marks: dict[str, list[str]] = {}
         for chunk in scope_state.chunks(sorted(set().union(*named.values()))):
@@ -195,7 +196,7 @@ class Evaluation:
         period = month.month_of(now, first.zone)
         version = service.documents.version_of(connection, period)
         account = service.account(connection, account_id, period)
-        document = service.documents.get(connection, version)
+        document = service.documents.get(connection, version, period)
         resolved, lines, _ = service.compute(connection, document, account, period)
         measures: dict[str, list[Line] | None] = {ACTUAL: lines}
         if any(one.measure == FORECAST for one in budgets):

@@ -15,6 +15,19 @@ SCOPES = tables.rated_scopes
 # Scopes in one statement of the database.
 CHUNK = 500
 
+# Built once: to build a statement takes longer than to execute it.
+_NOTED = (
+    sa.select(CHANGES, SCOPES.c.identifier)
+    .join(SCOPES, SCOPES.c.id == CHANGES.c.scope_id)
+    .where(
+        SCOPES.c.scope_key == sa.bindparam('scope_key'),
+        SCOPES.c.identifier.in_(sa.bindparam('scopes', expanding=True)),
+    )
+)
+_ORDERED = sa.select(RECHECKS.c.month, RECHECKS.c.changes).where(
+    RECHECKS.c.account == sa.bindparam('account')
+)
+
 
 class Note(NamedTuple):
     """A note of the storage, see storage/v2/sql/changes.
@@ -58,18 +71,10 @@ def read(
     """Return the notes of an account; read them before the sums, which are then never older."""
     notes: list[Note] = []
     for start in range(0, len(scope_ids), CHUNK):
-        rows = connection.execute(
-            sa.select(CHANGES, SCOPES.c.identifier)
-            .join(SCOPES, SCOPES.c.id == CHANGES.c.scope_id)
-            .where(
-                SCOPES.c.scope_key == scope_key,
-                SCOPES.c.identifier.in_(scope_ids[start : start + CHUNK]),
-            )
-        )
+        chunk = list(scope_ids[start : start + CHUNK])
+        rows = connection.execute(_NOTED, {'scope_key': scope_key, 'scopes': chunk})
         notes += [Note(*row) for row in rows]
-    rows = connection.execute(
-        sa.select(RECHECKS.c.month, RECHECKS.c.changes).where(RECHECKS.c.account == account_id)
-    )
+    rows = connection.execute(_ORDERED, {'account': account_id})
     return Pending(sorted(notes), sorted(Recheck(*row) for row in rows))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.billing import accounts, changes, credits, ledger, outbox
+from cloudkitty.billing import accounts, changes, credits, ledger, outbox, reconciliation
 from cloudkitty.billing.statements import Draft, Statements
 from cloudkitty.core import timeframe
 from cloudkitty.core.billing import corrections, form, month
@@ -30,15 +30,20 @@ class Closing:
     def open_accounts(self, period: str) -> list[str]:
         """Return the accounts of a month that have no statement yet, sorted.
 
-        They are the accounts in the document, and the scopes with usage that belong to none.
+        They are the accounts in the document, the scopes with usage that belong to none, and
+        those with corrections of earlier months.
         """
         service = self.statements
         with service.database.reader() as connection:
             version = service.documents.version_of(connection, period)
-            document = service.documents.get(connection, version)
+            document = service.documents.get(connection, version, period)
             closed = ledger.closed_accounts(connection, period)
+            unbooked = reconciliation.unbooked_months(
+                connection, service.documents, service.sums.scope_key
+            )
         scopes = service.sums.scopes(month.bounds(period, document.defaults.zone))
-        return [one for one in accounts.all_of(document, scopes) if one not in closed]
+        found = {one for one, earlier in unbooked if earlier < period}
+        return sorted(found.union(accounts.all_of(document, scopes)) - closed)
 
     def due_accounts(self, period: str) -> list[str]:
         """Return the accounts of a month that have no statement, and whose close_after is over."""
@@ -46,13 +51,14 @@ class Closing:
         now = service.clock()
         if now < month.bounds(period, month.EASTERNMOST).end:
             return []
+        found = self.open_accounts(period)
         with service.database.reader() as connection:
             version = service.documents.version_of(connection, period)
-            document = service.documents.get(connection, version)
+            document = service.documents.get(connection, version, period)
         return [
-            account_id
-            for account_id in self.open_accounts(period)
-            if now >= service.earliest(accounts.find(document, account_id), period)
+            one
+            for one in found
+            if now >= service.earliest(accounts.find(document, one, has_statements=True), period)
         ]
 
     def close(self, account_id: str, period: str, author: str | None) -> ledger.Entry:
@@ -103,7 +109,7 @@ class Closing:
         months = set().union(*map(changes.near, notes)) if notes else set()
         ordered = set()
         for period, version in ledger.versions(connection, months):
-            document = self.statements.documents.get(connection, version)
+            document = self.statements.documents.get(connection, version, period)
             for note in notes:
                 owner = accounts.owner_of(document, note.scope_id)
                 if owner != account_id and period in changes.near(note):

@@ -23,6 +23,13 @@ DRAWS = billing_tables.draws
 # Credits of an account that are kept: each draft reads them.
 CREDITS_MAX = 1000
 
+_OF_ACCOUNT = (
+    sa.select(TABLE, DRAWS.c.amount.label('drawn'))
+    .outerjoin(DRAWS, DRAWS.c.credit == TABLE.c.id)
+    .where(TABLE.c.account == sa.bindparam('account'))
+    .order_by(TABLE.c.created_at, TABLE.c.id)
+)
+
 
 class Entry(NamedTuple):
     """A granted credit, and its balance.
@@ -46,12 +53,7 @@ class Entry(NamedTuple):
 
 def find(connection: sa.Connection, account_id: str) -> list[Entry]:
     """Return the credits of an account, the oldest first."""
-    rows = connection.execute(
-        sa.select(TABLE, DRAWS.c.amount.label('drawn'))
-        .outerjoin(DRAWS, DRAWS.c.credit == TABLE.c.id)
-        .where(TABLE.c.account == account_id)
-        .order_by(TABLE.c.created_at, TABLE.c.id)
-    )
+    rows = connection.execute(_OF_ACCOUNT, {'account': account_id})
     found: dict[str, Entry] = {}
     for row in rows:
         entry = found.get(row.id)

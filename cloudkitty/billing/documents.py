@@ -4,6 +4,7 @@ A version is in force from a month on, until a newer one is. Versions are only a
 refers to the one it was made with.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -16,7 +17,7 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import db, errors
 from cloudkitty.audit import trail
-from cloudkitty.billing import ledger
+from cloudkitty.billing import ledger, members
 from cloudkitty.core import timeframe
 from cloudkitty.core.billing import canonical, document, month
 from cloudkitty.core.billing.plan import Document
@@ -34,6 +35,10 @@ _META = (
     TABLE.c.digest,
     TABLE.c.author,
     TABLE.c.applied_at,
+)
+
+_NEWEST_UNTIL = sa.select(sa.func.max(TABLE.c.version)).where(
+    TABLE.c.from_month <= sa.bindparam('period')
 )
 
 
@@ -100,10 +105,14 @@ class Documents:
     def __init__(self, database: db.Database) -> None:
         self.database = database
         self._parsed: dict[int, Document] = {}
+        # With the scopes of groups, by version and month; they are those of this stamp.
+        self._joined: dict[tuple[int, str], Document] = {}
+        self._stamp = 0, 0
 
     def forget(self) -> None:
         """Clear the parsed versions: the database may be another one now."""
         self._parsed.clear()
+        self._joined.clear()
 
     def newest(self, connection: sa.Connection) -> Version:
         """Return the newest version; NONE: there is none."""
@@ -119,9 +128,7 @@ class Documents:
 
     def version_of(self, connection: sa.Connection, period: str) -> int:
         """Return the number of the version in force in a month; 0: there is none."""
-        found = connection.execute(
-            sa.select(sa.func.max(TABLE.c.version)).where(TABLE.c.from_month <= period)
-        ).scalar()
+        found = connection.execute(_NEWEST_UNTIL, {'period': period}).scalar()
         return found or 0
 
     def form(self, connection: sa.Connection, version: int) -> dict[str, Any]:
@@ -139,13 +146,46 @@ class Documents:
         form: dict[str, Any] = json.loads(text)
         return form
 
-    def get(self, connection: sa.Connection, version: int) -> Document:
-        """Return a version; 0: the empty document."""
+    def get(self, connection: sa.Connection, version: int, period: str) -> Document:
+        """Return a version as it is in a month, with the scopes of its groups; 0: an empty one."""
+        document = self._get(connection, version)
+        if not document.groups:
+            return document
+        now = members.stamp(connection)
+        if now != self._stamp:
+            self._stamp = now
+            self._joined.clear()
+        key = version, period
+        if key not in self._joined:
+            if len(self._joined) >= KEPT_MAX:
+                self._joined.clear()
+            self._joined[key] = members.join(connection, document, period)
+        return self._joined[key]
+
+    def _get(self, connection: sa.Connection, version: int) -> Document:
+        """Return a version as it is written."""
         if version not in self._parsed:
             if len(self._parsed) >= KEPT_MAX:
                 self._parsed.clear()
-            self._parsed[version] = document.parse(self.form(connection, version))
+            parsed = document.parse(self.form(connection, version))
+            former = self._names_before(connection, version) - parsed.accounts.keys()
+            self._parsed[version] = dataclasses.replace(parsed, former=former)
         return self._parsed[version]
+
+    @staticmethod
+    def _names_before(connection: sa.Connection, version: int) -> frozenset[str]:
+        """Return the ids of the accounts of all versions before *version*.
+
+        An id that was that of a scope of the account, too, is left out: that scope goes on.
+        """
+        rows = connection.execute(sa.select(TABLE.c.document).where(TABLE.c.version < version))
+        names: set[str] = set()
+        scopes: set[str] = set()
+        for text in rows.scalars():
+            for name, one in json.loads(text).get('accounts', {}).items():
+                names.add(name)
+                scopes.update(one.get('scopes', ()))
+        return frozenset(names - scopes)
 
     def apply(
         self,
@@ -207,10 +247,11 @@ class Documents:
         :raises Conflict: one would.
         """
         for period, version in ledger.versions_since(connection, from_month):
-            old = self.get(connection, version)
+            old = self.get(connection, version, period)
+            joined = members.join(connection, new, period)
             for what, is_same in (
-                ('Scopes would belong to other accounts', old.owners == new.owners),
-                ('Costs would be divided in another way', _divided(old) == _divided(new)),
+                ('Scopes would belong to other accounts', old.owners == joined.owners),
+                ('Costs would be divided in another way', _divided(old) == _divided(joined)),
             ):
                 if not is_same:
                     raise errors.Conflict(

@@ -65,8 +65,8 @@ def explain(
         # A correction: its month was closed with a version of its own.
         closed = ledger.closed_months(connection, account_id).get(period)
         version = version if closed is None else closed.version
-    document = service.documents.get(connection, version)
-    account = accounts.find(document, account_id)
+    document = service.documents.get(connection, version, period)
+    account = accounts.find(document, account_id, has_statements=True)
     plan = terms.resolve(document, account, period).plan
     found: list[Resource] = []
     if line['metric'] is not None:

@@ -83,7 +83,8 @@ class Forecasts:
     ) -> tuple[terms.AccountTerms, list[Usage]]:
         service = self.statements
         version = service.documents.version_of(connection, period)
-        resolved = terms.resolve(service.documents.get(connection, version), account, period)
+        document = service.documents.get(connection, version, period)
+        resolved = terms.resolve(document, account, period)
         span = month.bounds(period, account.zone)
         usage = service.sums.read(connection, account.scopes, resolved.plan, span, by_day=True)
         return resolved, usage

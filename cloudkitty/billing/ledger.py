@@ -38,6 +38,31 @@ _LINE_COLUMNS = tuple(
     LINES.c[name] for name in Line._fields if name not in ('steps', 'is_correction', 'rate')
 )
 
+_ACCOUNT: sa.BindParameter[Any] = sa.bindparam('account')
+# Built once: to build a statement takes longer than to execute it.
+_NEWEST = sa.select(ACCOUNTS.c.newest).where(ACCOUNTS.c.id == _ACCOUNT).with_for_update()
+_SET_NEWEST = (
+    sa.update(ACCOUNTS)
+    .where(ACCOUNTS.c.id == sa.bindparam('key'))
+    .values(newest=sa.bindparam('number'))
+)
+_BY_NUMBER = sa.select(*_META).where(TABLE.c.number == sa.bindparam('number'))
+_OF_ACCOUNT = sa.select(*_META).where(TABLE.c.account == _ACCOUNT).order_by(TABLE.c.sequence)
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(TABLE)
+    .where(TABLE.c.account == _ACCOUNT, TABLE.c.month == sa.bindparam('month'))
+)
+_BOOKED = (
+    sa.select(*_LINE_COLUMNS)
+    .where(LINES.c.account == _ACCOUNT, LINES.c.period == sa.bindparam('period'))
+    .order_by(LINES.c.number, LINES.c.position)
+)
+_OF_SERIES = SERIES.c.name == sa.bindparam('series'), SERIES.c.year == sa.bindparam('of_year')
+_NEXT = sa.select(SERIES.c.next_number).where(*_OF_SERIES).with_for_update()
+_INSERT, _INSERT_LINES = TABLE.insert(), LINES.insert()
+_TAKE = sa.update(SERIES).where(*_OF_SERIES).values(next_number=SERIES.c.next_number + 1)
+
 
 class Entry(NamedTuple):
     """A closed statement, without its content.
@@ -72,9 +97,7 @@ class Entry(NamedTuple):
 def lock(connection: sa.Connection, account_id: str) -> Entry | None:
     """Lock an account until the transaction ends; return its newest statement."""
     upsert.insert_missing(connection, ACCOUNTS, [{'id': account_id}])
-    number = connection.execute(
-        sa.select(ACCOUNTS.c.newest).where(ACCOUNTS.c.id == account_id).with_for_update()
-    ).scalar_one()
+    number = connection.execute(_NEWEST, {'account': account_id}).scalar_one()
     return None if number is None else get(connection, number)
 
 
@@ -83,7 +106,7 @@ def get(connection: sa.Connection, number: str) -> Entry:
 
     :raises NotFound: there is none with this number.
     """
-    row = connection.execute(sa.select(*_META).where(TABLE.c.number == number)).first()
+    row = connection.execute(_BY_NUMBER, {'number': number}).first()
     if row is None:
         raise errors.NotFound(reason='There is no such statement.')
     return _entry(row)
@@ -157,9 +180,7 @@ def _has_lines_of(scope_id: str) -> sa.ColumnElement[bool]:
 
 def closed_months(connection: sa.Connection, account_id: str) -> dict[str, Entry]:
     """Return the valid statement of each closed month of an account."""
-    rows = connection.execute(
-        sa.select(*_META).where(TABLE.c.account == account_id).order_by(TABLE.c.sequence)
-    )
+    rows = connection.execute(_OF_ACCOUNT, {'account': account_id})
     newest = {row.month: _entry(row) for row in rows}
     return {month: entry for month, entry in sorted(newest.items()) if entry.voids is None}
 
@@ -177,11 +198,7 @@ def closed_accounts(connection: sa.Connection, period: str) -> set[str]:
 
 def booked(connection: sa.Connection, account_id: str, period: str) -> list[Line]:
     """Return the lines of all statements of an account that are about a month."""
-    rows = connection.execute(
-        sa.select(*_LINE_COLUMNS)
-        .where(LINES.c.account == account_id, LINES.c.period == period)
-        .order_by(LINES.c.number, LINES.c.position)
-    )
+    rows = connection.execute(_BOOKED, {'account': account_id, 'period': period})
     return [_line(row) for row in rows]
 
 
@@ -197,23 +214,19 @@ def lines_of(connection: sa.Connection, number: str) -> list[Line]:
 
 def next_number(connection: sa.Connection, series: str, year: int) -> str:
     """Take the next number of a series; call it last, since it blocks others."""
-    key = {'name': series, 'year': year}
-    upsert.insert_missing(connection, SERIES, [{**key, 'next_number': 1}])
-    chosen = (SERIES.c.name == series, SERIES.c.year == year)
-    number = connection.execute(
-        sa.select(SERIES.c.next_number).where(*chosen).with_for_update()
-    ).scalar_one()
-    connection.execute(sa.update(SERIES).where(*chosen).values(next_number=number + 1))
+    key = {'series': series, 'of_year': year}
+    number = connection.execute(_NEXT, key).scalar()
+    if number is None:
+        first = {'name': series, 'year': year, 'next_number': 1}
+        upsert.insert_missing(connection, SERIES, [first])
+        number = connection.execute(_NEXT, key).scalar_one()
+    connection.execute(_TAKE, key)
     return f'{series}-{year}-{number:06}'
 
 
 def next_revision(connection: sa.Connection, account_id: str, period: str) -> int:
     """Return the number of the next statement of an account and month."""
-    count = connection.execute(
-        sa.select(sa.func.count())
-        .select_from(TABLE)
-        .where(TABLE.c.account == account_id, TABLE.c.month == period)
-    ).scalar_one()
+    count = connection.execute(_COUNT, {'account': account_id, 'month': period}).scalar_one()
     return int(count) + 1
 
 
@@ -227,16 +240,14 @@ def add(
     text = canonical.encode(content)
     entry = entry._replace(digest=chained(entry.previous, text))
     row = entry._asdict() | {'closed_at': timeframe.to_naive(entry.closed_at)}
-    connection.execute(TABLE.insert().values(**row, document=text.decode()))
+    connection.execute(_INSERT, row | {'document': text.decode()})
     rows = [
         _line_row(line) | {'number': entry.number, 'account': entry.account, 'position': position}
         for position, line in enumerate(lines, 1)
     ]
     if rows:
-        connection.execute(LINES.insert(), rows)
-    connection.execute(
-        sa.update(ACCOUNTS).where(ACCOUNTS.c.id == entry.account).values(newest=entry.number)
-    )
+        connection.execute(_INSERT_LINES, rows)
+    connection.execute(_SET_NEWEST, {'key': entry.account, 'number': entry.number})
     return entry
 
 

@@ -31,6 +31,10 @@ SCHEDULE = (
 )
 FAILURE_LENGTH_MAX = 255
 
+_ENABLED = sa.select(WEBHOOKS.c.id).where(
+    WEBHOOKS.c.account == sa.bindparam('account'), WEBHOOKS.c.is_enabled.is_(True)
+)
+
 
 class Message(NamedTuple):
     """A message to one receiver.
@@ -63,11 +67,7 @@ def add(
     :param data: what happened, as JSON; decimals become text.
     """
     found: list[str | None] = [None] if notifies_bus else []
-    found += connection.execute(
-        sa.select(WEBHOOKS.c.id).where(
-            WEBHOOKS.c.account == account_id, WEBHOOKS.c.is_enabled.is_(True)
-        )
-    ).scalars()
+    found += connection.execute(_ENABLED, {'account': account_id}).scalars()
     if not found:
         return
     form = {'type': event, 'timestamp': timeframe.render(now), 'data': dict(data)}

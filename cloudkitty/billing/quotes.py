@@ -52,7 +52,7 @@ def _added(
     first = statements.account(connection, account_id, f'{statements.clock():%Y-%m}')
     period = month.month_of(statements.clock(), first.zone)
     document = statements.documents.get(
-        connection, statements.documents.version_of(connection, period)
+        connection, statements.documents.version_of(connection, period), period
     )
     account = statements.account(connection, account_id, period)
     resolved = terms.resolve(document, account, period)

@@ -17,7 +17,7 @@ def unbooked_months(
     found = changes.all_rechecks(connection)
     months = set[str]().union(*map(changes.near, notes))
     for period, version in ledger.versions(connection, months):
-        document = documents.get(connection, version)
+        document = documents.get(connection, version, period)
         owners = {
             accounts.owner_of(document, note.scope_id)
             for note in notes

@@ -1,5 +1,6 @@
 """Statements: drafts, which are computed on request, and whether they can be closed."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -11,7 +12,7 @@ from oslo_config import cfg
 
 from cloudkitty import completeness, db, errors
 from cloudkitty.audit import trail
-from cloudkitty.billing import accounts, changes, credits, ledger
+from cloudkitty.billing import accounts, changes, credits, ledger, members
 from cloudkitty.billing.documents import Documents
 from cloudkitty.billing.sharing import Computed, Sharing, scopes_of_partners
 from cloudkitty.billing.sums import Sums
@@ -84,7 +85,28 @@ class Statements:
         :raises NotFound: there is no such account.
         """
         version = self.documents.version_of(connection, period)
-        return accounts.find(self.documents.get(connection, version), account_id)
+        document = self.documents.get(connection, version, period)
+        closed: dict[str, ledger.Entry] = {}
+        if account_id not in document.accounts:
+            closed = ledger.closed_months(connection, account_id)
+        return self._account(document, account_id, closed)
+
+    @staticmethod
+    def _account(
+        document: Document, account_id: str, closed: Mapping[str, ledger.Entry]
+    ) -> Account:
+        """Return an account of *document*.
+
+        One that is not in it any more is to be corrected only, in the currency that it had.
+
+        :param closed: its closed months.
+        :raises NotFound: there is no such account.
+        """
+        account = accounts.find(document, account_id, has_statements=bool(closed))
+        if account.scopes or account_id in document.accounts or not closed:
+            return account
+        last = closed[max(closed)]
+        return dataclasses.replace(account, owner=last.owner, currency=last.currency)
 
     def grant(
         self, account_id: str, form: Mapping[str, Any], *, actor: trail.Actor
@@ -96,8 +118,9 @@ class Statements:
         now = self.clock()
 
         def change(connection: sa.Connection) -> credits.Entry:
-            version = self.documents.version_of(connection, now.strftime('%Y-%m'))
-            document = self.documents.get(connection, version)
+            period = now.strftime('%Y-%m')
+            version = self.documents.version_of(connection, period)
+            document = self.documents.get(connection, version, period)
             account = accounts.find(document, account_id)
             digits = document.digits(form['currency'])
             return credits.grant(connection, account.id, form, digits=digits, actor=actor, now=now)
@@ -107,7 +130,7 @@ class Statements:
     def account_of_scope(self, connection: sa.Connection, scope_id: str, period: str) -> str:
         """Return the id of the account that a scope belongs to in a month."""
         version = self.documents.version_of(connection, period)
-        return accounts.owner_of(self.documents.get(connection, version), scope_id)
+        return accounts.owner_of(self.documents.get(connection, version, period), scope_id)
 
     def draft(self, account_id: str, period: str) -> Draft:
         """Return the statement of a month as it would be closed now, with corrections.
@@ -126,8 +149,8 @@ class Statements:
                 reason=f'{period} is closed: it has statement {closed[period].number}.'
             )
         version = self.documents.version_of(connection, period)
-        document = self.documents.get(connection, version)
-        account = accounts.find(document, account_id)
+        document = self.documents.get(connection, version, period)
+        account = self._account(document, account_id, closed)
         # Read before the sums, so that a change that they do not contain stays recorded.
         scopes = sorted({*account.scopes, *self.scopes_of(connection, account_id, closed)})
         pending = changes.read(connection, account_id, self.sums.scope_key, scopes)
@@ -173,8 +196,9 @@ class Statements:
 
         :raises NotFound: there is no such account in *document*.
         """
-        account = accounts.find(document, account_id)
         with self.database.reader() as connection:
+            document = members.join(connection, document, period)
+            account = accounts.find(document, account_id)
             resolved, lines, problems = self.compute(connection, document, account, period)
             made = form.make(account, 0, resolved, lines, form.taxes_of(resolved))
             return made._replace(names=self._names(connection, made)), problems
@@ -212,8 +236,9 @@ class Statements:
     ) -> list[str]:
         """Return the scopes that an account had in its closed months, sorted."""
         found: set[str] = set()
-        for version in {entry.version for entry in closed.values()}:
-            found.update(accounts.find(self.documents.get(connection, version), account_id).scopes)
+        for period, entry in closed.items():
+            document = self.documents.get(connection, entry.version, period)
+            found.update(accounts.find(document, account_id, has_statements=True).scopes)
         return sorted(found)
 
     def _partner_scopes(
@@ -225,8 +250,9 @@ class Statements:
     ) -> list[str]:
         """Return the scopes of others that change what an account owes, or owed; sorted."""
         found = scopes_of_partners(document, account_id)
-        for version in {entry.version for entry in closed.values()}:
-            found |= scopes_of_partners(self.documents.get(connection, version), account_id)
+        for period, entry in closed.items():
+            old = self.documents.get(connection, entry.version, period)
+            found |= scopes_of_partners(old, account_id)
         return sorted(found)
 
     def changed_months(
@@ -262,8 +288,8 @@ class Statements:
         taxes: dict[tuple[str, str], TaxRate | None] = {}
         problems: list[str] = []
         for period in self.changed_months(closed, pending):
-            document = self.documents.get(connection, closed[period].version)
-            old = accounts.find(document, account.id)
+            document = self.documents.get(connection, closed[period].version, period)
+            old = accounts.find(document, account.id, has_statements=True)
             resolved, computed, faults = self.compute(connection, document, old, period)
             found = corrections.difference(computed, ledger.booked(connection, account.id, period))
             digits = resolved.terms.digits
@@ -291,8 +317,8 @@ class Statements:
         if hours is None:
             return
         with self.database.reader() as connection:
-            newest = self.documents.newest(connection).version
-            document = self.documents.get(connection, newest)
+            newest = self.documents.newest(connection)
+            document = self.documents.get(connection, newest.version, newest.from_month)
         for account in (document.defaults, *document.accounts.values()):
             needed = 2 * MONTH_MAX + account.close_after
             if account.zone != UTC and dt.timedelta(hours=hours) < needed:
@@ -340,10 +366,10 @@ class Statements:
 
         Scopes that are not rated, because their usage is pushed, are always complete.
         """
+        if not scope_state.is_rated(connection, scope_state.Identity.of(self.conf), scopes):
+            return None, []
         span = Period(*month.bounds(period, account.zone))
         answer = completeness.examine(connection, self.conf, completeness.Query(span, scopes))
-        if not answer.total:
-            return None, []
         reasons = [
             f'scope {entry.scope.scope_id} is {entry.status.state}: '
             f'{entry.status.reason or "its periods are rated soon"}'

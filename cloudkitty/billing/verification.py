@@ -37,14 +37,18 @@ class Verifier:
     def _numbers(self, connection: sa.Connection) -> Iterator[str]:
         """Yield the gaps in the numbers."""
         found: dict[str, list[int]] = {}
+        taken = connection.execute(sa.select(ledger.SERIES))
+        highest = {f'{row.name}-{row.year}': row.next_number - 1 for row in taken}
         for number in connection.execute(sa.select(ledger.TABLE.c.number)).scalars():
             match = _NUMBER.fullmatch(number)
             if match is None:
                 yield f'{number}: no number of a series'
             else:
                 found.setdefault(match[1], []).append(int(match[2]))
-        for series, numbers in sorted(found.items()):
-            missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
+        for series in sorted(found.keys() | highest.keys()):
+            numbers = found.get(series, [])
+            last = max(highest.get(series, 0), *numbers, 0)
+            missing = sorted(set(range(1, last + 1)) - set(numbers))
             for number in missing:
                 yield f'{series}-{number:06}: is missing'
 
@@ -108,7 +112,8 @@ class Verifier:
         for period, entry in closed.items():
             if period in open_again or not service.has_sums(period):
                 continue
-            account = accounts.find(service.documents.get(connection, entry.version), account_id)
+            document = service.documents.get(connection, entry.version, period)
+            account = accounts.find(document, account_id, has_statements=True)
             span = month.bounds(period, account.zone)
             found[period] = (
                 _total(line.list_price for line in ledger.booked(connection, account_id, period)),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.billing import accounts
+from cloudkitty.billing import accounts, members
 from cloudkitty.billing.statements import Statements
 from cloudkitty.billing.sums import Sums
 from cloudkitty.core import dataframe, timeframe
@@ -24,9 +24,8 @@ from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.pricing.rules import Rule
 from cloudkitty.core.timeframe import Period
 from cloudkitty.rating import repricing
-from cloudkitty.storage.v2 import sql
+from cloudkitty.report import price_preview
 from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.folding import PUSHED
 
 
 class Question(NamedTuple):
@@ -121,7 +120,7 @@ class Whatif:
         service = self.statements
         with service.database.reader() as connection:
             current = self._current(connection, question.month)
-        changed = question.document or current
+            changed = self._changed(connection, question, current)
         scopes = service.sums.scopes(month.bounds(question.month, changed.defaults.zone))
         return sorted({*accounts.all_of(current, scopes), *accounts.all_of(changed, scopes)})
 
@@ -140,7 +139,7 @@ class Whatif:
             with self.statements.database.reader() as connection:
                 current = self._current(connection, question.month)
                 before = self._side(self.statements, connection, current, account_id, question)
-                changed = question.document or current
+                changed = self._changed(connection, question, current)
                 after = self._side(other, connection, changed, account_id, question)
                 if before is None and after is None:
                     raise errors.NotFound(reason=f'There is no account {account_id}.')
@@ -149,7 +148,14 @@ class Whatif:
 
     def _current(self, connection: sa.Connection, period: str) -> Document:
         documents = self.statements.documents
-        return documents.get(connection, documents.version_of(connection, period))
+        return documents.get(connection, documents.version_of(connection, period), period)
+
+    def _changed(
+        self, connection: sa.Connection, question: Question, current: Document
+    ) -> Document:
+        if question.document is None:
+            return current
+        return members.join(connection, question.document, question.month)
 
     def _other(
         self, question: Question, limits: Limits
@@ -189,9 +195,7 @@ class RepricedSums(Sums):
     def __init__(self, statements: Statements, rules: Sequence[Rule], limits: Limits) -> None:
         storage = statements.sums.storage
         super().__init__(storage, statements.sums.scope_key)
-        if not isinstance(storage, sql.SQLStorage):
-            raise errors.Conflict(reason='This storage has no points that can be priced again.')
-        self._store = storage
+        self._store = price_preview.require_points(storage)
         self._limits = limits
         self._modules = repricing.modules_with(
             statements.conf, statements.database, lambda connection: rules
@@ -255,10 +259,7 @@ class RepricedSums(Sums):
             self._limits.count(sum(len(points) for _, points in frame.itertypes()))
             for _, point in frame:
                 self._stored = SUM_CONTEXT.add(self._stored, point.price)
-            priced = frame
-            if cell.origin != PUSHED:
-                priced = repricing.price_again(self._modules, frame, cell.owner)
-            for metric, point in priced:
+            for metric, point in price_preview.price_again(self._modules, cell):
                 yield frame, metric, point
 
 

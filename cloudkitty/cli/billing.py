@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from cloudkitty import db, errors, storage
 from cloudkitty.audit import trail
-from cloudkitty.billing import accounts, credits, documents
+from cloudkitty.billing import accounts, credits, documents, members
 from cloudkitty.billing.closing import Closing
 from cloudkitty.billing.statements import Statements
 from cloudkitty.billing.verification import Verifier
@@ -175,7 +175,12 @@ def _diff(statements, arguments):
     for line in documents.differences(current, changed):
         print(line)
     if arguments.month:
-        _print_amounts(statements, document.parse(current), parsed, arguments.month)
+        with statements.database.reader() as connection:
+            before, after = (
+                members.join(connection, one, arguments.month)
+                for one in (document.parse(current), parsed)
+            )
+        _print_amounts(statements, before, after, arguments.month)
     print(f'digest of version {newest.version}: {newest.digest or "none"}', file=sys.stderr)
 
 

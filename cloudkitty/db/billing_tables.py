@@ -20,6 +20,21 @@ documents = sa.Table(
     **OPTIONS,
 )
 
+# Which domains and tags scopes were in, by month; see billing/members.
+members = sa.Table(
+    'billing_members',
+    metadata,
+    sa.Column('scope_id', types.name(256), primary_key=True),
+    sa.Column('kind', types.name(8), primary_key=True),
+    sa.Column('value', types.name(255), primary_key=True),
+    # The first month, such as 2026-10, and the month after the last; null: it goes on.
+    sa.Column('from_month', types.name(7), primary_key=True),
+    sa.Column('until_month', types.name(7)),
+    sa.Column('changes', sa.BigInteger, nullable=False),
+    sa.Index('ix_billing_members_value', 'kind', 'value'),
+    **OPTIONS,
+)
+
 # What the storage changed in months that may be closed, see storage/v2/sql/changes.
 changes = sa.Table(
     'billing_changes',

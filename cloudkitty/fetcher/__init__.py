@@ -1,7 +1,7 @@
 """Fetchers list the scopes to rate. Contract of the driver family."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from oslo_config import cfg
 
@@ -42,6 +42,14 @@ class BaseFetcher(abc.ABC):
         """Return the display names of scopes, by scope id; by default none is known.
 
         Called after get_tenants(). Names are only displayed, so a failure here is only logged.
+        """
+        return {}
+
+    def get_groups(self) -> Mapping[str, Collection[tuple[str, str]]]:
+        """Return the groups of scopes, by scope id; by default none is known.
+
+        A group is ('domain', id) or ('tag', name). Accounts may name groups in place of scopes;
+        asked for only if billing is enabled, once an hour.
         """
         return {}
 

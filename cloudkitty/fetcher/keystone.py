@@ -72,16 +72,25 @@ class KeystoneFetcher(fetcher.BaseFetcher):
             ) from exc
 
     def get_names(self):
+        return {project['id']: project['name'] for project in self._known_projects()}
+
+    def get_groups(self):
+        return {
+            project['id']: [
+                ('domain', project['domain_id']),
+                *(('tag', tag) for tag in project.get('tags', ())),
+            ]
+            for project in self._known_projects()
+        }
+
+    def _known_projects(self):
+        """Return all projects that the user may list, with the attributes that Keystone tells."""
         try:
-            return self._names_of('projects', PAGE)
+            return list(self._client.pages('projects', PAGE, 'projects'))
         except errors.SourceError as exc:
             if exc.facts.get('status') != FORBIDDEN:
                 raise
-        return self._names_of('auth/projects', {})
-
-    def _names_of(self, path, parameters):
-        found = self._client.pages(path, parameters, 'projects')
-        return {project['id']: project['name'] for project in found}
+        return list(self._client.pages('auth/projects', {}, 'projects'))
 
     def _list(self):
         if self.options.ignore_rating_role:

@@ -52,6 +52,12 @@ class MetaFetcher(fetcher.BaseFetcher):
             names.update(member.get_names())
         return names
 
+    def get_groups(self):
+        groups = {}
+        for member in reversed(self._members):
+            groups.update(member.get_groups())
+        return groups
+
     def _list(self, member):
         try:
             return member.get_tenants()

@@ -13,10 +13,12 @@ from cloudkitty.billing.delivery import Sender
 from cloudkitty.billing.statements import Statements
 from cloudkitty.conf.options import AUTOMATIC
 from cloudkitty.core import timeframe
+from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.locks import Locks
 from cloudkitty.processor.budgets import BudgetCheck
 from cloudkitty.processor.closing import MonthClosing
 from cloudkitty.processor.delivery import Delivery
+from cloudkitty.processor.groups import Groups
 from cloudkitty.processor.locked_job import LockedJob
 from cloudkitty.processor.settings import Settings
 
@@ -25,6 +27,7 @@ def build(
     statements: Statements,
     write_files: Callable[[ledger.Entry], Iterable[object]],
     *,
+    fetcher: BaseFetcher,
     locks: Locks,
     settings: Settings,
     clock: Callable[[], datetime],
@@ -37,6 +40,13 @@ def build(
     conf = statements.conf
     evaluation = Evaluation(statements, notifies_bus=conf.billing.notify)
     jobs: list[LockedJob] = [
+        Groups(
+            database=statements.database,
+            fetcher=fetcher,
+            locks=locks,
+            settings=settings,
+            clock=clock,
+        ),
         BudgetCheck(evaluation=evaluation, locks=locks, settings=settings, clock=clock),
         Delivery(
             database=statements.database,

@@ -201,7 +201,12 @@ def _background_jobs(conf, source, store, gate, rating, watermarks, batch_sizer,
     statements = Statements(conf, shared['database'], store, shared['clock'])
     orchestrator = WriteOrchestrator(conf, shared['database'], shared['clock'], statements)
     if conf.billing.enabled:
-        jobs += billing.build(statements, orchestrator.generate_closed, **by_time)
+        jobs += billing.build(
+            statements,
+            orchestrator.generate_closed,
+            fetcher=fetcher.get_driver(conf),
+            **by_time,
+        )
     if conf.output.interval:
         jobs.append(
             Output(

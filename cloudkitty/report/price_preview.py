@@ -9,13 +9,16 @@ from oslo_config import cfg
 
 from cloudkitty import db, errors
 from cloudkitty.core import decimals
+from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.pricing import changes
 from cloudkitty.rating import repricing
 from cloudkitty.rating.hashmap.store import rules as db_rules
+from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 from cloudkitty.storage.v2 import sql
 from cloudkitty.storage.v2.sql import dump
 from cloudkitty.storage.v2.sql.folding import PUSHED
+from cloudkitty.storage.v2.sql.writer import Cell
 
 # Most frames (periods of a scope) that are priced in one call, and how long it may take.
 FRAMES_MAX = 50_000
@@ -29,6 +32,23 @@ class Prices(NamedTuple):
     metric: str
     old: Decimal
     new: Decimal
+
+
+def require_points(storage: storage_v2.BaseStorage) -> sql.SQLStorage:
+    """Return *storage*, which tells its points.
+
+    :raises Conflict: it cannot.
+    """
+    if not isinstance(storage, sql.SQLStorage):
+        raise errors.Conflict(reason='This storage has no points that can be priced again.')
+    return storage
+
+
+def price_again(modules: ModuleSet, cell: Cell) -> DataFrame:
+    """Return the frame of a stored cell as it would be rated now; pushed prices are kept."""
+    if cell.origin == PUSHED:
+        return cell.frame
+    return repricing.price_again(modules, cell.frame, cell.owner)
 
 
 class PricePreview:
@@ -58,9 +78,7 @@ class PricePreview:
         :raises Conflict: it would take too long, hashmap is not enabled, or the storage cannot
             tell its points.
         """
-        storage = self._storage
-        if not isinstance(storage, sql.SQLStorage):
-            raise errors.Conflict(reason='This storage has no points that can be priced again.')
+        storage = require_points(self._storage)
         if dump.count_frames(storage.database, storage.id_cache, extent) > FRAMES_MAX:
             raise _too_much(f'More than {FRAMES_MAX} periods of projects would be priced again')
         modules = repricing.modules_with(
@@ -76,9 +94,7 @@ class PricePreview:
                 raise _too_much(f'It takes more than {SECONDS_MAX} seconds')
             if metrics.isdisjoint(name for name, _ in cell.frame.itertypes()):
                 continue
-            after = cell.frame
-            if cell.origin != PUSHED:
-                after = repricing.price_again(modules, cell.frame, cell.owner)
+            after = price_again(modules, cell)
             for was, frame in enumerate((cell.frame, after)):
                 for metric, point in frame:
                     if metric in metrics:

@@ -10,6 +10,9 @@ from cloudkitty.scopes.state import chunks
 
 _NAMES = tables.scope_names
 LENGTH_MAX = 255
+_BY_SCOPES = sa.select(_NAMES).where(
+    _NAMES.c.identifier.in_(sa.bindparam('scopes', expanding=True))
+)
 
 
 def record(connection: sa.Connection, fetcher: str, names: Mapping[str, str]) -> int:
@@ -52,7 +55,7 @@ def find(
     """Return the names of *scopes*, pairs of fetcher and scope id, of those that are known."""
     found: dict[tuple[str, str], str] = {}
     for chunk in chunks(sorted({scope_id for _, scope_id in scopes})):
-        rows = connection.execute(sa.select(_NAMES).where(_NAMES.c.identifier.in_(chunk)))
+        rows = connection.execute(_BY_SCOPES, {'scopes': chunk})
         found.update(((row.fetcher, row.identifier), row.name) for row in rows)
     return found
 

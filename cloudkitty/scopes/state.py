@@ -148,6 +148,14 @@ def list_scopes(
     return total, [_scope(row) for row in connection.execute(page)]
 
 
+def is_rated(connection: sa.Connection, identity: Identity, scope_ids: Collection[str]) -> bool:
+    """Return whether one of these scopes is listed by the fetcher of *identity*, or was."""
+    return any(
+        connection.execute(_ANY_OF, {**identity._asdict(), 'scopes': chunk}).first()
+        for chunk in chunks(scope_ids)
+    )
+
+
 def get_scopes(connection: sa.Connection, state_ids: Sequence[int]) -> list[Scope]:
     """Return the scopes of these primary keys; a key without a row is left out."""
     return [
@@ -404,6 +412,14 @@ _MARKS = (
     .where(_SCOPES.c.id.in_(_KEYS))
     .order_by(_SCOPES.c.id)
     .with_for_update()
+)
+_ANY_OF = (
+    sa.select(_SCOPES.c.id)
+    .where(
+        *bound_identity_conditions(_SCOPES),
+        _SCOPES.c.identifier.in_(sa.bindparam('scopes', expanding=True)),
+    )
+    .limit(1)
 )
 _LAST_FETCH = sa.select(_FETCHES.c.fetched_at).where(*bound_identity_conditions(_FETCHES))
 

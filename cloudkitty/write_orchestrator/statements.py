@@ -71,8 +71,8 @@ class StatementFiles:
 
     def _language(self, entry: ledger.Entry) -> str:
         with self.service.database.reader() as connection:
-            document = self.service.documents.get(connection, entry.version)
-        return accounts.find(document, entry.account).language
+            document = self.service.documents.get(connection, entry.version, entry.month)
+        return accounts.find(document, entry.account, has_statements=True).language
 
     def _read(self, entry: ledger.Entry) -> writer.Statement:
         with self.service.database.reader() as connection:

@@ -84,7 +84,7 @@ def list_accounts(request, *, month, offset, limit):
     period = statements.month_or_current(service, month)
     with request.services.database.reader() as connection:
         version = service.documents.version_of(connection, period)
-        document = service.documents.get(connection, version)
+        document = service.documents.get(connection, version, period)
     if viewer.is_admin:
         found = list(document.accounts.values())
     elif viewer.sees_nothing:

@@ -24,6 +24,7 @@ _PAIR = re.compile('([A-Z]{3,8})/([A-Z]{3,8})')
 _LANGUAGE = re.compile('[a-z]{2,3}(_[A-Z]{2})?')
 _USAGE_ONLY = ('where', 'by', 'pool', 'per', 'whole', 'free', 'minimum', 'maximum')
 _Value = TypeVar('_Value')
+_MEMBERS = ('scopes', 'tags', 'domains')
 _SETTINGS = ('name', 'plan', 'currency', 'conversion', 'zone', 'language', 'tax', 'close_after')
 
 
@@ -177,10 +178,17 @@ def _values(node: Node) -> frozenset[str]:
 def _accounts(node: Node) -> dict[str, plan.Account]:
     found: dict[str, plan.Account] = {}
     owners: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
     for name, one in sorted(node.mapping().items()):
         account = found[name] = _account(
-            name, one, (*_SETTINGS, 'scopes', 'owner', 'from', 'until')
+            name, one, (*_SETTINGS, *_MEMBERS, 'owner', 'from', 'until')
         )
+        for kind, values in ((plan.TAG, account.tags), (plan.DOMAIN, account.domains)):
+            for value in values:
+                if groups.setdefault((kind, value), name) != name:
+                    raise one.fault(
+                        f'{kind} {value} belongs to account {groups[kind, value]} already'
+                    )
         for scope in account.scopes:
             if owners.setdefault(scope, name) != name:
                 raise one.fault(f'scope {scope} belongs to account {owners[scope]} already')
@@ -194,7 +202,7 @@ def _accounts(node: Node) -> dict[str, plan.Account]:
 
 def _account(name: str, node: Node, known: tuple[str, ...]) -> plan.Account:
     found = node.members(*known)
-    found = {**Node({}, node.path).members('scopes', 'owner', 'from', 'until'), **found}
+    found = {**Node({}, node.path).members(*_MEMBERS, 'owner', 'from', 'until'), **found}
     begin, end = _optional(found['from'], Node.day), _optional(found['until'], Node.day)
     if begin and end and end <= begin:
         raise found['until'].fault('must be after from')
@@ -202,7 +210,7 @@ def _account(name: str, node: Node, known: tuple[str, ...]) -> plan.Account:
         name,
         name=_optional(found['name'], Node.text) or name,
         plan=_optional(found['plan'], Node.text),
-        scopes=tuple(sorted({one.text() for one in found['scopes'].list()})),
+        **{name: tuple(sorted({one.text() for one in found[name].list()})) for name in _MEMBERS},
         currency=_optional(found['currency'], _currency),
         conversion=_chosen(found['conversion'], plan.MONTH_END, plan.DAILY),
         zone=_optional(found['zone'], lambda zone: zone.by(month.parse_zone)) or plan.UTC,

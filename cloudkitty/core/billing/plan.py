@@ -1,8 +1,9 @@
 """What a plan and an account say, once they are read. Pure."""
 
+import dataclasses
 import functools
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
@@ -16,6 +17,8 @@ ACCOUNT, SCOPE = 'account', 'scope'  # whose quantities are added up before they
 UP, DOWN = 'up', 'down'
 # Which rate converts prices to the currency of a statement.
 MONTH_END, DAILY = 'month_end', 'daily'
+# Kinds of groups of scopes; of several that a scope is in, the first kind counts.
+TAG, DOMAIN = 'tag', 'domain'
 # By what shared costs are divided.
 LIST, EQUAL, QUANTITY = 'list', 'equal', 'quantity'
 # Pushed usage has no completeness: it may arrive some days after the month.
@@ -94,6 +97,7 @@ class Account:
 
     :ivar plan: name of the plan; None: everything at list price.
     :ivar scopes: ids of its scopes.
+    :ivar tags, domains: their scopes are its own, too, unless another account names them.
     :ivar currency: of its statements; None: that of the plan.
     :ivar conversion: MONTH_END or DAILY.
     :ivar tax: tax category to tax code; empty: no tax.
@@ -106,6 +110,8 @@ class Account:
     name: str = ''
     plan: str | None = None
     scopes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
     currency: str | None = None
     conversion: str = MONTH_END
     zone: zoneinfo.ZoneInfo = UTC
@@ -144,6 +150,7 @@ class Document:
     :ivar taxes: tax code to dated rates.
     :ivar currencies: digits of virtual currencies.
     :ivar shares: costs that are divided; no source is a target.
+    :ivar former: ids of accounts that only older versions name.
     """
 
     plans: Mapping[str, Plan] = field(default_factory=dict)
@@ -153,11 +160,46 @@ class Document:
     taxes: Mapping[str, tuple[DatedRate, ...]] = field(default_factory=dict)
     currencies: Mapping[str, int] = field(default_factory=dict)
     shares: tuple[Share, ...] = ()
+    former: frozenset[str] = frozenset()
 
     @functools.cached_property
     def owners(self) -> Mapping[str, str]:
         """Account by the scopes that accounts name."""
         return {scope: account.id for account in self.accounts.values() for scope in account.scopes}
+
+    @functools.cached_property
+    def groups(self) -> Mapping[str, set[str]]:
+        """Groups that accounts name, by kind; empty: none does."""
+        found = {
+            TAG: {one for account in self.accounts.values() for one in account.tags},
+            DOMAIN: {one for account in self.accounts.values() for one in account.domains},
+        }
+        return {kind: values for kind, values in found.items() if values}
+
+    def joined(self, groups: Mapping[tuple[str, str], Iterable[str]]) -> 'Document':
+        """Return the document with the scopes of groups as those of their accounts.
+
+        A scope that an account names is its own; then tags count, then domains; of several tags
+        that of the first account by id.
+
+        :param groups: scopes by kind and value.
+        """
+        owners = dict(self.owners)
+        for kind, name in ((TAG, 'tags'), (DOMAIN, 'domains')):
+            for account_id, account in sorted(self.accounts.items()):
+                for value in getattr(account, name):
+                    for scope in groups.get((kind, value), ()):
+                        owners.setdefault(scope, account_id)
+        scopes: dict[str, list[str]] = {}
+        for scope, owner in owners.items():
+            scopes.setdefault(owner, []).append(scope)
+        return dataclasses.replace(
+            self,
+            accounts={
+                name: dataclasses.replace(one, scopes=tuple(sorted(scopes.get(name, ()))))
+                for name, one in self.accounts.items()
+            },
+        )
 
     def digits(self, currency: str) -> int:
         """Return the digits after the point of amounts in *currency*."""

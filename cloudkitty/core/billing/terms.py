@@ -41,6 +41,9 @@ def resolve(document: Document, account: Account, period: str) -> AccountTerms:
     problems: list[str] = []
     plan = AT_LIST if account.plan is None else document.plans[account.plan]
     prices = plan.currency or document.defaults.currency or account.currency or money.NO_CURRENCY
+    if not account.scopes and account.plan is None:
+        # There is neither usage nor a fee to convert, only corrections.
+        prices = account.currency or prices
     currency = account.currency or prices
     if currency == money.NO_CURRENCY:
         problems.append(NO_CURRENCY)

@@ -324,14 +324,16 @@ def test_damage_is_found(database, conf, statement, told):
 
 
 def test_a_missing_number_is_found(database, conf):
+    """Also the last one."""
     world = World(conf)
     world.apply(DOCUMENT)
     for account in ('acme', 'paris'):
         world.close(account)
-    with world.database.writer() as connection:
-        connection.execute(sa.delete(STATEMENTS).where(STATEMENTS.c.account == 'acme'))
+    for account, number in (('acme', 1), ('paris', 2)):
+        with world.database.writer() as connection:
+            connection.execute(sa.delete(STATEMENTS).where(STATEMENTS.c.account == account))
 
-    assert 'CK-2026-000001: is missing' in world.faults()
+        assert f'CK-2026-{number:06}: is missing' in world.faults()
 
 
 def _statements(store, frames):

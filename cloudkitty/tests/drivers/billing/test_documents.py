@@ -35,8 +35,10 @@ def test_a_version_holds_until_a_newer_one_does(store):
 
     with store.database.reader() as connection:
         found = [store.version_of(connection, f'2026-{month:02}') for month in (2, 3, 4, 5)]
-        coupons = [store.get(connection, version).plans['a'].coupon for version in found[1:]]
-        assert store.get(connection, 0) == document.parse({})
+        coupons = [
+            store.get(connection, version, '2026-01').plans['a'].coupon for version in found[1:]
+        ]
+        assert store.get(connection, 0, '2026-01') == document.parse({})
         with pytest.raises(errors.NotFound):
             store.form(connection, 4)
     assert found == [0, 1, 3, 3]

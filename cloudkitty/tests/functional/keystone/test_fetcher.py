@@ -146,6 +146,15 @@ def test_names_are_those_of_keystone(cloud, tenants, build):
     assert own.items() <= everything.items()
 
 
+def test_groups_are_the_domain_and_the_tags(cloud, tenants, build):
+    """Of every project that has a name."""
+    fetcher = build(cloud.keystone.url)
+    groups = fetcher.get_groups()
+
+    assert groups.keys() == fetcher.get_names().keys()
+    assert groups[cloud.keystone.project_id('alpha')] == [('domain', 'default')]
+
+
 def test_disabled_projects_are_left_out_when_told(cloud, tenants, build):
     found = build(cloud.keystone.url, ignore_disabled_tenants=True).get_tenants()
 

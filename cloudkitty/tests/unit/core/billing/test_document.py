@@ -179,6 +179,8 @@ FAULTS = [
     (f'{ACME}.tax', {'standard': 'VAT'}, f'{ACME}.tax.standard'),
     ('accounts.other', {'scopes': ['p1']}, 'accounts.other'),
     ('accounts.p1', {}, 'accounts.p1'),
+    ('accounts', {'a': {'tags': ['x']}, 'b': {'tags': ['x']}}, 'accounts.b'),
+    ('accounts', {'a': {'domains': ['x']}, 'b': {'domains': ['x']}}, 'accounts.b'),
     ('rates', {'EUR': []}, 'rates.EUR'),
     ('rates', {'EUR/CHF': []}, 'rates.EUR/CHF'),
     ('rates', {'EUR/CHF': [{'from': '2026-01-01', 'rate': '0'}]}, 'rates.EUR/CHF[0].rate'),
