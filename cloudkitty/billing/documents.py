@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 import yaml
@@ -28,6 +28,8 @@ TABLE = billing_tables.documents
 SIZE_MAX = 8 * 2**20
 # Documents that are kept parsed; one of 10,000 accounts takes 20 MB.
 KEPT_MAX = 8
+# Likewise with the scopes of a month: a draft looks at all closed months of its account.
+MONTHS_MAX = 24
 
 _META = (
     TABLE.c.version,
@@ -40,6 +42,9 @@ _META = (
 _NEWEST_UNTIL = sa.select(sa.func.max(TABLE.c.version)).where(
     TABLE.c.from_month <= sa.bindparam('period')
 )
+
+
+_Key = TypeVar('_Key')
 
 
 class Version(NamedTuple):
@@ -105,9 +110,8 @@ class Documents:
     def __init__(self, database: db.Database) -> None:
         self.database = database
         self._parsed: dict[int, Document] = {}
-        # With the scopes of groups, by version and month; they are those of this stamp.
-        self._joined: dict[tuple[int, str], Document] = {}
-        self._stamp = 0, 0
+        # With the scopes of groups, by version, month and stamp.
+        self._joined: dict[tuple[int, str, tuple[int, int]], Document] = {}
 
     def forget(self) -> None:
         """Clear the parsed versions: the database may be another one now."""
@@ -151,26 +155,29 @@ class Documents:
         document = self._get(connection, version)
         if not document.groups:
             return document
-        now = members.stamp(connection)
-        if now != self._stamp:
-            self._stamp = now
-            self._joined.clear()
-        key = version, period
-        if key not in self._joined:
-            if len(self._joined) >= KEPT_MAX:
-                self._joined.clear()
-            self._joined[key] = members.join(connection, document, period)
-        return self._joined[key]
+        # What the transaction sees may be older than what another thread has read.
+        key = version, period, members.stamp(connection)
+        found = self._joined.get(key)
+        if found is None:
+            found = members.join(connection, document, period)
+            self._keep(self._joined, key, found, MONTHS_MAX)
+        return found
+
+    @staticmethod
+    def _keep(cache: dict[_Key, Document], key: _Key, document: Document, most: int) -> None:
+        if len(cache) >= most:
+            cache.clear()
+        cache[key] = document
 
     def _get(self, connection: sa.Connection, version: int) -> Document:
         """Return a version as it is written."""
-        if version not in self._parsed:
-            if len(self._parsed) >= KEPT_MAX:
-                self._parsed.clear()
+        found = self._parsed.get(version)
+        if found is None:
             parsed = document.parse(self.form(connection, version))
             former = self._names_before(connection, version) - parsed.accounts.keys()
-            self._parsed[version] = dataclasses.replace(parsed, former=former)
-        return self._parsed[version]
+            found = dataclasses.replace(parsed, former=former)
+            self._keep(self._parsed, version, found, KEPT_MAX)
+        return found
 
     @staticmethod
     def _names_before(connection: sa.Connection, version: int) -> frozenset[str]:
