@@ -63,7 +63,7 @@ class Delivery(LockedJob):
 
     def step(self) -> bool:
         has_more = super().step()
-        if self._running:
+        if not all(run.done() for run in self._running.values()):
             self.next_at = min(self.next_at, self._clock() + BUSY)
         return has_more
 
@@ -84,7 +84,7 @@ class Delivery(LockedJob):
         self._put_off(ids, now + LEASE)
         for one, (messages, webhook) in found.items():
             self._running[one] = self._pool.submit(self._deliver, messages, webhook)
-        return False
+        return any(len(messages) == MESSAGES_AT_ONCE for messages, _ in found.values())
 
     @staticmethod
     def _receiver(connection, webhook_id):
