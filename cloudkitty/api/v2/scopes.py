@@ -66,6 +66,8 @@ SHOWN = schemas.form(
 )
 
 
+# Items of a list: all members, or those in `fields`.
+_LISTED = {**SHOWN, 'required': [], 'minProperties': 1}
 # What a reset keeps: the number of pushed points, if there are any.
 RESET = {
     'type': 'object',
@@ -152,13 +154,16 @@ def _list_noted(connection, found):
     return {key: notes[-NOTES_MAX:] for key, notes in noted.items()}
 
 
-def list_scopes(request, *, offset, limit, **filters):
+def list_scopes(request, *, fields, offset, limit, **filters):
     filters['scope_id'] = visibility.visible_scopes(request, filters['scope_id'])
     with request.services.database.reader() as connection:
         total, found = scope_state.list_scopes(connection, offset=offset, limit=limit, **filters)
     if not found:
         raise errors.NotFound(reason='No scope matches.')
-    return {'total': total, 'results': render(found, request, now=datetime.now(UTC))}
+    rows = render(found, request, now=datetime.now(UTC))
+    if fields:
+        rows = [{name: row[name] for name in fields} for row in rows]
+    return {'total': total, 'results': rows}
 
 
 def reset_scopes(request, *, all_scopes, scope_id, last_processed_timestamp, state, **filters):
@@ -276,8 +281,11 @@ ROUTES = {
             | FILTERS
             | {
                 'active': parameters.many(parameters.zero_or_one),
+                'fields': parameters.many(
+                    parameters.choice(*SHOWN['properties']), maximum=parameters.NAMES_MAX
+                ),
             },
-            answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(SHOWN)),
+            answer=schemas.form(total=schemas.INTEGER, results=schemas.listing(_LISTED)),
         ),
         'PUT': Endpoint(
             reset_scopes,

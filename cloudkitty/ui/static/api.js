@@ -93,7 +93,8 @@ export async function csv(path, parameters) {
 
 /** Return the rows of /v2/summary as objects. */
 export async function summary(parameters) {
-  return (await get('v2/summary', { response_format: 'object', limit: 1000, ...parameters })).results;
+  const { columns, results } = await get('v2/summary', { limit: 1000, ...parameters });
+  return results.map((cells) => Object.fromEntries(cells.map((cell, number) => [columns[number], cell])));
 }
 
 /** Return a token for the body of a request to Keystone, which this service passes on. */

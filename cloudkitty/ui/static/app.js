@@ -6,6 +6,7 @@ import * as costs from './pages/costs.js';
 import * as health from './pages/health.js';
 import * as login from './pages/login.js';
 import * as months from './pages/months.js';
+import * as pricelist from './pages/pricelist.js';
 import * as prices from './pages/prices.js';
 import * as projects from './pages/projects.js';
 import * as setup from './pages/setup.js';
@@ -21,6 +22,7 @@ const OVER = ['why', 'attribute', 'type', 'day', 'period'];
 const PAGES = {
   costs: { show: costs.show, rule: 'summary:get_summary' },
   months: { show: months.show, rule: 'summary:get_summary', hasNoMonth: true },
+  priceList: { show: pricelist.show, rule: 'v2_rating:list_rules', hasNoMonth: true },
   statements: { show: statements.show, rule: 'statement:get', isForBilling: true },
   projects: { show: projects.show, rule: 'scope:get_state', isForAdmins: true, hasNoProject: true },
   health: { show: health.show, rule: 'completeness:get', isForAdmins: true, hasNoProject: true },
@@ -41,7 +43,7 @@ async function start() {
   me = await api.get('v2/me');
   useCurrency(me.currency);
   const found = me.is_admin && me.permissions.includes('scope:get_state')
-    ? (await api.list('v2/scope', { limit: 1000 })).results : [];
+    ? (await api.list('v2/scope', { limit: 1000, fields: 'scope_id,name' })).results : [];
   scopes = found.map((scope) => scope.scope_id);
   useNames([[me.project_id, me.project_name], ...found.map((scope) => [scope.scope_id, scope.name])]);
 }
@@ -97,8 +99,8 @@ async function drawOver(number, under, values) {
     drawer.showModal();
   }
   drawer.setAttribute('aria-busy', 'true');
-  const content = await why.show({ me, values, projects: scopes }).catch(complain);
-  if (number !== drawn) return;
+  const content = await why.show({ me, values, projects: scopes }).catch((error) => complain(error, drawer));
+  if (number !== drawn || !drawer.isConnected) return;
   drawer.replaceChildren(
     el('form', { method: 'dialog' }, el('button', { autofocus: true }, t('close'))), ...content.flat(Infinity).filter(Boolean));
   drawer.removeAttribute('aria-busy');
@@ -110,17 +112,27 @@ function leave(drawer) {
   if (read().values.why) location.hash = drawer.dataset.under;
 }
 
-function complain(error) {
+/** Return what is shown instead of what could not be read; without a log-in, how to log in. */
+function complain(error, drawer) {
   if (error.status === 401) {
+    const told = me && t('expired');
     me = null;
     document.querySelector('body > header').replaceWith(header('', {}));
-    return login.show(draw);
+    if (!drawer) return login.show(draw, told);
+    // What lies below is drawn anew, too; the address keeps both.
+    shown = null;
+    drawer.remove();
+    document.querySelector('main').replaceChildren(...login.show(draw, told).flat(Infinity).filter(Boolean));
+    return [];
   }
   if (!(error instanceof api.Refused)) throw error;
-  const told = { 0: 'notReached', 403: 'forbidden', 429: 'tooMany', 503: 'notReached' }[error.status];
-  return [el('section', { class: 'warning', role: 'alert' },
-    el('h1', {}, told ? t(told) : t('refused', { status: error.status })), el('p', {}, error.message),
+  return [el('section', { class: 'warning', role: 'alert' }, ...describe(error),
     el('button', { type: 'button', on: { click: draw } }, t('again')))];
+}
+
+function describe(error) {
+  const told = { 0: 'notReached', 403: 'forbidden', 429: 'tooMany', 503: 'notReached' }[error.status];
+  return [el('h1', {}, told ? t(told) : t('refused', { status: error.status })), el('p', {}, error.message)];
 }
 
 function header(name, values) {
@@ -151,6 +163,31 @@ function header(name, values) {
       me && api.isKnown() && el('button', { type: 'button', on: { click: logOut } }, t('logout'))));
 }
 
+/** Tell what a button could not do; what stands on the page stays. */
+function interrupt(error) {
+  if (error.status === 401) return logInAgain();
+  const told = el('section', { class: 'warning', role: 'alert' }, ...describe(error),
+    el('button', { type: 'button', on: { click: () => told.remove() } }, t('close')));
+  document.querySelector('main').prepend(told);
+  return told.scrollIntoView();
+}
+
+function logInAgain() {
+  if (document.querySelector('dialog.again')) return;
+  const before = me;
+  const proceed = async () => {
+    dialog.close();
+    await start();
+    if (me.user_id === before.user_id && me.project_id === before.project_id) return;
+    shown = null;
+    draw();
+  };
+  const dialog = el('dialog', { class: 'again', 'aria-label': t('login'), on: { close: () => dialog.remove() } },
+    ...login.show(proceed, t('expired')));
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 async function logOut() {
   await api.leave();
   me = null;
@@ -167,4 +204,9 @@ await load();
 document.body.replaceChildren(el('header'), el('main', { id: 'main', 'aria-live': 'polite' }, el('p', {}, t('loading'))));
 document.querySelector('body > header').replaceWith(header('', {}));
 window.addEventListener('hashchange', draw);
+window.addEventListener('unhandledrejection', (event) => {
+  if (!(event.reason instanceof api.Refused)) return;
+  event.preventDefault();
+  interrupt(event.reason);
+});
 await draw();

@@ -47,6 +47,12 @@ export function divide(number, by, places = 12) {
   return join((above * 10n ** BigInt(places + other)) / (below * 10n ** BigInt(scale)), places);
 }
 
+/** Return the exact product of two numbers. */
+export function times(number, by) {
+  const [[one, scale], [two, other]] = [split(number), split(by)];
+  return join(one * two, scale + other);
+}
+
 export function negate(number) {
   const [digits, scale] = split(number);
   return join(-digits, scale);

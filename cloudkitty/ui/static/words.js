@@ -46,14 +46,17 @@ const isKnownCurrency = () => isKnown(currency);
 /** Return an amount of money with its currency; the digits that are not shown are rounded. */
 export const money = (number) => moneyOf(currency, number);
 
+/** Return a change of an amount, with its sign. */
+export const signed = (number) => moneyOf(currency, number, { signDisplay: 'exceptZero' });
+
 /** Return an amount of money of another currency, as money() does. */
-export function moneyOf(name, number) {
+export function moneyOf(name, number, more = {}) {
   const options = isKnown(name) ? { style: 'currency', currency: name }
     : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
   // What costs less than it could show is not shown as nothing.
   const size = Math.abs(approximate(number));
   if (size > 0 && size < SMALL) Object.assign(options, { maximumFractionDigits: 20, maximumSignificantDigits: 2 });
-  const text = new Intl.NumberFormat(language, { ...options, roundingMode: 'halfEven' })
+  const text = new Intl.NumberFormat(language, { ...options, ...more, roundingMode: 'halfEven' })
     .format(plain(number));
   return name && !isKnown(name) ? `${text} ${name}` : text;
 }
@@ -75,6 +78,13 @@ export function quantity(number, unit = '') {
   return unit ? `${text} ${unit}` : text;
 }
 
+/** Return a length of time, whole seconds, in the largest unit that fits. */
+export function duration(seconds) {
+  const [unit, size] = Object.entries({ day: 86400, hour: 3600, minute: 60, second: 1 })
+    .find(([, one]) => seconds % one === 0);
+  return new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'long' }).format(seconds / size);
+}
+
 /** Return a share, 0 to 1, as a percentage. */
 export function percent(share, isSigned = false) {
   return new Intl.NumberFormat(language, {
@@ -89,6 +99,12 @@ export function moment(text) {
   }).format(new Date(text)) + ' UTC';
 }
 
+/** Return when a rule is valid. */
+export function validity({ start, end }) {
+  return [start && t('since', { moment: moment(start) }), end && t('until', { moment: moment(end) })]
+    .filter(Boolean).join(' ') || t('always');
+}
+
 /** Return the time of day, UTC. */
 export function clock(text) {
   return new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' }).format(new Date(text));
@@ -98,6 +114,11 @@ export function clock(text) {
 export function dayName(text) {
   return new Intl.DateTimeFormat(language, { day: 'numeric', month: 'short', timeZone: 'UTC' })
     .format(new Date(text));
+}
+
+/** Return a short name of the month that begins at *date*, for a chart. */
+export function monthLabel(date) {
+  return new Intl.DateTimeFormat(language, { month: 'short', year: '2-digit', timeZone: 'UTC' }).format(date);
 }
 
 /** Return the name of the month that begins at *date*. */

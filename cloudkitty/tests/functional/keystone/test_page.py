@@ -48,10 +48,76 @@ def test_a_member_sees_the_costs_of_the_own_project_on_the_page_asked_for(browse
     ]
     assert 'Authentication is switched off' not in browser.text
     # Pages about all projects are not offered, and refused to whoever knows their names.
-    assert [link.text for link in browser.find_all('nav a')] == ['Costs', 'Months']
-    browser.driver.execute_script("location.hash = 'projects'")
-    browser.wait_for('You may not see this page')
-    assert 'beta' not in browser.text
+    assert [link.text for link in browser.find_all('nav a')] == ['Costs', 'Months', 'Price list']
+    beta = cloud.keystone.project_id('beta')
+    for page in ('projects', 'health', 'prices', 'setup'):
+        _go(browser, page)
+        browser.wait_for('You may not see this page')
+        assert beta not in browser.driver.page_source
+        _go(browser, f'costs?{MONTH}')
+        browser.wait_for('Costs of alpha')
+
+
+def _go(browser, page):
+    browser.driver.execute_script(f"location.hash = '{page}'")
+
+
+def test_a_reader_sees_the_prices_of_the_own_project(browser, cloud):
+    """Also if another project is named; there are none in this test."""
+    beta = cloud.keystone.project_id('beta')
+    _log_in(browser, f'priceList?project={beta}', user='alice', password='alice', project='alpha')
+    browser.wait_for('Price list of alpha')
+
+    assert 'No price is set for this project.' in browser.text
+
+
+@pytest.fixture
+def ended(browser):
+    """Return what makes the tokens of the page such that Keystone knows no more."""
+    driver = browser.driver
+    driver.execute_cdp_cmd('Network.enable', {})
+
+    def end(is_over):
+        headers = {'X-Auth-Token': 'gAAAAABended'} if is_over else {}
+        driver.execute_cdp_cmd('Network.setExtraHTTPHeaders', {'headers': headers})
+
+    yield end
+    end(False)
+
+
+def _log_in_again(browser):
+    for name, value in (('user', 'alice'), ('password', 'alice'), ('project', 'alpha')):
+        browser.find(f'input[name={name}]').send_keys(value)
+    browser.find('.login button[type=submit]').click()
+
+
+def test_a_log_in_that_has_expired_is_told_and_the_page_goes_on(browser, ended):
+    """On the way to a page, over a drawer, and at a button: the log-in leads back to each."""
+    _log_in(browser, f'costs?{MONTH}', user='alice', password='alice', project='alpha')
+    browser.wait_for('Costs of alpha')
+    for page, shown in (
+        (f'priceList?{MONTH}', 'Price list of alpha'),
+        (f'costs?{MONTH}&attribute=id&why=u1&type=instance', 'Why does u1 cost'),
+    ):
+        ended(True)
+        _go(browser, page)
+        browser.wait_for('Your log-in has expired')
+        assert browser.driver.current_url.endswith(f'#{page}')
+        ended(False)
+        _log_in_again(browser)
+        browser.wait_for(shown)
+
+    browser.open(f'costs?{MONTH}')
+    _log_in_again(browser)
+    browser.wait_for('Costs of alpha')
+    ended(True)
+    browser.driver.find_element(By.XPATH, "//button[text()='Download CSV']").click()
+    browser.wait_for('Your log-in has expired')
+    assert 'Costs of alpha' in browser.driver.page_source
+    ended(False)
+    _log_in_again(browser)
+    browser.wait_until(lambda: not browser.find_all('dialog'))
+    assert 'Costs of alpha' in browser.text
 
 
 def test_the_project_of_another_cannot_be_asked_for(browser, cloud):
@@ -96,12 +162,13 @@ def test_single_sign_on_leads_to_the_own_project_and_out_again(browser, cloud, v
     """By the forms of a real Keystone; logging out makes the token invalid."""
     vouched('carol')
     browser.messages()
-    browser.open(f'costs?{MONTH}')
+    browser.open('months')
     browser.driver.find_element(By.PARTIAL_LINK_TEXT, 'single sign-on').click()
-    browser.wait_for('Costs of gamma')
+    browser.wait_for('Months of gamma')
 
     address, cookie, *stores = json.loads(browser.driver.execute_script(KEPT))
-    assert (cookie, address.partition('#')[0]) == ('', f'{cloud.api.url}/ui/')
+    # The page that was asked for before.
+    assert (cookie, address) == ('', f'{cloud.api.url}/ui/#months')
     assert [set(store) for store in stores] == [set(), set()]
     body = browser.find('body')
     assert body.get_attribute('data-token') is None

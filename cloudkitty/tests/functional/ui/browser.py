@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from axe_core_python.selenium import Axe
@@ -11,15 +12,30 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from cloudkitty.tests import services
 
+AXE = Axe()
 PICTURES = pathlib.Path(__file__).parents[4] / '.tools' / 'page-pictures'
 WAIT_S = 30
+POLL_S = 0.05
 WIDE, NARROW = (1280, 1000), (320, 800)
-# As root the browser's own sandbox does not start.
-FLAGS = ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--lang=en')
+FLAGS = (
+    '--headless=new',
+    # As root the browser's own sandbox does not start.
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-dev-shm-usage',
+    '--lang=en',
+    # The network is cut: nothing but this machine can be reached.
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+)
+# What axe-core judges by size and colours; all else is the same on screens of every kind.
+BY_LOOKS = ('color-contrast', 'scrollable-region-focusable')
 IS_READY = (
     "const main = document.querySelector('main');"
     "return !!main && !main.hasAttribute('aria-busy') && !!main.querySelector('h1')"
 )
+LOADED = """
+return JSON.stringify(performance.getEntriesByType('resource')
+  .map(entry => [entry.name, entry.encodedBodySize, entry.responseEnd]))"""
 TABLES = """
 return Object.fromEntries([...document.querySelectorAll('table')].map(table => [
   table.querySelector('caption').textContent,
@@ -68,11 +84,14 @@ class Browser:
 
     def wait(self) -> None:
         """Return when the page is drawn."""
-        WebDriverWait(self.driver, WAIT_S).until(lambda driver: driver.execute_script(IS_READY))
+        self.wait_until(lambda: self.driver.execute_script(IS_READY))
 
     def wait_for(self, text: str) -> None:
         """Return when the page shows *text*."""
-        WebDriverWait(self.driver, WAIT_S).until(lambda driver: text in self.text)
+        self.wait_until(lambda: text in self.text)
+
+    def wait_until(self, is_true: Callable[[], Any]) -> None:
+        WebDriverWait(self.driver, WAIT_S, POLL_S).until(lambda _: is_true())
 
     @property
     def text(self) -> str:
@@ -96,19 +115,26 @@ class Browser:
         self.driver.save_screenshot(str(path))
         return path
 
-    def violations(self) -> list[str]:
-        """Return what axe-core finds fault with."""
-        return [
-            f'{one["id"]}: {one["nodes"][0]["html"]}'
-            for one in Axe().run(self.driver)['violations']
-        ]
+    def violations(self, *rules: str) -> list[str]:
+        """Return what axe-core finds fault with, by some rules or by all."""
+        options: dict[str, Any] = {'resultTypes': ['violations'], 'iframes': 0}
+        if rules:
+            options['runOnly'] = list(rules)
+        found = AXE.run(self.driver, options=options)['violations']
+        return [f'{one["id"]}: {one["nodes"][0]["html"]}' for one in found]
 
     def messages(self) -> list[str]:
         """Return what stands in the console, and empty it."""
         return [entry['message'] for entry in self.driver.get_log('browser')]
 
-    def requests(self) -> list[str]:
-        """Return the addresses that the page has loaded."""
-        script = "return JSON.stringify(performance.getEntriesByType('resource').map(e => e.name))"
-        found: Any = json.loads(self.driver.execute_script(script))
+    def requests(self) -> dict[str, int]:
+        """Return the addresses that the page has loaded, with the bytes of each answer."""
+        return {name: size for name, size, _ in self._loaded()}
+
+    def loading_s(self) -> float:
+        """Return how long it took from the start of the page to its last answer."""
+        return max(end for *_, end in self._loaded()) / 1000
+
+    def _loaded(self) -> list[tuple[str, int, float]]:
+        found: Any = json.loads(self.driver.execute_script(LOADED))
         return found

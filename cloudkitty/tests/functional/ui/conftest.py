@@ -1,5 +1,6 @@
 """A service with two months of usage, and a browser that shows its page."""
 
+import contextlib
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -14,16 +15,21 @@ from cloudkitty.audit import trail
 from cloudkitty.billing.documents import Documents
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.scopes import late_data
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests.functional.api import world
 from cloudkitty.tests.functional.ui.browser import Browser
 
 HERE = pathlib.Path(__file__).parent
+CROWD = 1000
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 HOSTILE = '<img src=x onerror="document.title=1">'
 # Its months have what makes a chart or a table go wrong.
 DIFFICULT = 'difficult'
 PROJECTS = ('web-shop', HOSTILE, DIFFICULT)
+# In Berlin it has a day of 25 hours.
+DST_MONTH = timeframe.Period(datetime(2025, 10, 1, tzinfo=UTC), datetime(2025, 11, 1, tzinfo=UTC))
+LATE = 'metric instance: the source has no data'
 CHANGE_DAY, HOLE_DAYS = 15, (10, 11, 12)
 # More digits than a page shows.
 PRICE = Decimal('0.1234567890123456789012345678')
@@ -98,20 +104,26 @@ def fill(made: world.World, now: datetime) -> timeframe.Period:
     last = timeframe.month_at(this.begin - DAY)
     first = timeframe.month_at(last.begin - DAY)
     end = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    made.storage.push(_difficult_frames(DST_MONTH), DIFFICULT)
     for project in PROJECTS:
         span = timeframe.Period(first.begin, end)
         frames = _difficult_frames(span) if project == DIFFICULT else _frames(project, span)
         made.storage.push(frames, project)
-    conf = made.conf
-    identity = scope_state.Identity(
-        conf.collect.scope_key, conf.fetcher.backend, conf.collect.collector
-    )
+    identity = scope_state.Identity.of(made.conf)
     with made.database.writer() as connection:
         scope_state.record_seen(
             connection, identity, PROJECTS, now=now, initial_mark=end - HOUR, final_mark=now
         )
         scope_state.claim_fetch(connection, identity, seen=None, now=now)
+        late_data.record(connection, [_late_note(connection, first)])
     return last
+
+
+def _late_note(connection, month):
+    """Return the note that two days of the difficult project lacked samples."""
+    _, (scope,) = scope_state.list_scopes(connection, scope_id=[DIFFICULT])
+    begin = month.begin + 3 * DAY
+    return late_data.Note(scope.id, begin, begin + 2 * DAY, LATE)
 
 
 def make_statement(made: world.World, application, month: str) -> None:
@@ -167,22 +179,57 @@ def make_rules(application, begin: datetime) -> None:
     post('mappings?force=true', service_id=volume, cost=str(VOLUME_PRICE), **start)
 
 
+def build(made: world.World):
+    """Return an application with its page, whose user is the administrator."""
+    made.conf.set_override('enabled', True, 'ui')
+    made.conf.set_override('currency', 'EUR', 'rating')
+    made.conf.set_override('enabled', True, 'billing')
+    made.conf.set_override('auth_strategy', 'noauth')
+    # No description is held against it: the page is no part of the API.
+    return made.noauth().application
+
+
+@contextlib.contextmanager
+def served(application) -> Iterator[str]:
+    """Yield the URL at which *application* listens."""
+    listener = server.create_server(application, host='127.0.0.1', port=0)
+    thread = threading.Thread(target=listener.run, daemon=True)
+    thread.start()
+    yield f'http://127.0.0.1:{listener.effective_port}'
+    listener.close()
+    # A browser that keeps its connection open does not keep the tests waiting.
+    thread.join(1)
+
+
 @pytest.fixture(scope='session')
 def site(tmp_path_factory, sqlite_template):
     with world.opened(tmp_path_factory.mktemp('ui'), sqlite_template) as made:
-        made.conf.set_override('enabled', True, 'ui')
-        made.conf.set_override('currency', 'EUR', 'rating')
-        made.conf.set_override('enabled', True, 'billing')
+        application = build(made)
         month = fill(made, datetime.now(UTC))
-        made.conf.set_override('auth_strategy', 'noauth')
-        # No description is held against it: the page is no part of the API.
-        application = made.noauth().application
         make_rules(application, month.begin)
         make_statement(made, application, f'{month.begin - DAY:%Y-%m}')
-        listener = server.create_server(application, host='127.0.0.1', port=0)
-        thread = threading.Thread(target=listener.run, daemon=True)
-        thread.start()
-        with Browser(f'http://127.0.0.1:{listener.effective_port}') as browser:
+        with served(application) as url, Browser(url) as browser:
             yield Site(browser, made, month)
-        listener.close()
-        thread.join(10)
+
+
+@pytest.fixture
+def crowd(site, tmp_path_factory, sqlite_template):
+    """A service with many projects, in the same browser."""
+    month = site.month
+    names = [f'project-{number:04}' for number in range(CROWD)]
+    points = [
+        DataPoint('unit', 1, number, {'project_id': name, 'id': 'vm'}, {})
+        for number, name in enumerate(names)
+    ]
+    with world.opened(tmp_path_factory.mktemp('crowd'), sqlite_template) as made:
+        application = build(made)
+        made.storage.push([DataFrame(month.begin, month.begin + HOUR, {'instance': points})])
+        identity = scope_state.Identity.of(made.conf)
+        marks = {'initial_mark': month.end, 'final_mark': month.end}
+        with made.database.writer() as connection:
+            scope_state.record_seen(connection, identity, names, now=month.end, **marks)
+            scope_state.claim_fetch(connection, identity, seen=None, now=month.end)
+        with served(application) as url:
+            former, site.browser.url = site.browser.url, url
+            yield site._replace(world=made)
+            site.browser.url = former

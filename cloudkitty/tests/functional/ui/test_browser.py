@@ -3,27 +3,37 @@
 import functools
 import pathlib
 import struct
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from cloudkitty.core import decimals
+from cloudkitty.scopes import source_lag
+from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests.functional.ui import browser as browsers
 from cloudkitty.tests.functional.ui.conftest import (
+    CROWD,
+    DAY,
     DIFFICULT,
+    DST_MONTH,
     HOLE_DAYS,
     HOSTILE,
     HOUR,
+    LATE,
     PRICE,
     PROJECTS,
 )
 
 ROOT = pathlib.Path(__file__).parents[4]
 
-PAGES = ('costs', 'months', 'projects', 'health', 'prices', 'statements', 'setup')
+PAGES = ('costs', 'months', 'priceList', 'statements', 'projects', 'health', 'prices', 'setup')
+# The largest page; its answers are counted without compression.
+REQUESTS_MAX, BYTES_MAX = 8, 300_000
+SECONDS_MAX = 20  # on a busy machine; alone it is less than two
 
 
 def _exact(site, **question):
@@ -79,7 +89,7 @@ def test_why_a_machine_costs_what_it_does_adds_up(site):
     assert Decimal(month[2]) == decimals.SUM_CONTEXT.multiply(cost, Decimal(periods))
     assert site.browser.violations() == []
     site.browser.find('dialog').send_keys(Keys.ESCAPE)
-    WebDriverWait(site.browser.driver, 30).until(lambda _: not site.browser.find_all('dialog'))
+    site.browser.wait_until(lambda: not site.browser.find_all('dialog'))
     assert site.browser.driver.switch_to.active_element == link
     assert 'why=' not in site.browser.driver.current_url
 
@@ -117,6 +127,9 @@ def test_a_month_that_is_rated_is_final_and_this_one_is_not(site):
     states = {row[0]: row[2] for row in site.browser.tables['Months']}
     assert states[f'{site.month.begin:%B %Y}'] == 'final'
     assert list(states.values())[0] == 'not final'
+    costs = {row[0]: Decimal(row[1]) for row in site.browser.tables['Months']}
+    (row,) = _exact(site, filters={'project_id': 'web-shop'})
+    assert costs[f'{site.month.begin:%B %Y}'] == row['rate']
     _open(site, 'health')
     assert 'this month is final' in site.browser.text
 
@@ -180,27 +193,100 @@ def test_names_are_text_whatever_they_hold(site):
     assert site.browser.messages() == []
 
 
-def test_the_page_loads_from_its_own_service_only_and_not_much(site):
+class Seen(NamedTuple):
+    """What was seen of a page.
+
+    :ivar faults: what axe-core finds fault with.
+    :ivar widths: of the page, pixels, by that of the screen.
+    :ivar requests: bytes by address.
+    :ivar messages: of the console.
+    """
+
+    faults: list[str]
+    widths: dict[int, int]
+    requests: dict[str, int]
+    messages: list[str]
+
+
+@pytest.fixture(scope='module')
+def tour(site):
+    """Each page in light and dark, wide and narrow, with pictures for people to look at."""
+    browser, seen = site.browser, {}
+    browser.messages()
     for page in PAGES:
         _open(site, page, project='web-shop')
-        found = site.browser.requests()
-        assert all(address.startswith(site.browser.url) for address in found), found
-        assert len([address for address in found if '/v' in address]) <= 8
+        faults, widths = browser.violations(), {}
+        for size in (browsers.WIDE, browsers.NARROW):
+            for is_dark in (False, True):
+                browser.resize(size, is_dark=is_dark)
+                faults += browser.violations(*browsers.BY_LOOKS)
+                widths[size[0]] = browser.driver.execute_script('return document.body.scrollWidth')
+                browser.picture(f'{page}-{size[0]}-{"dark" if is_dark else "light"}')
+        browser.resize(browsers.WIDE)
+        seen[page] = Seen(faults, widths, browser.requests(), browser.messages())
+    return seen
 
 
-@pytest.mark.parametrize('size', [browsers.WIDE, browsers.NARROW])
-@pytest.mark.parametrize('is_dark', [False, True])
-def test_everybody_can_use_every_page(site, size, is_dark):
+@pytest.mark.parametrize('page', PAGES)
+def test_everybody_can_use_every_page(tour, page):
     """axe-core finds nothing, and nothing is wider than a narrow screen."""
-    site.browser.resize(size, is_dark=is_dark)
-    try:
-        for page in PAGES:
-            _open(site, page, project='web-shop')
-            assert site.browser.violations() == [], page
-            width = site.browser.driver.execute_script('return document.body.scrollWidth')
-            assert width <= size[0], page
-    finally:
-        site.browser.resize(browsers.WIDE)
+    assert tour[page].faults == []
+    assert all(width <= screen for screen, width in tour[page].widths.items()), tour[page].widths
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_a_page_loads_from_its_own_service_only_and_not_much(tour, site, page):
+    found = tour[page].requests
+    assert all(address.startswith(site.browser.url) for address in found), found
+    answers = {address: size for address, size in found.items() if '/v' in address}
+    assert 0 < len(answers) <= REQUESTS_MAX
+    assert sum(answers.values()) <= BYTES_MAX
+    assert tour[page].messages == []
+
+
+def test_a_page_about_many_projects_is_bounded(crowd):
+    """The dearest are listed, the others are found by their names; sums are of all."""
+    browser = crowd.browser
+    _open(crowd, 'projects')
+    rows = browser.tables['All projects']
+    assert (len(rows), rows[0][0]) == (100, f'project-{CROWD - 1:04}')
+    assert f'{CROWD - 100} more' in browser.text
+    total = Decimal(browser.find('.figure').get_attribute('title'))
+    assert total == sum(range(CROWD))
+    sizes = [(browser.requests(), browser.loading_s())]
+    _open(crowd, 'projects', search='project-0007')
+    assert [row[:2] for row in browser.tables['All projects']] == [['project-0007', '7']]
+    _open(crowd, 'costs', project='project-0500')
+    assert Decimal(browser.find('.figure [title]').get_attribute('title')) == 500
+    sizes.append((browser.requests(), browser.loading_s()))
+
+    for found, seconds in sizes:
+        answers = [size for address, size in found.items() if '/v' in address]
+        assert len(answers) <= REQUESTS_MAX
+        assert sum(answers) <= BYTES_MAX, found
+        assert seconds < SECONDS_MAX
+
+
+def test_the_price_list_is_the_rules_of_the_project(site):
+    """With units and validity, and what a month of use comes to."""
+    _open(site, 'priceList', project='web-shop')
+    rows = {row[1]: row for row in site.browser.tables['Price list']}
+    machine = rows['id = id-of-vm-1']
+    assert Decimal(machine[2]) == PRICE * 2
+    assert Decimal(machine[4]) == decimals.SUM_CONTEXT.multiply(PRICE * 2, Decimal(720))
+    assert rows['all'][0] == 'volume'
+    assert rows['all'][3] == '1 GiB for 1 hour'
+    assert machine[5].startswith('since ')
+
+    site.browser.find('input[name=_id]').send_keys('id-of-vm-1')
+    volume = site.browser.find('input[name=volume]')
+    volume.clear()
+    volume.send_keys('3', Keys.ENTER)
+    site.browser.wait_until(lambda: 'The calculation' in site.browser.tables)
+    spans = {row[0]: Decimal(row[1]) for row in site.browser.tables['The calculation']}
+    hour = decimals.CONTEXT.multiply(PRICE * 2, Decimal(3))
+    assert spans['1 hour'] == hour
+    assert spans['1 day'] == decimals.SUM_CONTEXT.multiply(hour, Decimal(24))
 
 
 def test_the_keyboard_is_enough(site):
@@ -215,21 +301,22 @@ def test_the_keyboard_is_enough(site):
     focus.active_element.send_keys(Keys.ENTER)
     site.browser.wait_for('All projects in')
 
-    assert names == ['Costs', 'Months', 'Statements']
+    assert names == ['Costs', 'Months', 'Price list', 'Statements']
 
 
 def test_every_language_is_shown_and_remembered(site):
     _open(site, 'costs', project='web-shop')
-    for name, word in (
-        ('Deutsch', 'Kosten von'),
-        ('Français', 'Coûts de'),
-        ('English', 'Costs of'),
-    ):
-        choice = site.browser.driver.find_elements(By.CSS_SELECTOR, '.choices select')[-1]
-        choice.send_keys(name)
-        site.browser.wait_for(word)
-        _open(site, 'costs', project='web-shop')
-        assert word in site.browser.text
+    for name, word in (('Deutsch', 'Kosten von'), ('Français', 'Coûts de')):
+        _choose_language(site, name, word)
+    _open(site, 'priceList', project='web-shop')
+    assert 'Tarifs de' in site.browser.text
+    _choose_language(site, 'English', 'Price list of')
+
+
+def _choose_language(site, name, word):
+    choice = site.browser.driver.find_elements(By.CSS_SELECTOR, '.choices select')[-1]
+    choice.send_keys(name)
+    site.browser.wait_for(word)
 
 
 BARS = """
@@ -260,6 +347,7 @@ def test_a_month_with_a_hole_and_a_new_price_looks_like_it(site):
 
 def test_two_units_of_a_metric_are_two_rows(site):
     _open(site, 'costs', project=DIFFICULT)
+    site.browser.picture('two-units')
 
     units = [row[1].split()[1] for row in site.browser.tables['By service'] if row[0] == 'storage']
     assert sorted(units) == ['GiB', 'requests']
@@ -275,16 +363,79 @@ def test_a_change_of_the_price_is_told_with_its_day(site):
     assert Decimal(runs[0]) == Decimal(runs[1]) == Decimal(runs[2]) / 2
 
 
-@pytest.mark.parametrize('zone', ['Europe/Berlin', 'America/Los_Angeles', 'Pacific/Kiritimati'])
-def test_days_are_those_of_utc_wherever_the_reader_is(site, zone):
-    _open(site, 'costs', project=DIFFICULT)
-    here = site.browser.tables
-    site.browser.driver.execute_cdp_cmd('Emulation.setTimezoneOverride', {'timezoneId': zone})
-    try:
-        _open(site, 'costs', project=DIFFICULT)
-        assert site.browser.tables == here
-    finally:
-        site.browser.driver.execute_cdp_cmd('Emulation.setTimezoneOverride', {'timezoneId': ''})
+def test_days_are_those_of_utc_wherever_the_reader_is(site):
+    """Also in a month whose clocks are set back in Berlin: no day is lost, none is longer."""
+    asked = f'costs?project={DIFFICULT}&month={DST_MONTH.begin:%Y-%m}'
+    found = {}
+    for zone in ('', 'Europe/Berlin', 'America/Los_Angeles', 'Pacific/Kiritimati'):
+        zoned = {'timezoneId': zone}
+        site.browser.driver.execute_cdp_cmd('Emulation.setTimezoneOverride', zoned)
+        try:
+            site.browser.open(asked)
+            found[zone] = site.browser.tables
+            if zone == 'Europe/Berlin':
+                site.browser.picture('clocks-set-back')
+        finally:
+            site.browser.driver.execute_cdp_cmd('Emulation.setTimezoneOverride', {'timezoneId': ''})
+
+    assert all(tables == found[''] for tables in found.values())
+    days = {int(day): Decimal(cost) for day, cost in found['']['By day']}
+    assert set(days) == {day for day in range(1, 32) if day not in HOLE_DAYS}
+    assert days[25] == days[26] == days[27]
+
+
+def test_samples_that_came_late_are_told_where_the_costs_are(site):
+    month = site.month.begin - DAY
+    _open(site, 'costs', project=DIFFICULT, month=f'{month:%Y-%m}')
+    site.browser.picture('late')
+
+    assert LATE in site.browser.find('[role=status]').text
+
+
+@pytest.fixture
+def lagging(site):
+    """The source has no data of a metric since a day; periods wait for them."""
+    identity = scope_state.Identity.of(site.world.conf)
+    now = datetime.now(UTC)
+    lag = source_lag.Lag(source_lag.HELD, now - timedelta(days=1), now, now)
+
+    def record(lags, newest):
+        site.world.database.write(
+            lambda connection: source_lag.record(
+                connection, identity, lags, newest=newest, defined=['cpu']
+            )
+        )
+
+    record({'cpu': lag}, {'cpu': lag.newest})
+    yield lag
+    record({}, {'cpu': now})
+
+
+def test_a_source_that_lags_is_told(site, lagging):
+    """To the operator which metric since when, to the customer how far the costs reach."""
+    site.browser.open('health')
+    site.browser.picture('lag')
+    ((metric, state, newest),) = site.browser.tables['Metrics that come late']
+    assert (metric, state) == ('cpu', 'waits for the source')
+    assert newest.startswith(f'{lagging.newest:%b} {lagging.newest.day}, ')
+
+    site.browser.open('costs?project=web-shop')
+    site.browser.picture('costs-lag')
+    assert 'the source has no data after' in site.browser.find('[role=status]').text
+
+
+def test_what_has_no_price_is_free_and_told(site):
+    _open(site, 'costs', project='web-shop')
+    site.browser.picture('without-price')
+    (row,) = [row for row in site.browser.tables['By service'] if row[0] == 'traffic']
+    assert row[2] == '0'
+
+    _open(site, 'projects')
+    link = site.browser.find('.warning a')
+    assert link.get_attribute('aria-label') == 'Set a price: traffic'
+    link.send_keys(Keys.ENTER)
+    site.browser.wait_for('A new price')
+    assert site.browser.find('input[name=service]').get_attribute('value') == 'traffic'
 
 
 def test_the_picture_of_the_readme_is_of_this_page(site):
@@ -299,6 +450,7 @@ def test_the_picture_of_the_readme_is_of_this_page(site):
 
 def test_a_page_of_an_empty_month_says_so(site):
     site.browser.open('costs?project=web-shop&month=2001-01')
+    site.browser.picture('empty')
 
     assert 'Nothing was charged in this month.' in site.browser.text
 

@@ -34,9 +34,9 @@ export async function show({ me, values, projects }) {
   const order = [...new Set(services.map((row) => row.type))];
   return [
     el('h1', { title: project }, t('costsOf', { project: nameOf(project) })),
-    el('p', { class: 'note', role: 'status' }, describe(state, total)),
+    el('p', { class: 'note', role: 'status' }, [monthName(month.begin), ...describe(state, total)].join(' · ')),
     el('section', { class: 'tiles', 'aria-label': t('overview') },
-      tile(isOpen ? t('soFar') : monthName(month.begin), total, change(total, before)),
+      tile(isOpen ? t('soFar') : monthName(month.begin), total, change(total, before, isOpen)),
       forecast && tile(t('forecast'), forecast.expected, t('forecastBy', {
         days: forecast.days, low: money(forecast.low), high: money(forecast.high),
       })),
@@ -100,12 +100,12 @@ async function foresee(me, month, project, until) {
 }
 
 function describe(state, total) {
-  if (!state) return '';
+  if (!state) return [];
   const told = [t('ratedUntil', { moment: moment(state.rated_until) })];
   if (state.state !== 'final' && state.reason) told.push(state.reason);
   for (const note of state.late) told.push(`${moment(note.begin)} – ${moment(note.end)}: ${note.reason}`);
   if (isZero(total)) told.push(t('nothing'));
-  return told.join(' · ');
+  return told;
 }
 
 const exact = (number) => el('span', { title: plain(number) }, money(number));
@@ -115,9 +115,9 @@ function tile(title, number, note) {
     el('p', { class: 'figure' }, exact(number)), note && el('p', { class: 'note' }, note));
 }
 
-function change(total, before) {
+function change(total, before, isOpen) {
   if (isZero(before)) return null;
-  return t('changed', {
+  return t(isOpen ? 'changedSame' : 'changed', {
     percent: percent(approximate(sum([total, negate(before)])) / approximate(before), true),
   });
 }

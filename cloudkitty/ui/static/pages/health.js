@@ -5,6 +5,15 @@ import { el, table } from '../dom.js';
 import { Month } from '../state.js';
 import { moment, monthName, nameOf, t } from '../words.js';
 
+const STATES = {
+  final: 'final', waiting: 'stateWaiting', held: 'stateHeld', gap: 'stateGap', failed: 'stateFailed',
+  inactive: 'stateInactive', reset: 'stateReset', again: 'stateAgain',
+  // Of times without data, in which the data may be there by now.
+  noted: 'stateGap', back: 'stateAgain',
+  // Of metrics that come late.
+  late: 'stateGap', nowhere: 'stateNowhere',
+};
+
 export async function show({ values }) {
   const month = Month.named(values.month);
   const answer = await api.get('v2/completeness', { month: month.name, limit: 100 });
@@ -17,10 +26,14 @@ export async function show({ values }) {
       answer.reason && el('p', {}, answer.reason)),
     answer.lagging.length > 0 && el('section', {}, table(t('lateSources'),
       [{ title: t('metric') }, { title: t('state') }, { title: t('newest') }],
-      answer.lagging.map((lag) => [lag.metric, lag.state, lag.newest ? moment(lag.newest) : '–']))),
+      answer.lagging.map((lag) => [lag.metric, t(STATES[lag.state]), lag.newest ? moment(lag.newest) : '–']))),
+    answer.gaps.length > 0 && el('section', {}, table(t('gaps'),
+      [{ title: t('metric') }, { title: t('span') }, { title: t('sign') }, { title: t('state') }],
+      answer.gaps.map((gap) => [gap.metric, `${moment(gap.begin)} – ${moment(gap.end)}`, gap.sign,
+        gap.accepted_at ? t('accepted', { name: gap.accepted_by || '–', reason: gap.accepted_reason || '–' }) : t(STATES[gap.state])]))),
     el('section', {}, table(t('projectsNotFinal', { count: answer.not_final, total: answer.total }),
       [{ title: t('project') }, { title: t('ratedTo') }, { title: t('state') }, { title: t('reason') }],
-      answer.results.map((entry) => [nameOf(entry.scope_id), moment(entry.rated_until), entry.state,
+      answer.results.map((entry) => [nameOf(entry.scope_id), moment(entry.rated_until), t(STATES[entry.state]),
         [entry.reason, ...entry.late.map((note) => note.reason)].filter(Boolean).join(' · ')]))),
   ];
 }

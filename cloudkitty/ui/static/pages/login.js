@@ -9,17 +9,25 @@ const FIELDS = {
   application_credential: ['credential', 'secret'],
 };
 
-export function show(proceed) {
+// Where the address of the page waits while Keystone has the browser: a form brings none back.
+const KEPT = 'cloudkitty.page';
+
+/**
+ * Return what asks for a log-in; after it *proceed* is called.
+ * @param told why it is asked for, if that needs to be said
+ */
+export function show(proceed, told = '') {
   const { token } = document.body.dataset;
   if (token) {
     delete document.body.dataset.token;
-    history.replaceState(null, '', new URL('./', location.href));
+    history.replaceState(null, '', new URL(`./${sessionStorage.getItem(KEPT) || ''}`, location.href));
+    sessionStorage.removeItem(KEPT);
     return choose(token, proceed);
   }
   const method = el('select', { name: 'method', on: { change: () => place(FIELDS[method.value]) } },
     Object.keys(FIELDS).map((name) => el('option', { value: name }, t(name))));
   const fields = el('div', { class: 'fields' });
-  const told = el('p', { role: 'alert' });
+  const failed = el('p', { role: 'alert' });
   const place = (names) => fields.replaceChildren(...names.map((name) => el('label', {}, t(`login_${name}`), ' ',
     el('input', {
       name, required: true, autocomplete: 'on', type: ['password', 'secret'].includes(name) ? 'password' : 'text',
@@ -27,19 +35,19 @@ export function show(proceed) {
     }))));
   const submit = async (event) => {
     event.preventDefault();
-    told.textContent = '';
+    failed.textContent = '';
     try {
       api.useToken(await api.authenticate(request(method.value, Object.fromEntries(new FormData(event.target)))));
     } catch (error) {
-      told.textContent = error.status === 401 ? t('wrongPassword') : `${t('notReached')} ${error.message}`;
+      failed.textContent = error.status === 401 ? t('wrongPassword') : `${t('notReached')} ${error.message}`;
       return;
     }
     proceed();
   };
   place(FIELDS.password);
-  return [el('h1', {}, t('login')), links(),
+  return [el('h1', {}, t('login')), told && el('p', { class: 'warning', role: 'status' }, told), ...links(),
     el('form', { class: 'login', on: { submit } },
-      el('label', {}, t('loginWith'), ' ', method), fields, told,
+      el('label', {}, t('loginWith'), ' ', method), fields, failed,
       el('button', { type: 'submit' }, t('login')))];
 }
 
@@ -49,7 +57,8 @@ function links() {
   return sso.split(' ').filter(Boolean).map((protocol) => {
     const url = new URL(`${keystone}/auth/OS-FEDERATION/websso/${protocol}`);
     url.searchParams.set('origin', api.addressOf('ui/sso'));
-    return el('p', {}, el('a', { class: 'button', href: url }, t('loginBy', { protocol })));
+    const keep = () => sessionStorage.setItem(KEPT, location.hash);
+    return el('p', {}, el('a', { class: 'button', href: url, on: { click: keep } }, t('loginBy', { protocol })));
   });
 }
 

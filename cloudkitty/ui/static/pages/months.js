@@ -5,7 +5,7 @@ import { stacked } from '../chart.js';
 import { download, el, table } from '../dom.js';
 import { plain } from '../numbers.js';
 import { address, Month, projectOf } from '../state.js';
-import { money, monthName, nameOf, scale, t } from '../words.js';
+import { money, monthLabel, monthName, nameOf, scale, t } from '../words.js';
 
 const MONTHS = 12;
 
@@ -25,7 +25,7 @@ export async function show({ me, values, projects }) {
   const until = state && state.results[0] ? new Date(state.results[0].rated_until) : null;
   const isFinal = (month) => until && until >= month.end;
   const bars = months.toReversed().map((month) => ({
-    label: month.name.slice(2),
+    label: monthLabel(month.begin),
     parts: costs.has(month.name)
       ? [{ series: 0, value: costs.get(month.name), title: `${monthName(month.begin)}: ${money(costs.get(month.name))}` }]
       : [],

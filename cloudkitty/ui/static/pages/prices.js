@@ -2,9 +2,10 @@
 
 import * as api from '../api.js';
 import { el, table } from '../dom.js';
+import { answering, valuesOf } from '../forms.js';
 import { negate, plain, sum } from '../numbers.js';
 import { address, Month } from '../state.js';
-import { moment, money, monthName, nameOf, t } from '../words.js';
+import { money, monthName, nameOf, t, validity } from '../words.js';
 
 const HASHMAP = 'v1/rating/module_config/hashmap/';
 // Values of an attribute that the form proposes.
@@ -34,22 +35,19 @@ export async function show({ values, projects }) {
 function line(rule, values) {
   const what = rule.field ? rule.field : t('eachUnit');
   const where = rule.level ? `${what} ≥ ${plain(rule.level)}` : rule.field ? `${what} = ${rule.value}` : what;
-  const valid = !rule.start ? t('always')
-    : [t('since', { moment: moment(rule.start) }), rule.end && t('until', { moment: moment(rule.end) })]
-      .filter(Boolean).join(' ');
   return [where, rule.tenant_id ? nameOf(rule.tenant_id) : t('everybody'), rule.group || '–', t(rule.type),
-    plain(rule.cost), valid,
+    plain(rule.cost), validity(rule),
     el('a', { href: address('prices', { ...values, rule: rule.rule_id }), 'aria-label': `${t('change')} ${rule.service} ${where}` },
       t('change'))];
 }
 
 function editor(rules, values, context) {
-  const chosen = rules.find((rule) => rule.rule_id === values.rule) || {};
+  const chosen = rules.find((rule) => rule.rule_id === values.rule) || { service: values.service };
   const input = (name, label, attributes = {}) => el('label', {}, t(label), ' ',
     el('input', { name, value: chosen[name], autocomplete: 'off', ...attributes }));
   const proposals = el('datalist', { id: 'proposed' });
   const form = el('form', { class: 'editor' },
-    el('h2', {}, t(chosen.service ? 'changePrice' : 'newPrice')),
+    el('h2', {}, t(chosen.rule_id ? 'changePrice' : 'newPrice')),
     input('service', 'service', { required: true, list: 'services' }),
     el('datalist', { id: 'services' }, [...new Set([...rules.map((rule) => rule.service), ...context.used.map((row) => row.type)])]
       .map((value) => el('option', { value }))),
@@ -63,19 +61,8 @@ function editor(rules, values, context) {
     input('tenant_id', 'onlyProject', { list: 'projects' }),
     el('datalist', { id: 'projects' }, context.projects.slice(0, PROPOSED).map((value) => el('option', { value }, nameOf(value)))),
     input('start', 'validFrom', { type: 'datetime-local', required: true, value: nextHour() }));
-  const asked = () => Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim() || null]));
-  const tell = (work) => async (event) => {
-    event.preventDefault();
-    if (!form.reportValidity()) return;
-    context.result.replaceChildren(el('p', {}, t('loading')));
-    try {
-      context.result.replaceChildren(...[await work(asked())].flat());
-    } catch (error) {
-      if (!(error instanceof api.Refused)) throw error;
-      context.result.replaceChildren(el('p', { class: 'warning' }, error.message));
-    }
-  };
-  form.elements.field.addEventListener('change', () => propose(asked(), proposals, context.month));
+  const tell = (work) => answering(form, context.result, work);
+  form.elements.field.addEventListener('change', () => propose(valuesOf(form), proposals, context.month));
   form.append(el('div', { class: 'buttons' },
     el('button', { type: 'button', on: { click: tell((wanted) => preview(wanted, context)) } },
       t('preview', { month: monthName(context.month.begin) })),
@@ -134,7 +121,7 @@ async function save(wanted, rules, values) {
     if (running && !hasBegun) await api.put(`${HASHMAP}mappings/${running.rule_id}`, mapping);
     else await api.post(`${HASHMAP}mappings`, mapping);
   }
-  location.hash = address('prices', { ...values, rule: '', saved: String(Date.now()) });
+  location.hash = address('prices', { ...values, rule: '', service: '', saved: String(Date.now()) });
   return [];
 }
 

@@ -4,43 +4,50 @@ import * as api from '../api.js';
 import { download, el, table } from '../dom.js';
 import { approximate, isZero, negate, plain, sum } from '../numbers.js';
 import { address, Month } from '../state.js';
-import { money, monthName, nameOf, percent, quantity, t } from '../words.js';
+import { moment, money, monthName, nameOf, percent, quantity, signed, t } from '../words.js';
 
 const PROJECTS = 100;
 const MOVERS = 5;
+// Projects of one answer; the search finds no others.
+const PROJECTS_MAX = 10000;
 
 export async function show({ me, values }) {
   const month = Month.named(values.month);
   const now = new Date();
+  const isOpen = now < month.end;
   const span = month.spanBefore(now);
-  const before = t(now < month.end ? 'sameDaysBefore' : 'monthBefore');
-  const question = { ...span, groupby: me.scope_key, compare: 'previous' };
-  const [projects, services] = await Promise.all([
-    api.get('v2/summary', { ...question, response_format: 'object', order_by: '-rate', limit: 10000 }),
+  const before = t(isOpen ? 'sameDaysBefore' : 'monthBefore');
+  const until = isOpen ? await ratedUntil(month) : null;
+  const question = { groupby: me.scope_key, order_by: '-rate', limit: PROJECTS_MAX };
+  const [projects, compared, services] = await Promise.all([
+    until && api.summary({ ...span, ...question }),
+    // What is not rated yet is no saving: both sides end where all are rated.
+    api.summary({ ...(until ? month.spanBefore(until) : span), ...question, compare: 'previous' }),
     api.summary({ ...span, groupby: 'type,unit', order_by: '-rate' }),
   ]);
-  const rows = projects.results.map((row) => ({
-    ...row, project: row[me.scope_key], change: sum([row.rate, negate(row.previous_rate)]),
-  }));
+  const rows = merge(until ? projects : compared, compared, me.scope_key);
   const total = sum(rows.map((row) => row.rate));
   const movers = rows.filter((row) => !isZero(row.change))
     .sort((one, other) => Math.abs(approximate(other.change)) - Math.abs(approximate(one.change)))
-    .slice(0, MOVERS);
+    .slice(0, MOVERS)
+    .sort((one, other) => approximate(other.change) - approximate(one.change));
   const free = services.filter((row) => isZero(row.rate));
   const wanted = (values.search || '').toLowerCase();
   const found = rows.filter((row) => [row.project || '', nameOf(row.project) || '']
     .some((text) => text.toLowerCase().includes(wanted)));
   const search = (event) => { location.hash = address('projects', { ...values, search: event.target.value }); };
   const save = async () => download(
-    await api.csv('v2/summary', { ...question, order_by: '-rate' }), `projects-${month.name}.csv`);
+    await api.csv('v2/summary', { ...span, groupby: me.scope_key, order_by: '-rate', compare: 'previous' }), `projects-${month.name}.csv`);
   return [
     el('h1', {}, t('projectsIn', { month: monthName(month.begin) })),
     el('section', { class: 'tiles', 'aria-label': t('overview') },
       el('div', { class: 'tile' }, el('h2', {}, t('total')), el('p', { class: 'figure', title: plain(total) }, money(total))),
       el('div', { class: 'tile' }, el('h2', {}, t('projects')), el('p', { class: 'figure' }, String(rows.length)))),
     free.length > 0 && el('section', { class: 'warning', role: 'note' }, el('h2', {}, t('withoutPrice')),
-      el('ul', {}, free.map((row) => el('li', {}, `${row.type}: ${quantity(row.qty, row.unit)}`)))),
-    movers.length > 0 && el('section', {}, table(t('movers'), columns(before), movers.map((row) => line(row, values)))),
+      el('ul', {}, free.map((row) => el('li', {}, `${row.type}: ${quantity(row.qty, row.unit)} `,
+        el('a', { href: address('prices', { service: row.type }), 'aria-label': `${t('setPrice')}: ${row.type}` }, t('setPrice')))))),
+    movers.length > 0 && el('section', {}, table(t('movers'), columns(before), movers.map((row) => line(row, values))),
+      until && el('p', { class: 'note' }, t('comparedUntil', { moment: moment(until) }))),
     el('section', {},
       el('header', {}, el('label', {}, t('search'), ' ',
         el('input', { type: 'search', value: values.search, on: { change: search } })),
@@ -48,6 +55,26 @@ export async function show({ me, values }) {
       table(t('allProjects'), columns(before), found.slice(0, PROJECTS).map((row) => line(row, values))),
       found.length > PROJECTS && el('p', { class: 'note' }, t('more', { count: found.length - PROJECTS }))),
   ];
+}
+
+/** Return up to when the projects of a month are all rated; null: nobody knows, or none of it is. */
+async function ratedUntil(month) {
+  const { rated_until: until } = await api.get('v2/completeness', { month: month.name, limit: 1 });
+  return until && new Date(until) > month.begin ? new Date(until) : null;
+}
+
+/** Return *costs* with what they were before, and what vanished. */
+function merge(costs, compared, scopeKey) {
+  const known = new Map(compared.map((row) => [row[scopeKey], row]));
+  const found = costs.map((row) => {
+    const { rate = '0', previous_rate = '0' } = known.get(row[scopeKey]) || {};
+    known.delete(row[scopeKey]);
+    return { project: row[scopeKey], rate: row.rate, previous_rate, change: sum([rate, negate(previous_rate)]) };
+  });
+  const gone = [...known.values()].map((row) => ({
+    project: row[scopeKey], rate: row.rate, previous_rate: row.previous_rate, change: sum([row.rate, negate(row.previous_rate)]),
+  }));
+  return [...found, ...gone];
 }
 
 const columns = (before) => [
@@ -62,6 +89,6 @@ function line(row, values) {
     row.project ? el('a', { href: address('costs', { project: row.project, month: values.month }) }, nameOf(row.project)) : '–',
     el('span', { title: plain(row.rate) }, money(row.rate)),
     el('span', { title: plain(row.previous_rate) }, money(row.previous_rate)),
-    isZero(row.change) ? '' : `${money(row.change)} (${news})`,
+    isZero(row.change) ? '' : `${signed(row.change)} (${news})`,
   ];
 }
