@@ -1,6 +1,6 @@
 """Definitions of the collector gnocchi as ones of the collector metering. Pure.
 
-Source: doc/source/admin/switching.rst, "Definitions".
+Source: doc/source/admin/switching.rst, "Metric definitions".
 """
 
 from collections.abc import Mapping
