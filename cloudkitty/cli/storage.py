@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import db, errors, writer
-from cloudkitty.cli import manual, storage_compare, storage_export, storage_import
+from cloudkitty.cli import comparing, manual, storage_compare, storage_export, storage_import
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.collector import metrics_file
 from cloudkitty.core import metrics, timeframe
@@ -52,7 +52,7 @@ ARGUMENTS = {
 
 def main() -> None:
     # The answer to compare is unknown when it fails.
-    failure = storage_compare.UNKNOWN if 'compare' in sys.argv else FAULTY
+    failure = comparing.UNKNOWN if 'compare' in sys.argv else FAULTY
     manual.run(_main, MANUAL, failure)
 
 

@@ -5,13 +5,14 @@ import pathlib
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import prettytable
 
 from cloudkitty import conf as configuration
 from cloudkitty import errors
 from cloudkitty.cli import storage_import
+from cloudkitty.cli.comparing import DIFFERENT, SAME, ratio
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.clients import keystone
 from cloudkitty.core import timeframe
@@ -20,7 +21,6 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.storage.former import bills, causes, http, rest
 from cloudkitty.storage.v2.sql import SQLStorage
 
-SAME, DIFFERENT, UNKNOWN = 0, 1, 255  # exit statuses
 DAY = timedelta(days=1)
 TIMEOUT_S = 120
 # Days of a metric of a scope whose causes are looked for: each takes a request for each period.
@@ -61,20 +61,6 @@ def add_arguments(parser) -> None:
         help='relative difference that is ignored, for example 1e-6 with OpenSearch',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-
-
-def ratio(text):
-    """Return a number from 0 to below 1.
-
-    :raises ValueError: *text* is none.
-    """
-    try:
-        found = Decimal(text)
-    except InvalidOperation as exc:
-        raise ValueError(text) from exc
-    if not 0 <= found < 1:
-        raise ValueError(text)
-    return found
 
 
 def run(conf, arguments) -> int:

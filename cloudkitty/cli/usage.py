@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from oslo_config import cfg
 
 from cloudkitty import db, errors
-from cloudkitty.cli import manual, usage_compare
+from cloudkitty.cli import comparing, manual, usage_compare
 from cloudkitty.cli.progress import say
 from cloudkitty.core import dataframe, timeframe
 from cloudkitty.core.metering import facts
@@ -36,7 +36,7 @@ COMMANDS = {
 def main() -> None:
     """Entry point of the command."""
     # The answer to compare is unknown when it fails.
-    failure = usage_compare.UNKNOWN if 'compare' in sys.argv else FAULTY
+    failure = comparing.UNKNOWN if 'compare' in sys.argv else FAULTY
     manual.run(_main, MANUAL, failure)
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import prettytable
 
 from cloudkitty import collector, db, errors
-from cloudkitty.cli import storage_compare, translating
+from cloudkitty.cli import translating
+from cloudkitty.cli.comparing import DIFFERENT, SAME, ratio
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.collector import BaseCollector, metrics_file, translation
 from cloudkitty.core import timeframe
@@ -23,7 +24,6 @@ from cloudkitty.scopes import state
 from cloudkitty.storage.former import bills
 from cloudkitty.usage import inquiry, listing
 
-SAME, DIFFERENT, UNKNOWN = storage_compare.SAME, storage_compare.DIFFERENT, storage_compare.UNKNOWN
 DAY = timedelta(days=1)
 # Differences whose causes are looked for.
 INQUIRIES_MAX = 1000
@@ -82,7 +82,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         '--tolerance',
         metavar='R',
-        type=storage_compare.ratio,
+        type=ratio,
         help='relative difference that counts as none, for example 1e-3',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
