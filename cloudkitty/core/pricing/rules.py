@@ -3,12 +3,12 @@
 Source: doc/source/user/rating/hashmap.rst.
 """
 
-import decimal
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from cloudkitty.core.bounds import is_bounded
+from cloudkitty import errors
+from cloudkitty.core.bounds import is_bounded, to_decimal
 
 FLAT = 'flat'
 RATE = 'rate'
@@ -91,12 +91,12 @@ def number_of(attribute: Any) -> Decimal | None:
     """Return the exact number that an attribute stands for, None if it is no number.
 
     Numeric text (blanks around and exponents allowed), int, float (its exact binary value) and
-    bool are numbers; NaN, infinities and 1e999999999 are not.
+    bool are numbers; NaN, infinities, 1e999999999 and the name 1_000 are not.
     """
     if not isinstance(attribute, (str, int, float, Decimal)):
         return None
     try:
-        number = Decimal(attribute)
-    except decimal.InvalidOperation:
+        number = to_decimal(attribute) if isinstance(attribute, str) else Decimal(attribute)
+    except errors.InvalidInput:
         return None
     return number if is_bounded(number) else None

@@ -65,7 +65,7 @@ class _Identity(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
 
     def do_GET(self):
-        if self.path.rstrip('/').endswith('/auth/tokens'):
+        if self.path.partition('?')[0].rstrip('/').endswith('/auth/tokens'):
             known = TOKENS.get(self.headers.get('X-Subject-Token'))
             self._answer(200 if known else 404, known or {'error': {'code': 404, 'message': 'no'}})
         else:

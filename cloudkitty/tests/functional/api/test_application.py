@@ -186,6 +186,15 @@ def test_a_keystone_that_is_down_is_503_in_json(tmp_path, conf, database):
     assert (answer.status_int, answer.json) == (503, {'message': 'Service Unavailable'})
 
 
+@pytest.mark.parametrize('service_token', [keystone.SERVICE_TOKEN, 'system-service'])
+def test_the_scope_of_the_token_of_the_user_decides(authenticated, service_token):
+    """Whatever service token goes with it: that one has a scope of its own."""
+    for token, status in (('admin', 200), ('system-admin', 403), ('domain-admin', 403)):
+        for path in ('/v2/scope', '/v1/rating/modules'):
+            headers = {'X-Auth-Token': token, 'X-Service-Token': service_token}
+            assert _call(authenticated, path, headers=headers).status_int == status, (token, path)
+
+
 @pytest.mark.parametrize('section', ['ks_auth', 'keystone_authtoken'])
 def test_credentials_may_be_in_a_section_of_their_own(
     section, tmp_path, identity_service, database

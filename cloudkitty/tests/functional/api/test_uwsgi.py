@@ -6,6 +6,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -139,18 +140,38 @@ def test_no_query_is_dropped(tmp_path, database):
 
 
 def test_slow_headers_keep_nobody_from_an_answer(tmp_path, database):
-    """So many connections are open, and none of them gets to the end of its headers."""
+    """So many connections are open, and none of them gets to the end of its headers.
+
+    One half is silent, the other half sends a byte again and again.
+    """
     with Uwsgi(tmp_path / 'uwsgi', database.url) as server, contextlib.ExitStack() as stack:
         host, port = server.address.split(':')
+        slow = []
         for _ in range(SLOW_CONNECTIONS):
-            slow = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
-            slow.sendall(b'GET / HTTP/1.1\r\nHost: rating.example\r\nX-Slow: ')
+            slow.append(socket.create_connection((host, int(port)), timeout=60))
+            stack.enter_context(slow[-1])
+            slow[-1].sendall(b'GET / HTTP/1.1\r\nHost: rating.example\r\nX-Slow: ')
+        silent, dripping = slow[::2], slow[1::2]
+        is_over = threading.Event()
+        drip = threading.Thread(target=_drip, args=(dripping, is_over))
+        drip.start()
+        try:
+            answers = [requests.get(f'http://{server.address}/v1', timeout=20) for _ in range(10)]
 
-        answer = requests.get(f'http://{server.address}/v1', timeout=20)
+            assert [answer.status_code for answer in answers] == [200] * 10
+            # The router ends them in the end.
+            assert silent[-1].recv(1) == b''
+        finally:
+            is_over.set()
+            drip.join()
 
-        assert answer.status_code == 200
-        # The router ends them in the end.
-        assert slow.recv(1) == b''
+
+def _drip(connections, is_over):
+    while not is_over.wait(0.05):
+        for connection in connections:
+            # The router may have ended it.
+            with contextlib.suppress(OSError):
+                connection.sendall(b'x')
 
 
 def test_the_installed_script_is_served_by_uwsgi(tmp_path, database):
