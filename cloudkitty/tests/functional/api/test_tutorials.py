@@ -138,7 +138,7 @@ class TestTutorials:
     def test_the_month_costs_what_the_page_says(self, name, server, config_file, tmp_path):
         """Prices, the backlog of a month, and each command of the bill with its output."""
         page = f'tutorial/{name}.rst'
-        prices = [command for command, _ in typed(page, 'Make prices')]
+        prices = [command for command, _ in typed(page, 'Create prices')]
         exports = [command for command in prices if command.startswith('export')]
         run(prices, server, tmp_path)
         now = MONTH.end + timedelta(hours=2)
