@@ -42,6 +42,11 @@ COMMANDS = {
     'has other points.',
 }
 
+MIGRATED = (
+    'next: when all is migrated, set [storage]version = 2 and backend = sql, and restart the API '
+    'and the processor'
+)
+
 # What declares the arguments that only one command has.
 ARGUMENTS = {
     'export': storage_export.add_arguments,
@@ -247,6 +252,8 @@ class _Job:
             dump.write_states(self.database, migrate.read_states(source))
         moved, kept, different = map(sum, zip(*counts, strict=True)) if counts else (0, 0, 0)
         say(f'{moved} periods migrated, {kept} were there, {different} differ')
+        if self.conf.storage.version == 1 and not different:
+            say(MIGRATED)
         return FAULTY if different else 0
 
     def _definitions(self):

@@ -18,6 +18,11 @@ HOUR = timedelta(hours=1)
 FAULTY = 1  # exit status
 NAMES_MAX = 10
 SCOPES_KNOWN = 10_000
+REHEARSED = 'nothing was changed; next: run this without --dry-run'
+IMPORTED = (
+    'next: set [storage]backend = sql (or remove it), and import again what the earlier release '
+    'rates until it is stopped'
+)
 
 
 def add_arguments(parser) -> None:
@@ -62,9 +67,13 @@ def run(conf, database: db.Database, arguments, extent: dump.Extent) -> int:
         counts = job.run(window, lambda length: step(length / HOUR))
     _report(arguments, reader, counts)
     faults = sum(counts.different.values())
-    if not arguments.dry_run:
-        _report_progress(database, counts)
-        faults += _check_sums(store, reader, counts, extent)
+    if arguments.dry_run:
+        say(REHEARSED)
+        return FAULTY if faults else 0
+    _report_progress(database, counts)
+    faults += _check_sums(store, reader, counts, extent)
+    if not faults and conf.storage.backend == arguments.store:
+        say(IMPORTED)
     return FAULTY if faults else 0
 
 

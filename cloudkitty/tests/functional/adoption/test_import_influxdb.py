@@ -217,16 +217,19 @@ def test_a_dry_run_writes_nothing(command, conf):
     told = command('--dry-run').stderr
 
     assert '724 periods would be imported, 0 were there' in told
+    assert told.endswith('nothing was changed; next: run this without --dry-run\n')
     store = SQLStorage(conf)
     assert _stored(store) == []
     store.database.close()
 
 
 def test_a_part_is_chosen(command, conf):
-    """By begin, end and scope."""
-    told = command('--begin', '2026-11-01', '--end', '2026-11-02', '--scope', 'p00001').stderr
+    """By begin, end and scope; the former store's name in the configuration has to go."""
+    part = ('--begin', '2026-11-01', '--end', '2026-11-02', '--scope', 'p00001')
+    told = command(*part, more='[storage]\nbackend = influxdb\n').stderr
 
     assert '24 periods imported' in told
+    assert told.splitlines()[-1].startswith('next: set [storage]backend = sql (or remove it)')
     store = SQLStorage(conf)
     assert {form['scope'] for form in _stored(store)} == {'p00001'}
     store.database.close()

@@ -34,7 +34,9 @@ def test_definitions_tell_metadata_apart(former_v1, conf, tmp_path):
     path = tmp_path / 'metrics.yml'
     path.write_text(METRICS)
     config = tmp_path / 'cloudkitty.conf'
-    config.write_text(f'[database]\nconnection = {former_v1.url}\n')
+    config.write_text(
+        f'[database]\nconnection = {former_v1.url}\n[storage]\nversion = 1\nbackend = sqlalchemy\n'
+    )
     command = [sys.executable, '-c', 'from cloudkitty.cli import storage; storage.main()']
     ended = subprocess.run(
         [*command, '--config-file', config, 'migrate', '--metrics-conf', path, '--scope', 'p00001'],
@@ -43,6 +45,7 @@ def test_definitions_tell_metadata_apart(former_v1, conf, tmp_path):
         timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
+    assert 'next: when all is migrated, set [storage]version = 2' in ended.stderr
 
     store = SQLStorage(conf)
     before = _series(store)
