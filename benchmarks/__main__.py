@@ -24,6 +24,7 @@ NAMES = (
     'idle',
     'memory',
     'neighbours',
+    'sizing',
     'sources',
     'storage',
     'totals',

@@ -192,6 +192,33 @@ def test_a_newcomer_has_a_price(packages, tmp_path):
     }
 
 
+def test_the_installed_package_serves_the_web_page(packages, tmp_path):
+    """Each file that the page consists of, from the wheel and not from this tree."""
+    (site,) = packages.prefix.rglob('site-packages')
+    code = (
+        'import sys, webob\n'
+        'from cloudkitty import ui\n'
+        'from cloudkitty.ui import login\n'
+        'assert ui.__file__.startswith(sys.argv[1]), ui.__file__\n'
+        'pages = ui.Pages(None, login.Keystone(None))\n'
+        'index = webob.Request.blank("/ui/").get_response(pages).text\n'
+        'base = index.partition(\'src="\')[2].partition("/app.js")[0]\n'
+        'for name in sys.argv[2:]:\n'
+        '    answer = webob.Request.blank(f"{base}/{name}").get_response(pages)\n'
+        '    print(name, answer.status_int, len(answer.body))\n'
+    )
+    static = ROOT / 'cloudkitty' / 'ui' / 'static'
+    sizes = {
+        path.relative_to(static).as_posix(): path.stat().st_size
+        for path in static.rglob('*')
+        if path.is_file()
+    }
+    answers = _run(sys.executable, '-c', code, site, *sizes, cwd=tmp_path, PYTHONPATH=str(site))
+    assert 'pages/pricelist.js' in sizes
+    expected = [f'{name} 200 {size}' for name, size in sizes.items()]
+    assert answers.splitlines() == expected
+
+
 def test_the_configuration_is_printed_with_every_option(installed):
     """It and the policies are made from the code that is installed."""
     text = installed('cloudkitty-status', 'sample', 'cloudkitty.conf')
