@@ -189,8 +189,9 @@ def test_a_scope_sees_its_own_lines():
         {'scope_id': scope, 'list': '1.005', 'amount': amount}
         for scope, amount in (('a', '1.01'), ('b', '5.00'), (None, '7.00'))
     ]
-    seen = form.share_of({'lines': lines, 'net': '13.01', 'total': '15.00'}, 'a')
+    names = {'a': 'production', 'b': 'test'}
+    seen = form.share_of({'lines': lines, 'names': names, 'net': '13.01', 'total': '15.00'}, 'a')
 
-    assert seen['lines'] == lines[:1]
+    assert (seen['lines'], seen['names']) == (lines[:1], {'a': 'production'})
     assert (seen['list'], seen['net'], seen['total']) == ('1.005', '1.01', None)
     assert Fraction(seen['net']) > Fraction(seen['list'])
