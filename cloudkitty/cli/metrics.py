@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, explain
+from cloudkitty import collector, db, errors, explain, fetcher
 from cloudkitty.cli import explaining, manual, translating
 from cloudkitty.collector import metrics_file, routing
 from cloudkitty.core import decimals, timeframe
@@ -32,6 +32,7 @@ EXPLAIN_HELP = (
     'quantity computed from them, the rules that match, and the price. Nothing is stored. Exit '
     'status 1 if the scope has no usage of the resource.'
 )
+SCOPES_MAX = 10
 # Loggers whose debug lines are the queries that they send.
 QUERYING = ('cloudkitty.clients', 'cloudkitty.collector', 'keystoneauth')
 # keystoneauth also logs responses.
@@ -63,7 +64,9 @@ def _add_commands(subparsers):
         parser.set_defaults(run=run)
     _add_explain(subparsers)
     translating.add_command(subparsers)
-    parser.add_argument('--scope', required=True, metavar='ID', help='scope to collect')
+    parser.add_argument(
+        '--scope', metavar='ID', help='scope to collect; without it, some that there are are named'
+    )
     parser.add_argument(
         '--metric',
         action='append',
@@ -139,7 +142,19 @@ def _check(conf, arguments):
     return 1 if found else 0
 
 
+def _refuse_no_scope(conf):
+    """Raise InvalidInput, which names some of the scopes that the fetcher lists."""
+    listed = sorted(fetcher.get_driver(conf).get_tenants())
+    shown = ', '.join(listed[:SCOPES_MAX]) or 'none'
+    more = f' and {len(listed) - SCOPES_MAX} more' if len(listed) > SCOPES_MAX else ''
+    raise errors.InvalidInput(
+        reason=f'--scope is needed; [fetcher]backend = {conf.fetcher.backend} lists {shown}{more}'
+    )
+
+
 def _try(conf, arguments):
+    if arguments.scope is None:
+        _refuse_no_scope(conf)
     conf.set_override('metrics_conf', arguments.file, 'collect')
     driver = collector.get_driver(conf)
     periods = _periods(conf, arguments)

@@ -322,6 +322,19 @@ def test_a_wrong_argument_is_told(sources, tmp_path, arguments, text):
     assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)
 
 
+def test_scopes_are_named_to_who_names_none(sources, tmp_path):
+    """Ten of those that the fetcher lists."""
+    with sources.open('a') as file:
+        names = ','.join(f'p{number:02}' for number in range(12))
+        file.write(f'\n[fetcher]\nbackend = source\n[fetcher_source]\nsources = {names}\n')
+
+    result = run('try', tmp_path / 'metrics.yml', conf=sources)
+
+    assert result.returncode == 1
+    assert '--scope is needed; [fetcher]backend = source lists p00, p01, ' in result.stderr
+    assert ' p09 and 2 more' in result.stderr
+
+
 @pytest.fixture
 def try_one(tmp_path, prometheus):
     """Return what tries one definition of one metric of the tests' history, for scope alpha."""
