@@ -4,11 +4,13 @@ Source: https://gnocchi.osci.io/rest.html, Gnocchi 4.7
 """
 
 import io
+import json
 import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from urllib import parse
 
 import orjson
@@ -228,8 +230,8 @@ class Client:
         if response.status_code >= 300:
             raise self._error_of(response)
         try:
-            return orjson.loads(response.content), response.links
-        except orjson.JSONDecodeError as exc:
+            return _loads(response.content), response.links
+        except (ValueError, RecursionError) as exc:
             raise self._unreachable('the answer is no JSON') from exc
 
     def _exchange(self, method, path, body=None):
@@ -307,6 +309,20 @@ class Client:
 
 class _NoMetrics(Exception):
     """None of the resources has the metric."""
+
+
+def _loads(content: bytes) -> Any:
+    """Return the parsed JSON *content*, in which Gnocchi writes NaN and Infinity as well.
+
+    Any tenant can add such a measure to a resource, which must not stop the others.
+
+    :raises ValueError, RecursionError: it is no JSON.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        # Slower, and takes them for floats.
+        return json.loads(content)
 
 
 def _description(response):

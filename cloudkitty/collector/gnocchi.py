@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -248,6 +249,7 @@ class GnocchiCollector(collector.BaseCollector):
             # The first difference is to the granule before.
             begin -= timedelta(seconds=length_s or self.period)
         count = max(1, (span.end - begin) // timedelta(seconds=length_s or 60))
+        skipped = 0
         for part in _parts(resource_ids, max(1, min(RESOURCES_MAX, GRANULES_MAX // count))):
             for resource_id, rows in self.client.aggregates(
                 gnocchi_query.operations(metric),
@@ -257,9 +259,15 @@ class GnocchiCollector(collector.BaseCollector):
                 end=span.end,
                 granularity_s=length_s,
             ):
-                granules = self._granules_of(metric, rows)
+                finite = [row for row in rows if _is_finite(row[2])]
+                skipped += len(rows) - len(finite)
+                granules = self._granules_of(metric, finite)
                 if granules:
                     yield resource_id, granules
+        if skipped:
+            LOG.warning(
+                'Metric %s: %d granules that are NaN or infinite skipped', metric.key, skipped
+            )
 
     def _granules_of(self, metric, rows):
         """Return the coarsest granules that divide the period; None: there are no measures."""
@@ -343,6 +351,11 @@ def _span_of(row):
         _instant(datetime.fromisoformat(row['revision_start'])),
         FOREVER if end is None else _instant(datetime.fromisoformat(end)),
     )
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a value is a number; what is none at all is left to to_decimal()."""
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _instant(moment: datetime) -> int:

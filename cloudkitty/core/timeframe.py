@@ -11,6 +11,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Nothing is rated before EPOCH, nor from here on: far enough from datetime.max for arithmetic.
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
+# Most characters of a text in an error.
+ECHO_MAX = 100
+
 # Attributes that every collected point has, see calendar_of().
 CALENDAR_KEYS = ('week_of_the_year', 'day_of_the_year', 'month', 'year')
 
@@ -81,7 +84,8 @@ def parse_exact(text: str) -> datetime:
 
     :raises InvalidInput: anything else, a part of a date included.
     """
-    reason = f'{text!r} is not an ISO 8601 date'
+    # A caller's text of any length must not fill an answer or a log.
+    reason = f'{text!r:.{ECHO_MAX}} is not an ISO 8601 date'
     if not isinstance(text, str) or not _INSTANT.fullmatch(text.strip()):
         raise errors.InvalidInput(reason=reason)
     try:
@@ -123,7 +127,7 @@ def month_named(text: str) -> Period:
     :raises InvalidInput: it names no month.
     """
     if not isinstance(text, str) or not _MONTH_ONLY.fullmatch(text):
-        raise errors.InvalidInput(reason=f'{text!r} is not a month such as 2026-10')
+        raise errors.InvalidInput(reason=f'{text!r:.{ECHO_MAX}} is not a month such as 2026-10')
     begin = parse(text)
     if not EPOCH <= begin < LATEST:
         raise errors.InvalidInput(reason=f'{text!r} is not between {EPOCH.year} and {LATEST.year}')

@@ -506,6 +506,34 @@ def test_an_odd_answer_is_of_this_metric_only(conf, row):
     assert not isinstance(caught.value, errors.SourceUnreachable)
 
 
+@pytest.mark.parametrize('odd', [float('nan'), float('inf'), None])
+def test_a_measure_that_is_no_number_holds_nobody_back(conf, odd, caplog):
+    """Any tenant can add one to a resource of their own; the rest of it counts."""
+    revision = {'revision_start': timeframe.render(LONG_AGO), 'revision_end': None}
+    rows = [
+        {'id': name, 'name': name, 'project_id': scope_id, **revision}
+        for name, scope_id in (('good', 'past-a'), ('odd', 'past-b'))
+    ]
+
+    def granules(name, *values):
+        found = [
+            [timeframe.render(BEGIN + number * MINUTE * 5), 300.0, value]
+            for number, value in enumerate(values)
+        ]
+        return {'group': {'id': name}, 'measures': {'measures': {'aggregated': found}}}
+
+    usage = [granules('good', 1.0, 2.0), granules('odd', 4.0, odd, 3.0)]
+    answers = faults.in_turn(faults.as_json(rows), faults.as_json(usage))
+    with faults.FaultyServer(answers) as server:
+        driver = build(conf, f'http://{server.address}', aggregation_method='max')
+
+        found = collected(driver, periods=PERIODS[:1])
+
+    hour = PERIODS[0].begin.hour
+    assert found == {('past-a', hour, 'good'): 2, ('past-b', hour, 'odd'): 4}
+    assert 'level: 1 granules that are NaN or infinite skipped' in caplog.text
+
+
 def test_a_full_page_that_names_no_next_one_is_no_answer(conf):
     """A proxy may have removed the header; the other resources would be lost."""
     with faults.FaultyServer(faults.as_json([{'id': 'x'}] * 1000)) as server:

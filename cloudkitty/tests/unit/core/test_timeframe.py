@@ -185,3 +185,11 @@ def test_periods_are_counted_from_the_epoch(length_s, minutes):
     assert minutes is None or begin == noon + timedelta(minutes=minutes)
     assert timeframe.period_at(end, length_s).begin == end
     assert timeframe.period_at(end - timedelta(microseconds=1), length_s).begin == begin
+
+
+@pytest.mark.parametrize('read', [timeframe.parse, timeframe.parse_exact, timeframe.month_named])
+def test_a_long_text_is_not_repeated_in_the_error(read):
+    with pytest.raises(errors.InvalidInput) as caught:
+        read('2024' * 20_000)
+
+    assert len(str(caught.value)) < 200
