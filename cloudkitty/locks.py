@@ -13,15 +13,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from urllib import parse
 
+import tooz
 from stevedore import exception as stevedore_exception
 
 from cloudkitty import errors
-
-with warnings.catch_warnings():
-    # futurist, a dependency of tooz, imports eventlet if installed, which then warns on stderr.
-    warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
-    import tooz
-    from tooz import coordination
 
 LOG = logging.getLogger(__name__)
 
@@ -114,6 +109,12 @@ class Locks:
 
 
 def _start(url):
+    with warnings.catch_warnings():
+        # futurist, a dependency of tooz, imports eventlet if installed, which warns on stderr and
+        # takes long: a command that needs no lock does without.
+        warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
+        from tooz import coordination
+
     coordinator = coordination.get_coordinator(url, uuid.uuid4().hex.encode())
     coordinator.start(start_heart=True)
     return coordinator

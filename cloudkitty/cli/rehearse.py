@@ -16,7 +16,7 @@ from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO, render_decimal
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import migration
-from cloudkitty.processor import service
+from cloudkitty.rating import skip
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.former import bills, causes
@@ -78,7 +78,7 @@ class Rehearsal:
             collector=source,
             modules=ModuleSet(conf, self.database),
             commit=self._compare,
-            skips=service.build_skips(conf, source),
+            skips=skip.of_definitions(conf, source.conf),
             pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
             timeout_s=conf.orchestrator.collector_request_timeout,
             keeps_empty=True,

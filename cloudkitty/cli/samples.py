@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 
 from oslo_config import cfg, generator
-from oslo_policy import generator as policy_generator
 
 from cloudkitty import errors
 
@@ -42,6 +41,9 @@ def run(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     elif arguments.sample == CONFIGURATION:
         _print_configuration(found)
     elif arguments.sample == POLICY:
+        # Every command has this one, and would take as long to import as its own modules.
+        from oslo_policy import generator as policy_generator
+
         policy_generator.generate_sample(['--namespace', 'cloudkitty'], cfg.ConfigOpts())
     else:
         sys.stdout.write(_chosen(found, arguments.sample).read_text(encoding='utf-8'))

@@ -6,7 +6,7 @@ import prettytable
 from oslo_config import cfg
 
 from cloudkitty import completeness, db, storage
-from cloudkitty.cli import agreeing, examine, gaps, manual, rehearse, samples, upgrade_check
+from cloudkitty.cli import agreeing, examine, gaps, manual, rehearse, samples
 from cloudkitty.core import timeframe
 from cloudkitty.db import migration
 
@@ -23,7 +23,7 @@ def main() -> None:
 
 def _main():
     conf = cfg.CONF
-    manual.run_commands(MANUAL, conf)
+    manual.run_commands(MANUAL, conf, results=True)
     return conf.command.run(conf, conf.command)
 
 
@@ -63,6 +63,9 @@ def _add_commands(subparsers):
 
 
 def _check_upgrade(conf, arguments):
+    # It imports the options of the whole service.
+    from cloudkitty.cli import upgrade_check
+
     return upgrade_check.run(conf, is_json=arguments.json)
 
 

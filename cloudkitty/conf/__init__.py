@@ -36,8 +36,9 @@ LIBRARY_LEVELS = {
     'urllib3': logging.ERROR,
     'urllib3.connectionpool': logging.ERROR,
     'keystoneauth': logging.ERROR,
-    # It logs a line for each of its parts on import.
+    # They log a line for each of their parts on import.
     'alembic.runtime.plugins': logging.WARNING,
+    'oslo_service.backend': logging.WARNING,
     # rpc.py logs one line for what these log at each attempt.
     'oslo.messaging': logging.CRITICAL,
     'oslo_messaging': logging.CRITICAL,

@@ -3,6 +3,9 @@
 from enum import IntEnum
 from typing import NamedTuple
 
+# For all checks of an examination.
+TOTAL_LIMIT_S = 60
+
 
 class Severity(IntEnum):
     """How grave a finding is; also the exit status of the command that reports it."""

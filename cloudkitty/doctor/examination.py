@@ -20,7 +20,6 @@ from cloudkitty.doctor import (
 from cloudkitty.doctor.site import Site
 
 CHECK_LIMIT_S = 10
-TOTAL_LIMIT_S = 60
 CORRECT = 'correct that, and run this again'
 
 
@@ -55,7 +54,7 @@ CHECKS = (
 
 
 def examine(
-    site: Site, *, check_limit_s: float = CHECK_LIMIT_S, total_limit_s: float = TOTAL_LIMIT_S
+    site: Site, *, check_limit_s: float = CHECK_LIMIT_S, total_limit_s: float = doctor.TOTAL_LIMIT_S
 ) -> Iterator[Finding]:
     """Yield all that is wrong; takes *total_limit_s* at most, whatever hangs."""
     end_s = time.monotonic() + total_limit_s

@@ -16,7 +16,7 @@ import prometheus_client
 from cotyledon.types import WorkerId
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, fetcher, locks, pipeline, rpc, storage
+from cloudkitty import collector, db, fetcher, locks, pipeline, rpc, storage
 from cloudkitty.billing.statements import Statements
 from cloudkitty.billing.sums import Sums
 from cloudkitty.db import migration
@@ -148,7 +148,7 @@ def build(
         collector=source,
         modules=ModuleSet(conf, database),
         commit=gate.commit,
-        skips=build_skips(conf, source),
+        skips=skip.of_definitions(conf, source.conf),
         pool=futures.ThreadPoolExecutor(conf.orchestrator.max_threads, 'collect'),
         timeout_s=conf.orchestrator.collector_request_timeout,
         observer=observer,
@@ -316,25 +316,6 @@ class ProcessorService(cotyledon.Service):
         self._leave_bus()
 
 
-def build_skips(conf: cfg.ConfigOpts, source: collector.BaseCollector) -> skip.SkipFilter:
-    """Return the skip expressions of the configuration and of the metric definitions.
-
-    :raises ConfigurationError: one of them is not a valid expression.
-    """
-    default = conf.orchestrator.skip_datapoints_expression
-    try:
-        skip.Expression(default)
-    except errors.InvalidInput as exc:
-        raise errors.ConfigurationError(reason=f'[orchestrator]: {exc}') from exc
-    try:
-        return skip.SkipFilter(
-            default,
-            {metric.published_name: metric.skip_expression for metric in source.conf.values()},
-        )
-    except errors.InvalidInput as exc:
-        raise errors.MetricsFileError(path=conf.collect.metrics_conf, reason=exc) from exc
-
-
 def check(conf: cfg.ConfigOpts) -> None:
     """Check once, before the fork, that everything the workers need is available.
 
@@ -343,7 +324,7 @@ def check(conf: cfg.ConfigOpts) -> None:
     """
     rpc.has_bus(conf)
     Settings.of(conf)
-    build_skips(conf, collector.get_driver(conf))
+    skip.of_definitions(conf, collector.get_driver(conf).conf)
     fetcher.get_driver(conf)
     store = storage.get_driver(conf)
     database = db.Database(conf)

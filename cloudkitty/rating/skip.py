@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import simpleeval
+from oslo_config import cfg
 
 from cloudkitty import errors
 from cloudkitty.core.bounds import EXPONENT_MAX, to_decimal
 from cloudkitty.core.columns import Column
 from cloudkitty.core.dataframe import DataPoint
+from cloudkitty.core.metrics import Metric
 from cloudkitty.core.scope_period import ScopePeriods
 
 LOG = logging.getLogger(__name__)
@@ -136,6 +138,24 @@ class SkipFilter:
                 if not expression.matches(column.metric, column.point(index, calendars))
             ]
         )
+
+
+def of_definitions(conf: cfg.ConfigOpts, metrics: Mapping[str, Metric]) -> SkipFilter:
+    """Return the filter of the configuration and of metric definitions.
+
+    :raises ConfigurationError: one of the expressions is not valid.
+    """
+    default = conf.orchestrator.skip_datapoints_expression
+    try:
+        Expression(default)
+    except errors.InvalidInput as exc:
+        raise errors.ConfigurationError(reason=f'[orchestrator]: {exc}') from exc
+    try:
+        return SkipFilter(
+            default, {metric.published_name: metric.skip_expression for metric in metrics.values()}
+        )
+    except errors.InvalidInput as exc:
+        raise errors.MetricsFileError(path=conf.collect.metrics_conf, reason=exc) from exc
 
 
 def _own_active(name: str, text: str) -> Expression | None:

@@ -33,7 +33,8 @@ def stated(seed=1):
         ):
             tag = number + 1 if kind == facts.DELTA else 0
             at = us(hour, day=1)
-            quantity = str(choose.randrange(10**6)) + '.123456789'
+            # More digits than a float has.
+            quantity = str(choose.randrange(10**6)) + '.12345678901234567'
             attributes = facts.Attributes(state=choose.choice('ab'))
             made.append(fact(at, quantity, kind=kind, meter=kind, tag=tag, attributes=attributes))
     return list({(one.series, one.at, one.tag): one for one in made}.values())
