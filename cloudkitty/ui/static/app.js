@@ -81,6 +81,8 @@ async function drawPage(number, page, values) {
   // An answer that comes after the reader has gone on is not shown.
   if (number !== drawn) return;
   main.replaceChildren(...content.flat(Infinity).filter(Boolean));
+  // Where the newest stands at the end, that is what a narrow screen shows.
+  for (const box of main.querySelectorAll('[data-end] .scroll')) box.scrollLeft = box.scrollWidth;
   main.removeAttribute('aria-busy');
 }
 

@@ -134,6 +134,17 @@ def test_a_month_that_is_rated_is_final_and_this_one_is_not(site):
     assert 'this month is final' in site.browser.text
 
 
+def test_a_narrow_screen_shows_the_newest_months(site):
+    site.browser.resize(browsers.NARROW)
+    try:
+        site.browser.open('months?project=web-shop')
+        last = site.browser.find_all('svg.chart text.axis:not(.value)')[-1]
+        assert last.text == f'{datetime.now(UTC):%b %y}'
+        assert 0 < last.rect['x'] < browsers.NARROW[0]
+    finally:
+        site.browser.resize(browsers.WIDE)
+
+
 def test_a_price_is_previewed_before_it_is_kept(site):
     """Twice the price of a volume: the preview of the last month, then the rule and its start."""
     site.browser.open('prices')
@@ -389,7 +400,8 @@ def test_samples_that_came_late_are_told_where_the_costs_are(site):
     _open(site, 'costs', project=DIFFICULT, month=f'{month:%Y-%m}')
     site.browser.picture('late')
 
-    assert LATE in site.browser.find('[role=status]').text
+    told = site.browser.find('[role=status]').text
+    assert told.count(LATE) == 1
 
 
 @pytest.fixture
@@ -449,10 +461,13 @@ def test_the_picture_of_the_readme_is_of_this_page(site):
 
 
 def test_a_page_of_an_empty_month_says_so(site):
+    site.browser.messages()
     site.browser.open('costs?project=web-shop&month=2001-01')
     site.browser.picture('empty')
 
     assert 'Nothing was charged in this month.' in site.browser.text
+    assert not site.browser.find_all('svg.chart, table')
+    assert site.browser.messages() == []
 
 
 def test_an_unknown_page_is_the_first_one(site):

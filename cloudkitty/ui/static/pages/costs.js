@@ -20,10 +20,12 @@ export async function show({ me, values, projects }) {
   const state = await rated(month, project);
   const until = state ? new Date(state.rated_until) : new Date();
   const question = { ...month.spanBefore(until), filters: `${me.scope_key}:${project}` };
+  const byService = api.summary({ ...question, groupby: 'type,unit', compare: 'previous', order_by: '-rate' });
   const [days, services, known, forecast] = await Promise.all([
     api.summary({ ...question, groupby: 'time-d,type', buckets: true }),
-    api.summary({ ...question, groupby: 'type,unit', compare: 'previous', order_by: '-rate' }),
-    attributes(question, me.scope_key),
+    byService,
+    // Of nothing there are no attributes, which the service answers with 404.
+    byService.then((rows) => (rows.some((row) => !isZero(row.qty)) ? attributes(question, me.scope_key) : [])),
     foresee(me, month, project, until),
   ]);
   const by = known.includes(values.by) ? values.by : known[0];
@@ -32,6 +34,7 @@ export async function show({ me, values, projects }) {
   const before = sum(services.map((row) => row.previous_rate));
   const isOpen = until < month.end;
   const order = [...new Set(services.map((row) => row.type))];
+  const isEmpty = services.length === 0;
   return [
     el('h1', { title: project }, t('costsOf', { project: nameOf(project) })),
     el('p', { class: 'note', role: 'status' }, [monthName(month.begin), ...describe(state, total)].join(' · ')),
@@ -41,11 +44,11 @@ export async function show({ me, values, projects }) {
         days: forecast.days, low: money(forecast.low), high: money(forecast.high),
       })),
       tile(t(isOpen ? 'sameDays' : 'whole', { month: monthName(month.before(1).begin) }), before)),
-    el('section', {},
+    !isEmpty && el('section', {},
       el('header', {}, el('h2', {}, t('byDay')), buttons(question, by, project, month)),
       picture(month, days, order, forecast),
       legend(order)),
-    el('section', {}, table(t('byService'),
+    !isEmpty && el('section', {}, table(t('byService'),
       [{ title: t('service') }, { title: t('used'), isNumber: true }, { title: t('cost'), isNumber: true },
         { title: t('share'), isNumber: true }, { title: t(isOpen ? 'sameDaysBefore' : 'monthBefore'), isNumber: true }],
       services.map((row) => [row.type, quantity(row.qty, row.unit), exact(row.rate),
@@ -102,7 +105,9 @@ async function foresee(me, month, project, until) {
 function describe(state, total) {
   if (!state) return [];
   const told = [t('ratedUntil', { moment: moment(state.rated_until) })];
-  if (state.state !== 'final' && state.reason) told.push(state.reason);
+  // Of a gap, the notes below say what is missing.
+  const isNoted = state.state === 'gap' && state.late.length > 0;
+  if (state.state !== 'final' && state.reason && !isNoted) told.push(state.reason);
   for (const note of state.late) told.push(`${moment(note.begin)} – ${moment(note.end)}: ${note.reason}`);
   if (isZero(total)) told.push(t('nothing'));
   return told;

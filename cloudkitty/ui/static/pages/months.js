@@ -8,6 +8,7 @@ import { address, Month, projectOf } from '../state.js';
 import { money, monthLabel, monthName, nameOf, scale, t } from '../words.js';
 
 const MONTHS = 12;
+const FEWEST = 3;
 
 export async function show({ me, values, projects }) {
   const project = projectOf({ me, values, projects });
@@ -24,7 +25,9 @@ export async function show({ me, values, projects }) {
   const costs = new Map(rows.map((row) => [row.bucket_begin.slice(0, 7), row.rate]));
   const until = state && state.results[0] ? new Date(state.results[0].rated_until) : null;
   const isFinal = (month) => until && until >= month.end;
-  const bars = months.toReversed().map((month) => ({
+  // Months before the first costs are no news, unless the chart would be but one bar.
+  const oldest = Math.max(FEWEST, months.findLastIndex((month) => costs.has(month.name)) + 1);
+  const bars = months.slice(0, oldest).toReversed().map((month) => ({
     label: monthLabel(month.begin),
     parts: costs.has(month.name)
       ? [{ series: 0, value: costs.get(month.name), title: `${monthName(month.begin)}: ${money(costs.get(month.name))}` }]
@@ -36,7 +39,7 @@ export async function show({ me, values, projects }) {
   );
   return [
     el('h1', { title: project }, t('monthsOf', { project: nameOf(project) })),
-    el('section', {}, stacked(t('months'), bars, scale)),
+    el('section', { 'data-end': true }, stacked(t('months'), bars, scale)),
     el('section', {}, table(t('months'),
       [{ title: t('month') }, { title: t('cost'), isNumber: true }, { title: t('state') }, { title: t('file') }],
       months.filter((month) => costs.has(month.name)).map((month) => [

@@ -13,11 +13,11 @@ const PROPOSED = 200;
 const HOUR_MS = 3600000;
 const NUMBER = '-?[0-9]+([.][0-9]+)?';
 
-export async function show({ values, projects }) {
+export async function show({ me, values, projects }) {
   const month = Month.of(new Date()).before(1);
   const [rules, used] = await Promise.all([api.all('v2/rating/rules'), api.summary({ ...month.span, groupby: 'type' })]);
   const result = el('div', { role: 'status' });
-  const form = editor(rules, values, { projects, month, result, used });
+  const form = editor(rules, values, { me, projects, month, result, used });
   return [
     el('h1', {}, t('prices')),
     el('p', { class: 'note' }, t('pricesNote')),
@@ -26,11 +26,13 @@ export async function show({ values, projects }) {
     ...[...new Set(rules.map((rule) => rule.service))].map((service) =>
       el('section', {}, table(service,
         [{ title: t('applies') }, { title: t('project') }, { title: t('group') }, { title: t('kind') },
-          { title: t('cost'), isNumber: true }, { title: t('valid') }, { title: t('change') }],
+          { title: costTitle(me), isNumber: true }, { title: t('valid') }, { title: t('change') }],
         rules.filter((rule) => rule.service === service).map((rule) => line(rule, values))))),
     el('section', {}, form, result),
   ];
 }
+
+const costTitle = (me) => (me.currency ? `${t('cost')} (${me.currency})` : t('cost'));
 
 function line(rule, values) {
   const what = rule.field ? rule.field : t('eachUnit');
@@ -43,7 +45,7 @@ function line(rule, values) {
 
 function editor(rules, values, context) {
   const chosen = rules.find((rule) => rule.rule_id === values.rule) || { service: values.service };
-  const input = (name, label, attributes = {}) => el('label', {}, t(label), ' ',
+  const input = (name, label, attributes = {}) => el('label', {}, label === 'cost' ? costTitle(context.me) : t(label), ' ',
     el('input', { name, value: chosen[name], autocomplete: 'off', ...attributes }));
   const proposals = el('datalist', { id: 'proposed' });
   const form = el('form', { class: 'editor' },
