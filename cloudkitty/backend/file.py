@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -13,10 +14,16 @@ from cloudkitty import backend, errors
 # Usage and prices are confidential.
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
 PART = '.part-'
+# Older ones were left by a process that was killed.
+PART_AGE_MAX_S = 86_400
 
 
 class FileBackend(backend.BaseBackend):
     """A folder, which is made when it is missing."""
+
+    def __init__(self, basepath: str) -> None:
+        super().__init__(basepath)
+        self._swept: set[Path] = set()
 
     @contextlib.contextmanager
     def replace(self, name: str) -> Iterator[BinaryIO]:
@@ -24,6 +31,7 @@ class FileBackend(backend.BaseBackend):
         part = None
         try:
             path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            self._sweep(path.parent)
             number, name_of_part = tempfile.mkstemp(dir=path.parent, prefix=PART)
             part = Path(name_of_part)
             with os.fdopen(number, 'wb') as out:
@@ -62,6 +70,17 @@ class FileBackend(backend.BaseBackend):
     def digest(self, name: str) -> str | None:
         path = self._path(name)
         return _digest(path) if path.is_file() else None
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove the parts of files that were left in *folder*; once."""
+        if folder in self._swept:
+            return
+        self._swept.add(folder)
+        for part in folder.glob(f'{PART}*'):
+            # Another process may be writing, or sweeping, too.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > PART_AGE_MAX_S:
+                    part.unlink()
 
     def _path(self, name: str) -> Path:
         return Path(self.basepath) / backend.check_name(name)

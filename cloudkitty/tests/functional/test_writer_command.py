@@ -200,6 +200,19 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path):
     assert seen
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """A day later; a file that is being written is left alone."""
+    left, written = tmp_path / '.part-old', tmp_path / '.part-new'
+    for path in (left, written):
+        path.write_bytes(b'half')
+    os.utime(left, (1, 1))
+
+    with get_backend('cloudkitty.backend.file.FileBackend', str(tmp_path)).replace('a.csv'):
+        assert not left.exists()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['.part-new', 'a.csv']
+
+
 def test_a_backend_that_cannot_be_loaded_is_one_line():
     with pytest.raises(errors.DriverLoadError, match=r'\[output\]backend'):
         get_backend('cloudkitty.backend.tape.Tape', '/nowhere')
