@@ -5,12 +5,12 @@ import sqlalchemy as sa
 from cloudkitty.db import types
 from cloudkitty.db.tables import OPTIONS, metadata
 
-# Versions of the document of plans and accounts; rows are only added.
+# Versions of the billing document; rows are only added.
 documents = sa.Table(
     'billing_documents',
     metadata,
     sa.Column('version', sa.Integer, primary_key=True, autoincrement=False),
-    # The first month it holds for, such as 2026-10.
+    # The first month in which it is in force, such as 2026-10.
     sa.Column('from_month', types.name(7), nullable=False),
     # Canonical JSON, and its SHA-256.
     sa.Column('document', types.text(), nullable=False),
@@ -20,7 +20,7 @@ documents = sa.Table(
     **OPTIONS,
 )
 
-# Which domains and tags scopes were in, by month; see billing/members.
+# Domains and tags of scopes, by month; see billing/members.
 members = sa.Table(
     'billing_members',
     metadata,
@@ -35,7 +35,7 @@ members = sa.Table(
     **OPTIONS,
 )
 
-# What the storage changed in months that may be closed, see storage/v2/sql/changes.
+# Changes of the storage in months that may be closed, see storage/v2/sql/changes.
 changes = sa.Table(
     'billing_changes',
     metadata,
@@ -46,7 +46,7 @@ changes = sa.Table(
     **OPTIONS,
 )
 
-# Closed months that are to be computed again, whatever the storage notes.
+# Closed months to compute again for other reasons.
 rechecks = sa.Table(
     'billing_rechecks',
     metadata,
@@ -56,7 +56,7 @@ rechecks = sa.Table(
     **OPTIONS,
 )
 
-# A row of each account that has a statement: it is locked to make another one.
+# One row for each account with a statement; it is locked to close another one.
 accounts = sa.Table(
     'billing_accounts',
     metadata,
@@ -86,7 +86,7 @@ statements = sa.Table(
     # Count the statements of an account and month, and all of an account, from 1.
     sa.Column('revision', sa.Integer, nullable=False),
     sa.Column('sequence', sa.Integer, nullable=False),
-    # Number of the statement that this one takes back.
+    # Number of the statement that this one voids.
     sa.Column('voids', types.name(64)),
     # Project that may read it; null: nobody may.
     sa.Column('owner', types.name(255)),
@@ -135,7 +135,7 @@ lines = sa.Table(
     **OPTIONS,
 )
 
-# What accounts pay in advance.
+# Prepaid or granted credits of accounts.
 credits_ = sa.Table(
     'billing_credits',
     metadata,
@@ -155,7 +155,7 @@ credits_ = sa.Table(
     **OPTIONS,
 )
 
-# What statements have drawn of them; negative: given back.
+# Amounts that statements have drawn from credits; negative: restored.
 draws = sa.Table(
     'billing_draws',
     metadata,
@@ -166,7 +166,7 @@ draws = sa.Table(
     **OPTIONS,
 )
 
-# What accounts do not want to owe more than.
+# Budgets of accounts.
 budgets = sa.Table(
     'budgets',
     metadata,
@@ -174,7 +174,7 @@ budgets = sa.Table(
     sa.Column('account', types.name(256), nullable=False),
     sa.Column('name', types.name(255), nullable=False),
     sa.Column('amount', types.Exact(), nullable=False),
-    # Net or list prices, and of what is used or what is forecast.
+    # Net or list prices, and actual or forecast usage.
     sa.Column('basis', types.name(8), nullable=False),
     sa.Column('measure', types.name(8), nullable=False),
     # Percentages, as a list in JSON.
@@ -184,7 +184,7 @@ budgets = sa.Table(
     **OPTIONS,
 )
 
-# The thresholds that were reached; each once, whatever becomes of the budget.
+# Thresholds that were reached; each once, even if the budget changes.
 alerts = sa.Table(
     'billing_alerts',
     metadata,
@@ -201,14 +201,14 @@ alerts = sa.Table(
     **OPTIONS,
 )
 
-# Where accounts want to be told.
+# Webhooks of accounts.
 webhooks = sa.Table(
     'webhooks',
     metadata,
     sa.Column('id', types.name(32), primary_key=True),
     sa.Column('account', types.name(256), nullable=False),
     sa.Column('url', types.text(), nullable=False),
-    # What signs the messages; the previous one does so too until it is dropped.
+    # Secrets that sign the messages; the previous one is used too until it is dropped.
     sa.Column('secret', types.name(64), nullable=False),
     sa.Column('previous_secret', types.name(64)),
     sa.Column('is_enabled', sa.Boolean, nullable=False),
@@ -229,7 +229,7 @@ outbox = sa.Table(
     sa.Column('message', types.name(40), nullable=False),
     sa.Column('payload', types.text(), nullable=False),
     sa.Column('attempts', sa.Integer, nullable=False),
-    # When it is sent next, and why it was not taken the last time.
+    # Time of the next attempt, and why the last one failed.
     sa.Column('due_at', types.instant(), nullable=False),
     sa.Column('failure', types.name(255)),
     sa.Index('ix_outbox_due_at', 'due_at'),

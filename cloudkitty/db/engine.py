@@ -1,4 +1,4 @@
-"""The SQL database: one engine a process, explicit transactions, nothing at import."""
+"""The SQL database: one engine per process, explicit transactions, no work at import."""
 
 import contextlib
 import logging

@@ -137,12 +137,12 @@ def copy(database: db.Database, copier: adoption_copy.Copier) -> None:
 def release(
     database: db.Database, request: adoption_release.Request, tell: Tell, *, is_dry_run: bool
 ) -> None:
-    """Give a database that was adopted in place back to the earlier CloudKitty.
+    """Return a database that was adopted in place to the earlier CloudKitty.
 
     upgrade() adopts it again.
 
     :raises DatabaseUnavailable: the database does not answer.
-    :raises SchemaMismatch: it cannot be given back, see db.adoption.release.
+    :raises SchemaMismatch: it cannot be returned, see db.adoption.release.
     """
     check(database)
     with _locked(database) as connection:
@@ -157,7 +157,7 @@ def _drop_version(connection):
 
 
 def _return_version(connection):
-    """Record the revision that a database had which was given back and is adopted again."""
+    """Record the former revision of a database that was returned and is adopted again."""
     if _version(connection) is None:
         revision = adoption_release.released_revision(connection)
         if revision is not None:

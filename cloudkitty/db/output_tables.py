@@ -12,13 +12,13 @@ files = sa.Table(
     # Below basepath, such as acme/CK-2026-000001.json.
     sa.Column('name', types.name(400), primary_key=True),
     sa.Column('writer', types.name(255), nullable=False),
-    # What it is about: usage of a scope, a statement of an account, or all statements of a month.
+    # Subject: usage of a scope, a statement of an account, or all statements of a month.
     sa.Column('subject', types.name(16), nullable=False),
     sa.Column('subject_id', types.name(256), nullable=False),
     sa.Column('month', types.name(7), nullable=False),
     # Of the writer that wrote it.
     sa.Column('version', types.name(64), nullable=False),
-    # Digest of what it was made of.
+    # Digest of its input.
     sa.Column('source', types.name(64), nullable=False),
     # Where the next period begins, if periods can be appended: body is what comes before the
     # trailer, and state is what the writer needs to go on after it (JSON).

@@ -137,7 +137,7 @@ module_versions = _table(
     sa.Column('version', sa.BigInteger, nullable=False),
 )
 
-# Which collector is asked first for a metric: /v1/collector/mappings sets it, `meta` reads it.
+# The collector that is tried first for a metric: /v1/collector/mappings sets it, `meta` reads it.
 collector_mappings = _table(
     'service_to_collector_mappings',
     sa.Column('service', types.name(255), primary_key=True),
@@ -159,7 +159,7 @@ agreements = _table(
     sa.Column('agreed_at', types.instant(), nullable=False),
 )
 
-# When a fetcher was last asked; one worker asks for all.
+# When a fetcher was last called; one worker calls it on behalf of all.
 fetches = _table(
     'fetcher_cycles',
     sa.Column('fetcher', types.name(40), primary_key=True),
@@ -168,7 +168,7 @@ fetches = _table(
     sa.Column('fetched_at', types.instant(), nullable=False),
 )
 
-# Names that people know scopes by, as a fetcher told them.
+# Display names of scopes, from a fetcher.
 scope_names = _table(
     'scope_names',
     sa.Column('fetcher', types.name(40), primary_key=True),

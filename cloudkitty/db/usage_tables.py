@@ -76,10 +76,10 @@ samples = _table(
     sa.Column('quantity', types.Exact()),
     sa.Column('attributes_id', sa.BigInteger),
     _time('born'),
-    # Where the message is.
+    # Batch and position of the message.
     sa.Column('batch_id', sa.BigInteger, nullable=False),
     sa.Column('position', sa.Integer, nullable=False),
-    # When it was taken back; it counts no more.
+    # When it was withdrawn; it is no longer used.
     _time('voided_at'),
 )
 
@@ -120,7 +120,7 @@ keys = _table(
     _time('seen_at', nullable=False, index=True),
 )
 
-# Requests with an Idempotency-Key, and what they were answered.
+# Requests with an Idempotency-Key, and their answers.
 requests = _table(
     'usage_requests',
     sa.Column('digest', types.digest(), primary_key=True),
@@ -129,7 +129,7 @@ requests = _table(
     _time('received_at', nullable=False, index=True),
 )
 
-# Messages that were refused.
+# Refused messages.
 rejects = _table(
     'usage_rejects',
     sa.Column('digest', types.digest(), primary_key=True),
@@ -142,7 +142,7 @@ rejects = _table(
     sa.Column('body', types.blob(), nullable=False),
 )
 
-# Up to when a source has sent all of a meter, as it says.
+# Up to when a source is complete for a meter, as it reports.
 producers = _table(
     'usage_producers',
     sa.Column('source', types.name(255), primary_key=True),
@@ -151,7 +151,7 @@ producers = _table(
     _time('seen_at', nullable=False),
 )
 
-# Time of a scope whose usage changed after it may have been rated.
+# Time ranges of scopes whose usage changed after they may have been rated.
 late = _table(
     'usage_late',
     sa.Column('id', types.big_id(), primary_key=True),

@@ -1,4 +1,4 @@
-"""What may be wrong around the service: configuration, services, source, prices, progress."""
+"""Checks for problems of a deployment: configuration, services, source, prices, progress."""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -8,14 +8,14 @@ TOTAL_LIMIT_S = 60
 
 
 class Severity(IntEnum):
-    """How grave a finding is; also the exit status of the command that reports it."""
+    """Severity of a finding; also the exit status of the command that reports it."""
 
     WARNING = 1
     ERROR = 2
 
 
 class Finding(NamedTuple):
-    """Something that is wrong, and what to do about it.
+    """A problem, and its remedy.
 
     :ivar subject: what it is about, such as `database`.
     """
@@ -32,5 +32,5 @@ def error(subject: str, what: str, remedy: str) -> Finding:
 
 
 def warning(subject: str, what: str, remedy: str) -> Finding:
-    """Return a finding that may be meant so, or harms later."""
+    """Return a finding that may be intended, or does harm later."""
     return Finding(Severity.WARNING, subject, what, remedy)

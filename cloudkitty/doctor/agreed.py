@@ -1,4 +1,4 @@
-"""Do this host and the database agree on what is rated, and has the source samples of all of it?"""
+"""Whether this host agrees with the database, and whether the source has all samples."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -27,7 +27,7 @@ REMEDIES = {
 
 
 def check_agreement(site: Site) -> Iterator[Finding]:
-    """Yield in what the configuration of this host differs from what the database is rated by."""
+    """Yield differences between the configuration of this host and the agreement."""
     with site.database.reader() as connection:
         state = agreement.read(connection)
         behind = agreement.list_behind(connection, state, limit=SHOWN_MAX)

@@ -1,4 +1,4 @@
-"""The SQL database: reachable, with the right schema, writable, and of the same time."""
+"""The SQL database: whether it is reachable, writable, and has the right schema and time."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from cloudkitty.doctor import Finding
 from cloudkitty.doctor.site import Site
 
 SUBJECT = 'database'
-# More than the way to a server takes, and less than what matters for the begin of a rule.
+# More than the latency to a server, and less than what matters for the begin of a rule.
 CLOCK_S = 30
 SYNCHRONISE = 'synchronise the clocks of all hosts, for instance with chrony'
 MARIADB = {
@@ -35,7 +35,7 @@ CONNECTIONS_OF_WORKER = 4
 
 
 def check(site: Site) -> Iterator[Finding]:
-    """Yield what is wrong with the database."""
+    """Yield problems of the database."""
     try:
         migration.check(site.database)
     except errors.SchemaMismatch as exc:

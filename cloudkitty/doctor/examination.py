@@ -1,4 +1,4 @@
-"""Running the checks, each with a limit of time, so that nothing that hangs hides the rest."""
+"""Runs the checks, each with a timeout, so that one that hangs does not hide the others."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ class Check(NamedTuple):
     """A part of the examination.
 
     :ivar run: yields what is wrong; a ServiceError that it raises is a finding.
-    :ivar needs: subjects without which it cannot say anything.
+    :ivar needs: subjects whose checks must succeed first.
     """
 
     subject: str
@@ -56,7 +56,7 @@ CHECKS = (
 def examine(
     site: Site, *, check_limit_s: float = CHECK_LIMIT_S, total_limit_s: float = doctor.TOTAL_LIMIT_S
 ) -> Iterator[Finding]:
-    """Yield all that is wrong; takes *total_limit_s* at most, whatever hangs."""
+    """Yield all findings; takes at most *total_limit_s*, even if a check hangs."""
     end_s = time.monotonic() + total_limit_s
     broken: set[str] = set()
     for check in CHECKS:
@@ -71,7 +71,7 @@ def examine(
 
 def _run(check, site, limit_s) -> list[Finding]:
     found: list[Finding] = []
-    # Some libraries cannot be interrupted: what hangs is left alone, and ends with the process.
+    # Some libraries cannot be interrupted: a hanging check ends with the process.
     thread = threading.Thread(target=_collect, args=(check, site, found), daemon=True)
     thread.start()
     thread.join(limit_s)

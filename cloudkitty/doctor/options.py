@@ -1,4 +1,4 @@
-"""Options in the configuration files that nothing reads, with what was probably meant."""
+"""Unknown options in the configuration files, with the names that were probably meant."""
 
 import difflib
 import itertools
@@ -30,7 +30,7 @@ LIBRARIES = (
     'oslo.middleware.sizelimit',
     'oslo.policy',
 )
-# Sections that installers write for libraries which this service does not use: harmless.
+# Sections that installers write for libraries that this service does not use; harmless.
 FOREIGN_SECTIONS = (
     'audit_middleware_notifications',
     'oslo_concurrency',
@@ -59,7 +59,7 @@ WARNINGS_MAX = 20
 
 
 class Unread(NamedTuple):
-    """An option that nothing reads.
+    """An unknown option.
 
     :ivar meaning: what was probably meant, or what to do; None: unknown.
     """
@@ -90,7 +90,7 @@ def files_of(conf: cfg.ConfigOpts) -> list[pathlib.Path]:
 
 
 def list_unread(conf: cfg.ConfigOpts) -> list[Unread]:
-    """Return the options in the files of *conf* that nothing reads, each once."""
+    """Return the unknown options in the files of *conf*, each once."""
     written = _written(files_of(conf))
     known = _known(written)
     return [

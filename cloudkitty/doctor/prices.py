@@ -1,4 +1,4 @@
-"""Rating modules and rules: what is rated at the price 0, and rules that never apply."""
+"""Rating modules and rules: usage that is rated at the price 0, and rules that never apply."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,7 +42,7 @@ def check(site: Site) -> Iterator[Finding]:
 
 
 def check_rules(site: Site) -> Iterator[Finding]:
-    """Yield what is wrong with the rules of the enabled modules."""
+    """Yield problems of the rules of the enabled modules."""
     now = site.now()
     with site.database.reader() as connection:
         pricing = module_state.list_enabled(connection) - set(module_state.FIXED)
@@ -55,7 +55,7 @@ def check_rules(site: Site) -> Iterator[Finding]:
     if HASHMAP in pricing:
         definitions = _definitions(site)
         yield from _check_names(known, definitions)
-        # With another module that prices, nobody knows what it does.
+        # The effect of other modules is unknown.
         if pricing == {HASHMAP}:
             yield from _check_metrics(known, definitions, now)
     elif known and pricing:

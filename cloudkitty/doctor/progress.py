@@ -1,4 +1,4 @@
-"""Progress: do processors run, which scopes stand still, and why?"""
+"""Progress: whether processors run, and which scopes do not advance, with the reasons."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,7 +11,7 @@ from cloudkitty.scopes import counts, source_lag, state
 
 SUBJECT = 'progress'
 SHOWN_MAX = 3
-# Scopes that are looked at for the reason of a failure.
+# Scopes whose failure reasons are examined.
 ROWS_MAX = 1000
 START = 'start cloudkitty-processor, and see its log'
 LAGS = {

@@ -1,4 +1,4 @@
-"""Locks, message bus, Keystone and storage: do they answer, and with these accounts?"""
+"""Locks, message bus, Keystone and storage: whether they answer with the given credentials."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ CONNECT_S = 5
 
 
 def check_locks(site: Site) -> Iterator[Finding]:
-    """Yield what is wrong with the lock service."""
+    """Yield problems of the lock service."""
     subject = 'lock service'
     try:
         locks.check(site.conf.orchestrator.coordination_url)

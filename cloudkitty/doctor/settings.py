@@ -1,4 +1,4 @@
-"""Configuration: what is misspelt, without effect, unsafe, or removes data."""
+"""Configuration: options that are misspelt, without effect, unsafe, or remove data."""
 
 import ipaddress
 import json
@@ -16,13 +16,13 @@ from cloudkitty.doctor import Finding, options, web_server
 from cloudkitty.doctor.site import Site
 
 SUBJECT = 'configuration'
-# Bills are checked and disputed for so long at least.
+# Bills may be checked and disputed at least this long.
 RETENTION_MIN_H = 24 * 62
 SECONDS_OF_DAY = 86400
 
 
 def check(site: Site) -> Iterator[Finding]:
-    """Yield what is wrong with the values in the configuration files."""
+    """Yield problems of the values in the configuration files."""
     yield from _check_options(site.conf)
     yield from _check_storage(site)
     yield from _check_access(site.conf)
@@ -37,7 +37,7 @@ def check(site: Site) -> Iterator[Finding]:
 
 
 def check_web_server(site: Site) -> Iterator[Finding]:
-    """Yield what is wrong with the files of Apache and uWSGI that serve the API."""
+    """Yield problems of the Apache and uWSGI files that serve the API."""
     yield from web_server.check_entries(site.root)
     yield from web_server.check_settings(site.conf.api.threads, site.root)
 

@@ -1,4 +1,4 @@
-"""What the checks look at, opened once and shared by them."""
+"""The deployment that the checks examine, opened once and shared by them."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def _now():
 
 @dataclass
 class Site:
-    """A deployment as one of its hosts sees it. Nothing in it is ever changed.
+    """A deployment, seen from one of its hosts; the checks never change it.
 
     :ivar now: returns the time of this host, aware UTC.
     :ivar root: directory that stands for `/` when files of other programs are read.

@@ -1,4 +1,4 @@
-"""Definitions, scopes and source: is there data for what is to be rated, and can it be right?"""
+"""Definitions, scopes and source: whether there is data to rate, and whether it can be right."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -12,7 +12,7 @@ from cloudkitty.doctor.database import check_clock
 from cloudkitty.doctor.site import Site
 from cloudkitty.scopes import state
 
-# Scopes for which each metric is looked at.
+# Scopes for which each metric is examined.
 SCOPES_MAX = 3
 NAMES_MAX = 5
 # Stands for a scope when the fetcher lists none.
@@ -21,7 +21,7 @@ TRY = 'try it with `cloudkitty-metrics try`'
 
 
 def check_definitions(site: Site) -> Iterator[Finding]:
-    """Yield what is wrong with the file of definitions, and what may be meant otherwise."""
+    """Yield errors and warnings of the definition file."""
     path = site.conf.collect.metrics_conf
     members = collector.get_members(site.conf)
     document = metrics_file.read(path)
@@ -107,7 +107,7 @@ def _survey(driver, key, period, scope_ids: Sequence[str]) -> tuple[set[str], se
     for scope_id in scope_ids:
         found = driver.survey(key, period, scope_id)
         if found is None:
-            # It cannot tell more than whether it answers.
+            # It can only tell whether it answers.
             list(driver.collect(key, [period], [scope_id]))
             break
         notes.update(text for text in found.notes if not survey.is_usual(text))
@@ -117,7 +117,7 @@ def _survey(driver, key, period, scope_ids: Sequence[str]) -> tuple[set[str], se
 
 
 def _check_age(driver, keys, due: Period, now):
-    """Yield metrics whose newest data is of before the period that is due."""
+    """Yield metrics whose newest data is older than the due period."""
     newest = driver.newest(keys, since=due.begin - timedelta(days=2), now=now)
     for key, instant in newest.items():
         if instant is not None and instant < due.begin:

@@ -1,4 +1,4 @@
-"""What the processor and the API warn of at their start."""
+"""Warnings of the processor and the API at start."""
 
 import contextlib
 import itertools
@@ -17,13 +17,13 @@ WARNINGS_MAX = 10
 
 
 def warn(conf: cfg.ConfigOpts) -> None:
-    """Log a warning for each option without effect and each rule that cannot be meant so."""
+    """Log a warning for each option without effect and each rule that cannot be intended."""
     options.warn(conf)
     warn_of_prices(conf)
 
 
 def warn_of_prices(conf: cfg.ConfigOpts) -> None:
-    """Log what is wrong with the rules; errors of configuration and database are told elsewhere."""
+    """Log problems of the rules; errors of configuration and database are reported elsewhere."""
     with contextlib.suppress(errors.ServiceError):
         site = Site(conf)
         try:
@@ -36,7 +36,7 @@ def warn_of_prices(conf: cfg.ConfigOpts) -> None:
 
 
 def warn_of_definitions(conf: cfg.ConfigOpts) -> None:
-    """Log why the processor will refuse the metric definitions, which the API shows all the same.
+    """Log why the processor will refuse the metric definitions, which the API shows nevertheless.
 
     Nothing is logged where this host has no such file, or lacks the package of a collector.
     """

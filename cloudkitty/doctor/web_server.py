@@ -1,4 +1,4 @@
-"""Settings of web servers that serve the API: entry point and what uWSGI has to be told."""
+"""Settings of web servers that serve the API: entry point, and required uWSGI options."""
 
 import importlib.util
 import re
@@ -9,7 +9,7 @@ from cloudkitty import doctor
 from cloudkitty.doctor import Finding
 
 SUBJECT = 'web server'
-# Where Debian, Red Hat and installers keep the files of web servers.
+# Folders in which Debian, Red Hat and installers keep the files of web servers.
 PATTERNS = (
     'etc/apache2/sites-enabled/*',
     'etc/apache2/conf-enabled/*',
@@ -29,7 +29,7 @@ TRUE = ('1', 'true', 'yes', 'on')
 
 
 def check_entries(root: Path = Path('/')) -> Iterator[Finding]:
-    """Yield what is wrong with the entry points that files of web servers name."""
+    """Yield problems of the entry points in files of web servers."""
     for path, text in _files(root):
         for found in SCRIPT.findall(text):
             yield from _check_script(path, root, found.strip('"\''))

@@ -13,9 +13,9 @@ from cloudkitty import errors, plugins
 from cloudkitty.core.dataframe import DataFrame
 
 NAMESPACE = 'cloudkitty.output.writers'
-# What a file is about: usage of scopes, one statement, or the statements of a month.
+# Subject of a file: usage of scopes, one statement, or the statements of a month.
 USAGE, STATEMENT, STATEMENTS = 'usage', 'statement', 'statements'
-# Where the points of a period come from: the processor, or a client of the API.
+# Origin of the points of a period: the processor, or a client of the API.
 RATED, PUSHED = 'rated', 'pushed'
 
 
@@ -59,7 +59,7 @@ class Report(NamedTuple):
 
 
 class HeaderChanged(Exception):
-    """What is to be appended does not fit the beginning of the file: it has to be made anew."""
+    """Periods to append do not fit the beginning of the file: it must be written again."""
 
 
 class Sink(Protocol):
@@ -77,7 +77,7 @@ class Body(abc.ABC):
 
     @abc.abstractmethod
     def append(self, periods: Iterable[RatedPeriod], out: Sink) -> Iterator[int]:
-        """Go on after the periods of the state that it was made with.
+        """Append periods after those of the state with which the body was created.
 
         :raises HeaderChanged: a period does not fit the beginning.
         """
@@ -128,7 +128,7 @@ class BaseStatementWriter(abc.ABC):
         """Write *statement*, in the language that it names.
 
         :raises ConfigurationError: a library that the format needs is not installed.
-        :raises InvalidInput: the format cannot hold what the statement says.
+        :raises InvalidInput: the format cannot represent the statement.
         """
 
 
@@ -201,9 +201,9 @@ def names() -> list[str]:
 
 
 def get_any(name: str, *, group: str = 'output', option: str = 'pipeline') -> AnyWriter:
-    """Return the writer of a format, whatever it is about.
+    """Return the writer of a format, for any subject.
 
-    :param group, option: what named it, for errors.
+    :param group, option: the option that names it, for errors.
     :raises UnknownDriver: no such format is installed.
     :raises DriverLoadError: it cannot be imported.
     """

@@ -116,7 +116,7 @@ class CSVBody(writer.Body):
 
 
 class _Totals:
-    """What the last three rows say."""
+    """The content of the last three rows."""
 
     def __init__(self) -> None:
         self.price = decimals.ZERO

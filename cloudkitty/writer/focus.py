@@ -22,7 +22,7 @@ from cloudkitty.writer.focus_rows import COLUMNS, MOMENTS, NUMBERS, Row
 FOLDER = 'focus/1.2'
 MEMORY_MAX = 16 * 2**20
 ROWS_PER_GROUP = 20_000
-# What DuckDB and most other readers can hold, and the digits after the point that are tried.
+# Precision of DuckDB and most other readers, and the scales that are tried.
 PRECISION, SCALES = 38, (10, 18, 28)
 
 

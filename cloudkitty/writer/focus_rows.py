@@ -115,7 +115,7 @@ def _line_rows(content: Mapping[str, Any], common: Row, line: Mapping[str, Any])
 
 
 def _place(line: Mapping[str, Any], names: Mapping[str, str]) -> Row:
-    """Return what a line is about: service, resource, project."""
+    """Return the columns of service, resource and project of a line."""
     service = focus_services.of_metric(line['metric'])
     found: Row = {
         'ChargeDescription': ' '.join([line['item'], *line['key'].values()]).strip(),

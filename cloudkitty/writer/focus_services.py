@@ -1,4 +1,4 @@
-"""What FOCUS calls the services behind metrics."""
+"""Services of FOCUS, by metric."""
 
 import re
 from typing import NamedTuple

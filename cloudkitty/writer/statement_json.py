@@ -1,4 +1,4 @@
-"""JSON: a statement as it is stored, byte by byte."""
+"""JSON: a statement as stored, byte for byte."""
 
 from typing import BinaryIO
 
@@ -7,7 +7,7 @@ from cloudkitty.writer import Statement
 
 
 class JSONWriter(writer.BaseStatementWriter):
-    """The bytes that the digest of a closed statement is over, after that of the one before."""
+    """The bytes of a closed statement over which its digest is computed."""
 
     extension = 'json'
 

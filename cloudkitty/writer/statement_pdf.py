@@ -12,12 +12,12 @@ from cloudkitty.writer.languages import Language
 TEMPLATES = Path(__file__).with_name('templates')
 NAME = 'statement.typ'
 STANDARD = 'a-2b'
-# The date of a file whose statement has none: the same draft makes the same bytes.
+# Date of a file whose statement has none, so that the same draft gives the same bytes.
 NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PDFWriter(writer.BaseStatementWriter):
-    """A file that looks the same everywhere; a character that no font has is an error, not a box.
+    """PDF files. A character that no font has is an error, not a box.
 
     The content is data of the template, so nothing in it is taken for instructions.
     """
@@ -35,7 +35,7 @@ class PDFWriter(writer.BaseStatementWriter):
             made: bytes = typst.compile(
                 _template(self.templates).read_bytes(),
                 font_paths=list(self.fonts),
-                # Those of the host would make other files on other hosts.
+                # With fonts of the host, files would differ between hosts.
                 ignore_system_fonts=True,
                 format='pdf',
                 sys_inputs={'view': json.dumps(view)},

@@ -1,4 +1,4 @@
-"""What a statement shows to a reader, in words of a language: the content of HTML and PDF files."""
+"""View of a statement in a language: the content of HTML and PDF files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -201,7 +201,7 @@ def _title(line: Mapping[str, Any], language: Language) -> str:
 
 
 def _steps(line: Mapping[str, Any], content: Mapping[str, Any], language: Language) -> list[str]:
-    """Return how the amount of a line came about."""
+    """Return the calculation of the amount of a line."""
     if line['kind'] not in (USAGE, FEE) or not line['steps']:
         return []
     found = [_step(step, language) for step in line['steps']]
@@ -251,7 +251,7 @@ def _is_number(word: str) -> bool:
 
 
 def _totals(content: Mapping[str, Any], language: Language) -> Iterable[tuple[str, str, bool]]:
-    """Yield label, amount, and whether it is one that readers look for."""
+    """Yield label, amount, and whether it is emphasized."""
     say, number = language.text, language.number
     if content['currency'] == content['price_currency']:
         yield say('List price'), number(content['list']), False
