@@ -137,9 +137,9 @@ def _dump(conf, database):
         if chosen.messages:
             with database.reader() as connection:
                 for row in page:
-                    batch = batches.get(connection, row.place.batch_id)
+                    batch = batches.get(connection, row.location.batch_id)
                     if batch is not None:
-                        print(batch.texts[row.place.position])
+                        print(batch.texts[row.location.position])
             continue
         for row in page:
             _print(listing.render_sample(row))

@@ -159,9 +159,9 @@ class MeteringCollector(point_builder.ResourceCollector):
     def _collect(self, metric, grid, scope_ids):
         found = self._ask(lambda connection: self._read(connection, metric, grid, scope_ids))
         dropped = 0
-        for (scope_id, series), by_place in found.items():
+        for (scope_id, series), by_offset in found.items():
             offsets, amounts = [], []
-            for offset, raw in by_place.items():
+            for offset, raw in by_offset.items():
                 quantity = metric.quantity(raw)
                 if quantity.adjusted() >= INTEGER_DIGITS_MAX:
                     raise errors.CollectError(
@@ -182,7 +182,7 @@ class MeteringCollector(point_builder.ResourceCollector):
     def _read(self, connection, metric, grid, scope_ids):
         """Return quantities by scope id and series, and by period."""
         args = metric.extra_args
-        question = reading.Question(
+        query = reading.Query(
             metric.name,
             args['kind'],
             args['aggregation_method'],
@@ -193,7 +193,7 @@ class MeteringCollector(point_builder.ResourceCollector):
             tuple(self.options.sources),
         )
         if grid.begin < facts.to_us(datetime.now(UTC)) - packs.YOUNGEST_US:
-            self._check_kept(connection, question, grid, scope_ids)
+            self._check_kept(connection, query, grid, scope_ids)
         # Later code compares the series of equal attributes by identity.
         known = defaultdict(dict)
 
@@ -209,29 +209,29 @@ class MeteringCollector(point_builder.ResourceCollector):
                 )
             return scope_id, names[attributes]
 
-        usage = self._reader.read(connection, question, grid, scope_ids)
-        return reading.group(usage, question, grid, project)
+        usage = self._reader.read(connection, query, grid, scope_ids)
+        return reading.group(usage, query, grid, project)
 
-    def _check_kept(self, connection, question, grid, scope_ids):
+    def _check_kept(self, connection, query, grid, scope_ids):
         """Refuse time whose samples were removed: it would count less than it did."""
-        kept_from = reading.removed_before(connection, question, scope_ids, grid.begin)
+        kept_from = reading.removed_before(connection, query, scope_ids, grid.begin)
         if kept_from is not None:
             raise errors.CollectError(
                 collector=self.collector_name,
-                reason=f'samples of meter {question.meter} before '
+                reason=f'samples of meter {query.meter} before '
                 f'{facts.render_us(kept_from)} are no longer kept, see '
                 '[metering]keep_samples_days',
             )
 
-    def _ask(self, question):
-        """Return question(connection).
+    def _ask(self, query):
+        """Return query(connection).
 
         :raises SourceUnreachable: the database does not answer.
         """
         try:
             with self._database.reader() as connection:
                 db.hold_snapshot(connection)
-                return question(connection)
+                return query(connection)
         except (db_exception.DBError, sa_exc.SQLAlchemyError, errors.DatabaseUnavailable) as exc:
             raise errors.SourceUnreachable(
                 collector=self.collector_name, reason=errors.describe(exc)

@@ -18,7 +18,7 @@ from cloudkitty.core.metering.facts import Attributes, Fact
 from cloudkitty.db import usage_tables
 from cloudkitty.usage import keys, late, lives, messages, packs, producers, samples, series
 from cloudkitty.usage.keys import Claim
-from cloudkitty.usage.samples import Content, Key, Place
+from cloudkitty.usage.samples import Content, Key, Location
 
 FUTURE_MAX = timedelta(seconds=300)
 # A value may change usage until so long after it, microseconds.
@@ -178,9 +178,9 @@ class _Batch:
         ids = series.lock(self._connection, found)
         for key, series_id in ids.items():
             self._scopes[series_id] = key[1]
-        places = {number: Place(batch_id, position) for position, number in enumerate(usable)}
+        locations = {number: Location(batch_id, position) for position, number in enumerate(usable)}
         news = {
-            number: _News(entries[number], places[number], ids, attributes) for number in usable
+            number: _News(entries[number], locations[number], ids, attributes) for number in usable
         }
         fresh = self._claim(news, outcome)
         self._insert(fresh, outcome)
@@ -273,7 +273,7 @@ class _Batch:
         for number, one in chosen.items():
             if one.claim is not None:
                 holder = held[one.claim.digest]
-                if holder.place != one.place:
+                if holder.location != one.location:
                     if one.claim.revision <= holder.revision:
                         _refuse(number, one.claim, holder, outcome)
                         continue
@@ -287,9 +287,9 @@ class _Batch:
             sa.select(table.c.scope_id, table.c.kind).where(table.c.id == claimed.series_id)
         ).one()
         self._scopes[claimed.series_id] = scope_id
-        packs.open_of(self._connection, claimed.series_id, claimed.place)
+        packs.open_of(self._connection, claimed.series_id, claimed.location)
         for key, _ in samples.void(
-            self._connection, claimed.series_id, claimed.place, self._now_us
+            self._connection, claimed.series_id, claimed.location, self._now_us
         ):
             self._touch(key, kind)
 
@@ -307,8 +307,8 @@ class _Batch:
         wanted = [key for one in fresh.values() for key, _ in one.rows]
         packs.open_at(self._connection, wanted, self._now_us)
         stored = samples.find(self._connection, wanted)
-        added: dict[Key, tuple[Content, Place]] = {}
-        replaced: dict[Key, tuple[Content, Place]] = {}
+        added: dict[Key, tuple[Content, Location]] = {}
+        replaced: dict[Key, tuple[Content, Location]] = {}
         useless: list[Claim] = []
         for number, one in fresh.items():
             reason = one.contradiction(stored)
@@ -326,8 +326,8 @@ class _Batch:
                 self._void(one.replaces)
                 keys.renew(self._connection, one.claim, self._now_us)
             for key, content in rows:
-                (replaced if key in stored else added)[key] = (content, one.place)
-                stored[key] = samples.Stored(content, one.place)
+                (replaced if key in stored else added)[key] = (content, one.location)
+                stored[key] = samples.Stored(content, one.location)
                 self._touch(key, one.kind)
         samples.insert(self._connection, added)
         samples.replace(self._connection, replaced)
@@ -351,12 +351,12 @@ class _News:
     def __init__(
         self,
         entry: Entry,
-        place: Place,
+        location: Location,
         ids: Mapping[series.SeriesKey, int],
         attributes: Mapping[Attributes, int],
     ) -> None:
         self.entry = entry
-        self.place = place
+        self.location = location
         self.kind = entry.facts[0].kind
         series_id = ids[entry.facts[0].series]
         self.rows = [
@@ -373,14 +373,14 @@ class _News:
         self.claim: Claim | None = None
         if entry.event is not None:
             digest, body = entry.event
-            self.claim = Claim(digest, body, entry.revision, series_id, place)
+            self.claim = Claim(digest, body, entry.revision, series_id, location)
         self.replaces: Claim | None = None
 
     def _counts(self, stored: samples.Stored | None) -> bool:
         """Return whether a fact stays when this entry is stored."""
         if stored is None or stored.is_void:
             return False
-        return self.replaces is None or stored.place != self.replaces.place
+        return self.replaces is None or stored.location != self.replaces.location
 
     def new_rows(self, stored: Mapping[Key, samples.Stored]) -> list[tuple[Key, Content]]:
         """Return the rows that are not stored."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cloudkitty import errors
 from cloudkitty.core.metering import facts
 from cloudkitty.db import upsert, usage_tables
-from cloudkitty.usage.samples import Place
+from cloudkitty.usage.samples import Location
 from cloudkitty.usage.series import chunks
 
 _KEYS = usage_tables.keys
@@ -32,7 +32,7 @@ class Claim(NamedTuple):
     body: bytes
     revision: int
     series_id: int
-    place: Place
+    location: Location
 
 
 def digest_of(source: str, event_id: str) -> bytes:
@@ -48,7 +48,7 @@ def find(connection: sa.Connection, digests: Iterable[bytes]) -> dict[bytes, Cla
             bytes(row.body),
             row.revision,
             row.series_id,
-            Place(row.batch_id, row.position),
+            Location(row.batch_id, row.position),
         )
         for chunk in chunks(sorted(set(digests)))
         for row in connection.execute(
@@ -65,7 +65,7 @@ def claim(
 ) -> dict[bytes, Claim]:
     """Claim events, and return their holders; another one than wanted was claimed before."""
     rows = [
-        (digest, one.body, one.revision, one.series_id, *one.place, now_us)
+        (digest, one.body, one.revision, one.series_id, *one.location, now_us)
         for digest, one in sorted(wanted.items())
     ]
     upsert.insert_many_missing(connection, _KEYS, _NAMES, rows)
@@ -89,8 +89,8 @@ def release(connection: sa.Connection, digests: Collection[bytes]) -> None:
 
 def _values(claim: Claim) -> dict[str, object]:
     values = claim._asdict()
-    place = values.pop('place')
-    return {**values, **place._asdict()}
+    location = values.pop('location')
+    return {**values, **location._asdict()}
 
 
 class Request(NamedTuple):

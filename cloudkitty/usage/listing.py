@@ -12,7 +12,7 @@ from cloudkitty.core.dataframe import FrozenDict
 from cloudkitty.core.metering import facts
 from cloudkitty.db import usage_tables
 from cloudkitty.usage import packs
-from cloudkitty.usage.samples import Key, Place
+from cloudkitty.usage.samples import Key, Location
 from cloudkitty.usage.series import chunks, read_attributes
 
 _SERIES = usage_tables.series
@@ -154,7 +154,7 @@ class SampleRow(NamedTuple):
     quantity: Decimal | None
     attributes: FrozenDict[str, str] | None
     born: int | None
-    place: Place
+    location: Location
     is_void: bool
 
 
@@ -232,7 +232,7 @@ def _of_packed(connection: sa.Connection, stored: Sequence[packs.Packed]) -> lis
             one.content.quantity,
             _known(known, one.content.attributes_id),
             one.content.born,
-            one.place,
+            one.location,
             one.voided_at is not None,
         )
         for one in stored
@@ -275,7 +275,7 @@ def _sample_rows(
             row.quantity,
             known.get(row.attributes_id),
             row.born,
-            Place(row.batch_id, row.position),
+            Location(row.batch_id, row.position),
             row.voided_at is not None,
         )
         for row in rows

@@ -17,13 +17,13 @@ import sqlalchemy as sa
 
 from cloudkitty.core.metering import facts
 from cloudkitty.db import upsert, usage_tables
-from cloudkitty.usage.samples import Content, Key, Place
+from cloudkitty.usage.samples import Content, Key, Location
 from cloudkitty.usage.series import chunks
 
 _PACKS = usage_tables.packs
 _SAMPLES = usage_tables.samples
 _NAMES = ('series_id', 'begin', 'end', 'newest', 'samples', 'body')
-_COLUMNS = (*Key._fields, *Content._fields, *Place._fields, 'voided_at')
+_COLUMNS = (*Key._fields, *Content._fields, *Location._fields, 'voided_at')
 DAY_US = 86400 * facts.SECOND_US
 # Samples of a pack, and rows that one transaction packs, unless more are of one instant.
 SAMPLES_MAX = 2000
@@ -38,17 +38,17 @@ class Packed(NamedTuple):
 
     key: Key
     content: Content
-    place: Place
+    location: Location
     voided_at: int | None
 
     @property
     def row(self) -> tuple[Any, ...]:
         """The columns of the table."""
-        return (*self.key, *self.content, *self.place, self.voided_at)
+        return (*self.key, *self.content, *self.location, self.voided_at)
 
 
 def _packed(row: Sequence[Any]) -> Packed:
-    return Packed(Key(*row[:4]), Content(*row[4:7]), Place(*row[7:9]), row[9])
+    return Packed(Key(*row[:4]), Content(*row[4:7]), Location(*row[7:9]), row[9])
 
 
 def _encode(rows: Sequence[Packed]) -> bytes:
@@ -173,12 +173,12 @@ def open_at(connection: sa.Connection, keys: Iterable[Key], now_us: int) -> None
     )
 
 
-def open_of(connection: sa.Connection, series_id: int, place: Place) -> None:
+def open_of(connection: sa.Connection, series_id: int, location: Location) -> None:
     """Make rows of the packs of a series that hold facts of a message; lock the series before."""
     _open(
         connection,
         [series_id],
-        lambda row: any(one.place == place for one in _decode(series_id, row.body)),
+        lambda row: any(one.location == location for one in _decode(series_id, row.body)),
         [],
     )
 

@@ -25,7 +25,7 @@ HOLD_MAX_S = 86400
 _NOTHING: FrozenDict[str, str] = FrozenDict()
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """What is asked of a meter.
 
     :ivar kind: only series of this kind; None: any, see Answer.
@@ -67,12 +67,12 @@ class _Series(NamedTuple):
 class Usage(NamedTuple):
     """The values of a resource in a period; what they mean depends on the method.
 
-    :ivar place: offset of the period.
+    :ivar offset: of the period in the grid.
     """
 
     scope_id: str
     resource_id: str
-    place: int
+    offset: int
     method: str
     values: Sequence[tuple[FrozenDict[str, str], Decimal]]
 
@@ -91,7 +91,7 @@ class Reader:
         self._kept_max = kept_max
 
     def read(
-        self, connection: sa.Connection, question: Question, grid: Grid, scope_ids: Collection[str]
+        self, connection: sa.Connection, query: Query, grid: Grid, scope_ids: Collection[str]
     ) -> Iterator[Usage]:
         """Yield the usage of each resource in each period in which it has any.
 
@@ -99,30 +99,30 @@ class Reader:
         those of *sources* in their order, then others, then those of the project itself.
         """
         for chunk in chunks(sorted(scope_ids)):
-            yield from self._read(connection, question, grid, chunk)
+            yield from self._read(connection, query, grid, chunk)
 
     def _read(
-        self, connection: sa.Connection, question: Question, grid: Grid, scope_ids: Sequence[str]
+        self, connection: sa.Connection, query: Query, grid: Grid, scope_ids: Sequence[str]
     ) -> Iterator[Usage]:
-        pieces = dict(_pieces(connection, question, grid, scope_ids))
+        pieces = dict(_pieces(connection, query, grid, scope_ids))
         self._learn(connection, pieces.values())
         by_resource: dict[tuple[str, str], list[_Series]] = defaultdict(list)
         for one in pieces:
             by_resource[one.scope_id, one.resource_id].append(one)
         for (scope_id, resource_id), candidates in by_resource.items():
-            candidates.sort(key=lambda one: _rank(one, question.sources))
+            candidates.sort(key=lambda one: _rank(one, query.sources))
             taken: set[int] = set()
             for one in candidates:
-                by_place: dict[int, list[tuple[FrozenDict[str, str], Decimal]]] = {}
-                for place, attributes_id, value in pieces[one]:
-                    if place not in taken:
-                        by_place.setdefault(place, []).append(
+                by_offset: dict[int, list[tuple[FrozenDict[str, str], Decimal]]] = {}
+                for offset, attributes_id, value in pieces[one]:
+                    if offset not in taken:
+                        by_offset.setdefault(offset, []).append(
                             (self._attributes(attributes_id), value)
                         )
-                taken.update(by_place)
-                method = question.method_of(one.kind)
-                for place, values in by_place.items():
-                    yield Usage(scope_id, resource_id, place, method, values)
+                taken.update(by_offset)
+                method = query.method_of(one.kind)
+                for offset, values in by_offset.items():
+                    yield Usage(scope_id, resource_id, offset, method, values)
 
     def _learn(self, connection: sa.Connection, found: Collection[Sequence[Piece]]) -> None:
         wanted = {
@@ -143,7 +143,7 @@ class Reader:
 
 def group(
     found: Iterator[Usage],
-    question: Question,
+    query: Query,
     grid: Grid,
     project: Callable[[str, str, FrozenDict[str, str]], Hashable],
 ) -> dict[Hashable, dict[int, Decimal]]:
@@ -156,15 +156,15 @@ def group(
     for one in found:
         for attributes, value in one.values:
             key = project(one.scope_id, one.resource_id, attributes)
-            values[key][one.place].append(value)
-            methods[key, one.place] = one.method
-    unit_us = question.unit_us(grid)
+            values[key][one.offset].append(value)
+            methods[key, one.offset] = one.method
+    unit_us = query.unit_us(grid)
     return {
         key: {
-            place: quantities.aggregate(methods[key, place], numbers, unit_us)
-            for place, numbers in sorted(by_place.items())
+            offset: quantities.aggregate(methods[key, offset], numbers, unit_us)
+            for offset, numbers in sorted(by_offset.items())
         }
-        for key, by_place in values.items()
+        for key, by_offset in values.items()
     }
 
 
@@ -176,18 +176,18 @@ def _rank(one: _Series, sources: Sequence[str]) -> tuple[int, int, str, int]:
 
 
 def _pieces(
-    connection: sa.Connection, question: Question, grid: Grid, scope_ids: Sequence[str]
+    connection: sa.Connection, query: Query, grid: Grid, scope_ids: Sequence[str]
 ) -> Iterator[tuple[_Series, list[Piece]]]:
-    if question.kind in (None, facts.STATE):
-        method = question.method_of(facts.STATE)
+    if query.kind in (None, facts.STATE):
+        method = query.method_of(facts.STATE)
         cut = quantities.of_lives if method == quantities.DURATION else quantities.levels_of_lives
-        for one, lives in _lives(connection, question, grid, scope_ids).items():
+        for one, lives in _lives(connection, query, grid, scope_ids).items():
             yield one, list(cut(lives, grid))
-    if question.kind != facts.STATE:
-        samples = _samples(connection, question, grid, scope_ids)
-        births = _births(connection, question, samples, grid)
+    if query.kind != facts.STATE:
+        samples = _samples(connection, query, grid, scope_ids)
+        births = _births(connection, query, samples, grid)
         for one, found in samples.items():
-            pieces = list(_of_samples(one, found, question, grid, births))
+            pieces = list(_of_samples(one, found, query, grid, births))
             if pieces:
                 yield one, pieces
 
@@ -195,28 +195,28 @@ def _pieces(
 def _of_samples(
     one: _Series,
     found: Sequence[Sample],
-    question: Question,
+    query: Query,
     grid: Grid,
     births: Mapping[tuple[str, str], Sequence[int]],
 ) -> Iterator[Piece]:
-    method = question.method_of(one.kind)
+    method = query.method_of(one.kind)
     if one.kind == facts.GAUGE and method == quantities.DURATION:
-        return quantities.of_gauge(found, grid, question.hold_us)
+        return quantities.of_gauge(found, grid, query.hold_us)
     if one.kind == facts.CUMULATIVE and method == 'sum':
         is_young = any(
-            0 <= found[0].at - begin <= question.hold_us
+            0 <= found[0].at - begin <= query.hold_us
             for begin in births.get((one.scope_id, one.resource_id), ())
         )
-        return quantities.of_counter(found, grid, first=question.first, is_young=is_young)
+        return quantities.of_counter(found, grid, first=query.first, is_young=is_young)
     return quantities.of_values(found, grid)
 
 
-def _of_meter(question: Question, scope_ids: Sequence[str]) -> list[sa.ColumnElement[bool]]:
-    conditions = [_SERIES.c.meter == question.meter, _SERIES.c.scope_id.in_(scope_ids)]
-    if question.source is not None:
-        conditions.append(_SERIES.c.source == question.source)
-    if question.kind is not None:
-        conditions.append(_SERIES.c.kind == question.kind)
+def _of_meter(query: Query, scope_ids: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+    conditions = [_SERIES.c.meter == query.meter, _SERIES.c.scope_id.in_(scope_ids)]
+    if query.source is not None:
+        conditions.append(_SERIES.c.source == query.source)
+    if query.kind is not None:
+        conditions.append(_SERIES.c.kind == query.kind)
     return conditions
 
 
@@ -224,7 +224,7 @@ _OF_SERIES = [_SERIES.c[name] for name in _Series._fields]
 
 
 def _lives(
-    connection: sa.Connection, question: Question, grid: Grid, scope_ids: Sequence[str]
+    connection: sa.Connection, query: Query, grid: Grid, scope_ids: Sequence[str]
 ) -> dict[_Series, list[Life]]:
     found: dict[_Series, list[Life]] = defaultdict(list)
     names = ('begin', 'end', 'quantity', 'attributes_id', 'evidence')
@@ -232,7 +232,7 @@ def _lives(
         sa.select(*_OF_SERIES, *[_LIVES.c[name] for name in names])
         .join_from(_SERIES, _LIVES, _LIVES.c.series_id == _SERIES.c.id)
         .where(
-            *_of_meter(question, scope_ids),
+            *_of_meter(query, scope_ids),
             _LIVES.c.begin < grid.end,
             sa.or_(_LIVES.c.end.is_(None), _LIVES.c.end > grid.begin),
         )
@@ -244,13 +244,13 @@ def _lives(
 
 
 def _samples(
-    connection: sa.Connection, question: Question, grid: Grid, scope_ids: Sequence[str]
+    connection: sa.Connection, query: Query, grid: Grid, scope_ids: Sequence[str]
 ) -> dict[_Series, list[Sample]]:
     """Return the samples in the periods, oldest first, each list with the last one before."""
     found: dict[int, list[Sample]] = defaultdict(list)
     young = facts.to_us(datetime.now(UTC)) - packs.YOUNGEST_US
-    if grid.begin - question.hold_us < young:
-        _add_packed(connection, question, grid, scope_ids, found)
+    if grid.begin - query.hold_us < young:
+        _add_packed(connection, query, grid, scope_ids, found)
     # The columns of a series would be read again with each of its samples.
     statement = (
         sa.select(
@@ -258,13 +258,13 @@ def _samples(
         )
         .join_from(_SERIES, _SAMPLES, _SAMPLES.c.series_id == _SERIES.c.id)
         .where(
-            *_of_meter(question, scope_ids),
+            *_of_meter(query, scope_ids),
             _SERIES.c.kind != facts.STATE,
             _SAMPLES.c.voided_at.is_(None),
         )
     )
     inside = sa.and_(_SAMPLES.c.at >= grid.begin, _SAMPLES.c.at < grid.end)
-    for condition in (_is_last_before(question, grid.begin), inside):
+    for condition in (_is_last_before(query, grid.begin), inside):
         rows = connection.execute(
             statement.where(condition).order_by(_SAMPLES.c.series_id, _SAMPLES.c.at, _SAMPLES.c.tag)
         )
@@ -281,15 +281,15 @@ def _samples(
 
 def _add_packed(
     connection: sa.Connection,
-    question: Question,
+    query: Query,
     grid: Grid,
     scope_ids: Sequence[str],
     found: dict[int, list[Sample]],
 ) -> None:
     """Add packed samples in the periods, and of gauges what may hold from before."""
-    inside, before = _of_meter(question, scope_ids), _of_meter(question, scope_ids)
+    inside, before = _of_meter(query, scope_ids), _of_meter(query, scope_ids)
     before.append(_SERIES.c.kind == facts.GAUGE)
-    begin = grid.begin - question.hold_us
+    begin = grid.begin - query.hold_us
     for one in (
         *packs.read(connection, before, begin=begin, end=grid.begin),
         *packs.read(connection, inside, begin=grid.begin, end=grid.end),
@@ -328,7 +328,7 @@ def _sample_of(one: packs.Packed) -> Sample:
     return Sample(one.key.at, one.content.quantity, one.content.attributes_id)
 
 
-def _is_last_before(question: Question, begin: int) -> sa.ColumnElement[bool]:
+def _is_last_before(query: Query, begin: int) -> sa.ColumnElement[bool]:
     """Return whether a sample is the last one before *begin* that still matters then."""
     earlier = _SAMPLES.alias()
     newest = (
@@ -346,14 +346,14 @@ def _is_last_before(question: Question, begin: int) -> sa.ColumnElement[bool]:
         sa.or_(
             # A counter goes on where it was, however long ago that is.
             _SERIES.c.kind == facts.CUMULATIVE,
-            sa.and_(_SERIES.c.kind == facts.GAUGE, _SAMPLES.c.at >= begin - question.hold_us),
+            sa.and_(_SERIES.c.kind == facts.GAUGE, _SAMPLES.c.at >= begin - query.hold_us),
         ),
     )
 
 
 def _births(
     connection: sa.Connection,
-    question: Question,
+    query: Query,
     samples: Mapping[_Series, Sequence[Sample]],
     grid: Grid,
 ) -> dict[tuple[str, str], list[int]]:
@@ -361,7 +361,7 @@ def _births(
     wanted = {
         (one.scope_id, one.resource_id)
         for one, found in samples.items()
-        if one.kind == facts.CUMULATIVE and found[0].at >= grid.begin and question.first == 'life'
+        if one.kind == facts.CUMULATIVE and found[0].at >= grid.begin and query.first == 'life'
     }
     births: dict[tuple[str, str], list[int]] = defaultdict(list)
     for chunk in chunks(sorted(wanted)):
@@ -370,7 +370,7 @@ def _births(
             .join_from(_SERIES, _LIVES, _LIVES.c.series_id == _SERIES.c.id)
             .where(
                 sa.tuple_(_SERIES.c.scope_id, _SERIES.c.resource_id).in_(chunk),
-                _LIVES.c.begin >= grid.begin - question.hold_us,
+                _LIVES.c.begin >= grid.begin - query.hold_us,
                 _LIVES.c.begin < grid.end,
             )
         ):
@@ -379,7 +379,7 @@ def _births(
 
 
 def removed_before(
-    connection: sa.Connection, question: Question, scope_ids: Collection[str], begin: int
+    connection: sa.Connection, query: Query, scope_ids: Collection[str], begin: int
 ) -> int | None:
     """Return from when on the samples of a meter are kept, if that is later than *begin*.
 
@@ -388,7 +388,7 @@ def removed_before(
     found = [
         connection.execute(
             sa.select(sa.func.max(_SERIES.c.kept_from)).where(
-                *_of_meter(question, chunk),
+                *_of_meter(query, chunk),
                 _SERIES.c.kind != facts.STATE,
                 _SERIES.c.kept_from > begin,
             )

@@ -42,7 +42,7 @@ class Content(NamedTuple):
     born: int | None
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where the message of a fact is stored."""
 
     batch_id: int
@@ -56,7 +56,7 @@ class Stored(NamedTuple):
     """
 
     content: Content
-    place: Place
+    location: Location
     is_void: bool = False
 
 
@@ -69,39 +69,39 @@ def find(connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Stored]:
             sa.select(*columns).where(sa.tuple_(_SAMPLES.c.series_id, _SAMPLES.c.at).in_(chunk))
         ):
             found[Key(*row[:4])] = Stored(
-                Content(*row[4:7]), Place(row.batch_id, row.position), row.voided_at is not None
+                Content(*row[4:7]), Location(row.batch_id, row.position), row.voided_at is not None
             )
     return found
 
 
-def insert(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]]) -> None:
+def insert(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Location]]) -> None:
     """Store facts whose keys are not stored."""
     upsert.insert(
         connection,
         _SAMPLES,
         _NAMES,
-        [(*key, *content, *place) for key, (content, place) in sorted(rows.items())],
+        [(*key, *content, *location) for key, (content, location) in sorted(rows.items())],
     )
 
 
-def replace(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Place]]) -> None:
+def replace(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Location]]) -> None:
     """Replace withdrawn facts by facts with the same keys."""
-    for key, (content, place) in sorted(rows.items()):
+    for key, (content, location) in sorted(rows.items()):
         connection.execute(
             sa.update(_SAMPLES)
             .where(*[_SAMPLES.c[name] == value for name, value in key._asdict().items()])
-            .values(**content._asdict(), **place._asdict(), voided_at=None)
+            .values(**content._asdict(), **location._asdict(), voided_at=None)
         )
 
 
 def void(
-    connection: sa.Connection, series_id: int, place: Place, now_us: int
+    connection: sa.Connection, series_id: int, location: Location, now_us: int
 ) -> list[tuple[Key, Content]]:
     """Withdraw the facts of a message; return those that were in use until now."""
     of_message = [
         _SAMPLES.c.series_id == series_id,
-        _SAMPLES.c.batch_id == place.batch_id,
-        _SAMPLES.c.position == place.position,
+        _SAMPLES.c.batch_id == location.batch_id,
+        _SAMPLES.c.position == location.position,
         _SAMPLES.c.voided_at.is_(None),
     ]
     columns = [_SAMPLES.c[name] for name in (*Key._fields, *Content._fields)]

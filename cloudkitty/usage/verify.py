@@ -100,7 +100,7 @@ def _fault(
     ignored: frozenset[str],
 ) -> str | None:
     """Return the error of a fact; None: there is none, or its message is no longer kept."""
-    batch = batches.get(connection, row.place.batch_id)
+    batch = batches.get(connection, row.location.batch_id)
     if batch is None:
         return None
     fact = _stated_by(batch, row, ignored)
@@ -112,10 +112,10 @@ def _fault(
 
 
 def _stated_by(batch: messages.Batch, row: SampleRow, ignored: frozenset[str]) -> Fact | None:
-    if row.place.position >= len(batch.texts):
+    if row.location.position >= len(batch.texts):
         return None
     try:
-        found = messages.stated(batch.texts[row.place.position], ignored)
+        found = messages.stated(batch.texts[row.location.position], ignored)
     except (ValueError, errors.InvalidInput):
         return None
     one = row.series
@@ -148,7 +148,7 @@ def rebuild(
             wanted = [
                 (row, fact.attributes)
                 for row in page
-                if (batch := batches.get(connection, row.place.batch_id)) is not None
+                if (batch := batches.get(connection, row.location.batch_id)) is not None
                 and (fact := _stated_by(batch, row, ignored)) is not None
                 and fact.attributes != row.attributes
             ]

@@ -78,7 +78,7 @@ def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **a
     """Return quantities as the collector computes them, before factor, offset and rounding."""
     grid = _grid(begin, end, period)
     names = tuple(groupby or ())
-    question = _question(request, meter, **asked)
+    query = _query(request, meter, **asked)
 
     def project(scope, resource_id, attributes):
         values = {**attributes, 'id': resource_id}
@@ -91,21 +91,21 @@ def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **a
             scopes = listing.scopes_of_meter(connection, meter, SCOPES_MAX + 1)
             if len(scopes) > SCOPES_MAX:
                 raise errors.InvalidInput(reason=f'More than {SCOPES_MAX} scopes: choose some')
-        usage = reading.Reader().read(connection, question, grid, scopes)
-        found = reading.group(usage, question, grid, project)
+        usage = reading.Reader().read(connection, query, grid, scopes)
+        found = reading.group(usage, query, grid, project)
     limit_max = request.services.conf.api.limit_max
     if sum(map(len, found.values())) > limit_max:
         raise errors.InvalidInput(reason=f'More than {limit_max} quantities: choose less')
     return {
         'results': [
             {
-                **_period(grid, place),
+                **_period(grid, offset),
                 'scope_id': scope,
                 'groupby': dict(zip(names, values, strict=True)),
                 'quantity': quantity,
             }
-            for (scope, values), by_place in sorted(found.items())
-            for place, quantity in by_place.items()
+            for (scope, values), by_offset in sorted(found.items())
+            for offset, quantity in by_offset.items()
         ]
     }
 
@@ -124,7 +124,7 @@ def _grid(begin, end, period):
     return Grid(begin_us, length, count)
 
 
-def _question(request, meter, *, kind, aggregation, per, source):
+def _query(request, meter, *, kind, aggregation, per, source):
     if aggregation and (not kind or aggregation not in quantities.METHODS_OF[kind]):
         raise errors.InvalidInput(
             reason='aggregation needs kind, and must be one that this kind allows'
@@ -132,13 +132,13 @@ def _question(request, meter, *, kind, aggregation, per, source):
     options = configuration.register_driver(
         request.services.conf, MeteringCollector.GROUP, MeteringCollector.OPTS
     )
-    return reading.Question(
+    return reading.Query(
         meter, kind, aggregation, per, source=source, sources=tuple(options.sources)
     )
 
 
-def _period(grid, place):
-    begin = grid.begin + place * grid.length
+def _period(grid, offset):
+    begin = grid.begin + offset * grid.length
     return {'begin': facts.render_us(begin), 'end': facts.render_us(begin + grid.length)}
 
 
@@ -161,17 +161,17 @@ def get_sample(request, sample_id):
         found = listing.sample(connection, listing.parse_sample_id(sample_id), selection)
         if found is None:
             raise errors.NotFound(reason='No sample has this id.')
-        batch = messages.read(connection, found.place.batch_id)
+        batch = messages.read(connection, found.location.batch_id)
     is_admin = visibility.viewer_of(request).is_admin
     return {
         **listing.render_sample(found),
-        'message': batch and batch.texts[found.place.position],
+        'message': batch and batch.texts[found.location.position],
         'received_at': listing.render(batch and batch.received_at),
         'path': batch and batch.path,
         # It names users of the operator.
         'publisher': batch.publisher if batch and is_admin else None,
         'trust': batch and batch.trust,
-        'verified': None if batch is None else _verified(request, batch, found.place.position),
+        'verified': None if batch is None else _verified(request, batch, found.location.position),
     }
 
 

@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     def end(self) -> int:
         return self.begin + self.length * self.periods
 
-    def place(self, at: int) -> int:
+    def offset(self, at: int) -> int:
         """Return the index of the period that holds *at*; it may be out of range."""
         return (at - self.begin) // self.length
 
@@ -64,7 +64,7 @@ class Sample(NamedTuple):
 class Piece(NamedTuple):
     """A part of a series in one period; its value is a quantity, or one times microseconds."""
 
-    place: int
+    offset: int
     attributes: Hashable | None
     value: Decimal
 
@@ -80,8 +80,8 @@ def levels_of_lives(lives: Iterable[Life], grid: Grid) -> Iterator[Piece]:
     """Yield the quantity of each life in each period that it touches."""
     for life in lives:
         end = grid.end if life.end is None else life.end
-        for place, _ in _overlaps(life.begin, end, grid):
-            yield Piece(place, life.attributes, life.quantity)
+        for offset, _ in _overlaps(life.begin, end, grid):
+            yield Piece(offset, life.attributes, life.quantity)
 
 
 def of_gauge(samples: Sequence[Sample], grid: Grid, hold_us: int) -> Iterator[Piece]:
@@ -121,17 +121,17 @@ def of_counter(
         else:
             increment = SUM_CONTEXT.subtract(sample.quantity, before)
         before = sample.quantity
-        place = grid.place(sample.at)
-        if 0 <= place < grid.periods:
-            yield Piece(place, sample.attributes, increment)
+        offset = grid.offset(sample.at)
+        if 0 <= offset < grid.periods:
+            yield Piece(offset, sample.attributes, increment)
 
 
 def of_values(samples: Iterable[Sample], grid: Grid) -> Iterator[Piece]:
     """Yield the samples as they are."""
     for sample in samples:
-        place = grid.place(sample.at)
-        if 0 <= place < grid.periods:
-            yield Piece(place, sample.attributes, sample.quantity)
+        offset = grid.offset(sample.at)
+        if 0 <= offset < grid.periods:
+            yield Piece(offset, sample.attributes, sample.quantity)
 
 
 def since(samples: Sequence[Sample], at: int) -> Sequence[Sample]:
@@ -143,17 +143,17 @@ def since(samples: Sequence[Sample], at: int) -> Sequence[Sample]:
 def _spread(
     begin: int, end: int, quantity: Decimal, attributes: Hashable | None, grid: Grid
 ) -> Iterator[Piece]:
-    for place, overlap in _overlaps(begin, end, grid):
-        yield Piece(place, attributes, SUM_CONTEXT.multiply(quantity, Decimal(overlap)))
+    for offset, overlap in _overlaps(begin, end, grid):
+        yield Piece(offset, attributes, SUM_CONTEXT.multiply(quantity, Decimal(overlap)))
 
 
 def _overlaps(begin: int, end: int, grid: Grid) -> Iterator[tuple[int, int]]:
     """Yield (index, microseconds) of the periods that [begin, end) touches."""
     begin, end = max(begin, grid.begin), min(end, grid.end)
     while begin < end:
-        place = grid.place(begin)
-        edge = min(end, grid.begin + (place + 1) * grid.length)
-        yield place, edge - begin
+        offset = grid.offset(begin)
+        edge = min(end, grid.begin + (offset + 1) * grid.length)
+        yield offset, edge - begin
         begin = edge
 
 

@@ -89,10 +89,10 @@ class World:
     def usage(self, meter, begin, end):
         """Return what the collector would say of a span of time."""
         grid = quantities.Grid(begin, end - begin, 1)
-        question = reading.Question(meter)
+        query = reading.Query(meter)
         with self.database.reader() as connection:
-            found = reading.Reader().read(connection, question, grid, [PROJECT])
-            return reading.group(found, question, grid, lambda *about: about[1])
+            found = reading.Reader().read(connection, query, grid, [PROJECT])
+            return reading.group(found, query, grid, lambda *about: about[1])
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ def test_pages_of_samples_hold_each_once(stored):
             assert listing.parse_sample_id(listing.sample_id(key)) == key
             assert listing.sample(connection, key, Selection()) == whole[number]
             assert listing.sample(connection, key, Selection(['p2'])) is None
-            place = whole[number].place
-            batch = messages.read(connection, place.batch_id)
-            assert (batch.texts[place.position], batch.is_intact) == ('{"a": 1.50}', True)
+            location = whole[number].location
+            batch = messages.read(connection, location.batch_id)
+            assert (batch.texts[location.position], batch.is_intact) == ('{"a": 1.50}', True)
     assert len(whole) == 5
 
 

@@ -47,14 +47,14 @@ def seen(database):
         counted = {}
         for kind in KINDS:
             for method in (None, 'last', 'count'):
-                question = reading.Question(kind, kind, method)
-                found = reading.Reader().read(connection, question, GRID, ['p1'])
+                query = reading.Query(kind, kind, method)
+                found = reading.Reader().read(connection, query, GRID, ['p1'])
                 counted[kind, method] = reading.group(
-                    found, question, GRID, lambda *key: (key[1], key[2]['state'])
+                    found, query, GRID, lambda *key: (key[1], key[2]['state'])
                 )
         pages, after = [], None
         while page := listing.samples(connection, Selection(), after=after, limit=7):
-            pages += [one._replace(place=None) for one in page]
+            pages += [one._replace(location=None) for one in page]
             after = page[-1].key
             assert listing.sample(connection, after, Selection()) == page[-1]
         span = (us(0, day=2), us(0, day=4))
@@ -191,16 +191,15 @@ def test_samples_go_when_they_are_too_old(stored):
     after = seen(stored)[0]
     first = 36  # hours from noon of the 1st to midnight of the 3rd
     for key, of_series in before.items():
-        for group, by_place in of_series.items():
-            for place, quantity in by_place.items():
-                if place >= first:
-                    assert after[key][group][place] == quantity, (key, place)
+        for group, by_offset in of_series.items():
+            for offset, quantity in by_offset.items():
+                if offset >= first:
+                    assert after[key][group][offset] == quantity, (key, offset)
     assert after != before
     with stored.reader() as connection:
-        question = reading.Question('gauge')
+        query = reading.Query('gauge')
         told = [
-            reading.removed_before(connection, question, ['p1'], us(hour, day=3))
-            for hour in (-1, 0)
+            reading.removed_before(connection, query, ['p1'], us(hour, day=3)) for hour in (-1, 0)
         ]
     assert told == [us(0, day=3), None]
     # The counter still counts the increment only, a year later.
@@ -211,9 +210,9 @@ def test_samples_go_when_they_are_too_old(stored):
         ORIGIN,
     )
     grid = Grid(facts.to_us(NOW + 400 * DAY), HOUR_US, 1)
-    question = reading.Question('cumulative')
+    query = reading.Query('cumulative')
     with stored.reader() as connection:
-        found = list(reading.Reader().read(connection, question, grid, ['p1']))
+        found = list(reading.Reader().read(connection, query, grid, ['p1']))
     assert [value for one in found for _, value in one.values] == [2]
 
 

@@ -18,10 +18,10 @@ GRID = Grid(0, 10, 3)
 
 
 def values(pieces):
-    """Return the values by place."""
+    """Return the values by offset."""
     found = {}
     for piece in pieces:
-        found.setdefault(piece.place, []).append(piece.value)
+        found.setdefault(piece.offset, []).append(piece.value)
     return found
 
 
