@@ -134,7 +134,7 @@ def of_month(connection: sa.Connection, month: str) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
-class Question(NamedTuple):
+class Selection(NamedTuple):
     """A selection of statements; None: all.
 
     :ivar seen_by: a project; only what it owns, or what has lines of its scope.
@@ -147,19 +147,19 @@ class Question(NamedTuple):
 
 
 def find(
-    connection: sa.Connection, question: Question, offset: int, limit: int
+    connection: sa.Connection, selection: Selection, offset: int, limit: int
 ) -> tuple[int, list[Entry]]:
     """Return how many statements match, and those of a page, the newest first."""
     conditions: list[sa.ColumnElement[bool]] = []
-    if question.account_id is not None:
-        conditions.append(TABLE.c.account == question.account_id)
-    if question.month is not None:
-        conditions.append(TABLE.c.month == question.month)
-    if question.scope_id is not None:
-        conditions.append(_has_lines_of(question.scope_id))
-    if question.seen_by is not None:
+    if selection.account_id is not None:
+        conditions.append(TABLE.c.account == selection.account_id)
+    if selection.month is not None:
+        conditions.append(TABLE.c.month == selection.month)
+    if selection.scope_id is not None:
+        conditions.append(_has_lines_of(selection.scope_id))
+    if selection.seen_by is not None:
         conditions.append(
-            sa.or_(TABLE.c.owner == question.seen_by, _has_lines_of(question.seen_by))
+            sa.or_(TABLE.c.owner == selection.seen_by, _has_lines_of(selection.seen_by))
         )
     total = connection.execute(
         sa.select(sa.func.count()).select_from(TABLE).where(*conditions)

@@ -28,8 +28,8 @@ from cloudkitty.report import price_preview
 from cloudkitty.storage.v2.sql import dump
 
 
-class Question(NamedTuple):
-    """What is asked.
+class Scenario(NamedTuple):
+    """The month, plans and rules of a simulation.
 
     :ivar document: None: the one that is applied.
     :ivar rules: of hashmap, in place of those that are stored; None: prices as they are stored.
@@ -110,37 +110,37 @@ class Limits:
 
 
 class Whatif:
-    """Answers questions about one database and storage."""
+    """Simulates months of one database and storage."""
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
 
-    def account_ids(self, question: Question) -> list[str]:
+    def account_ids(self, scenario: Scenario) -> list[str]:
         """Return the accounts of the month, now and as they would be, sorted."""
         service = self.statements
         with service.database.reader() as connection:
-            current = self._current(connection, question.month)
-            changed = self._changed(connection, question, current)
-        scopes = service.sums.scopes(month.bounds(question.month, changed.defaults.zone))
+            current = self._current(connection, scenario.month)
+            changed = self._changed(connection, scenario, current)
+        scopes = service.sums.scopes(month.bounds(scenario.month, changed.defaults.zone))
         return sorted({*accounts.all_of(current, scopes), *accounts.all_of(changed, scopes)})
 
     def answer(
-        self, question: Question, account_ids: Sequence[str], limits: Limits
+        self, scenario: Scenario, account_ids: Sequence[str], limits: Limits
     ) -> Iterator[Outcome]:
         """Yield what each account would owe.
 
         :raises NotFound: there is no such account, neither now nor then.
         :raises Conflict: it takes too long, or there is nothing to price points again with.
         """
-        other, repriced = self._other(question, limits)
+        other, repriced = self._other(scenario, limits)
         for account_id in account_ids:
             limits.count()
             # One transaction each: none is open for long.
             with self.statements.database.reader() as connection:
-                current = self._current(connection, question.month)
-                before = self._side(self.statements, connection, current, account_id, question)
-                changed = self._changed(connection, question, current)
-                after = self._side(other, connection, changed, account_id, question)
+                current = self._current(connection, scenario.month)
+                before = self._side(self.statements, connection, current, account_id, scenario)
+                changed = self._changed(connection, scenario, current)
+                after = self._side(other, connection, changed, account_id, scenario)
                 if before is None and after is None:
                     raise errors.NotFound(reason=f'There is no account {account_id}.')
                 is_exact = repriced is None or repriced.is_exact
@@ -151,19 +151,19 @@ class Whatif:
         return documents.get(connection, documents.version_of(connection, period), period)
 
     def _changed(
-        self, connection: sa.Connection, question: Question, current: Document
+        self, connection: sa.Connection, scenario: Scenario, current: Document
     ) -> Document:
-        if question.document is None:
+        if scenario.document is None:
             return current
-        return members.join(connection, question.document, question.month)
+        return members.join(connection, scenario.document, scenario.month)
 
     def _other(
-        self, question: Question, limits: Limits
+        self, scenario: Scenario, limits: Limits
     ) -> tuple[Statements, 'RepricedSums | None']:
-        if question.rules is None:
+        if scenario.rules is None:
             return self.statements, None
         other = copy.copy(self.statements)
-        other.sums = repriced = RepricedSums(self.statements, question.rules, limits)
+        other.sums = repriced = RepricedSums(self.statements, scenario.rules, limits)
         return other, repriced
 
     @staticmethod
@@ -172,13 +172,13 @@ class Whatif:
         connection: sa.Connection,
         document: Document,
         account_id: str,
-        question: Question,
+        scenario: Scenario,
     ) -> Side | None:
         try:
             account: Account = accounts.find(document, account_id)
         except errors.NotFound:
             return None
-        resolved, lines, problems = service.compute(connection, document, account, question.month)
+        resolved, lines, problems = service.compute(connection, document, account, scenario.month)
         listed = net = ZERO
         for line in lines:
             listed = SUM_CONTEXT.add(listed, line.list_price)

@@ -13,7 +13,7 @@ from cloudkitty.billing import accounts, credits, documents, members
 from cloudkitty.billing.closing import Closing
 from cloudkitty.billing.statements import Statements
 from cloudkitty.billing.verification import Verifier
-from cloudkitty.billing.whatif import Limits, Question, Whatif
+from cloudkitty.billing.whatif import Limits, Scenario, Whatif
 from cloudkitty.cli import manual
 from cloudkitty.core.billing import document, form, money, month, reading
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
@@ -300,7 +300,7 @@ def _withdraw(statements, arguments):
 def _what_if(statements, arguments):
     if not (arguments.plan or arguments.rules):
         raise errors.InvalidInput(reason='--plan or --rules must be given')
-    question = Question(
+    scenario = Scenario(
         arguments.month,
         document.parse(_read(arguments.plan)) if arguments.plan else None,
         forms.parse(_read(arguments.rules).get('rules')) if arguments.rules else None,
@@ -308,7 +308,7 @@ def _what_if(statements, arguments):
     asked = Whatif(statements)
     sums = {}
     for outcome in asked.answer(
-        question, arguments.account or asked.account_ids(question), Limits()
+        scenario, arguments.account or asked.account_ids(scenario), Limits()
     ):
         print(_outcome(outcome))
         if outcome.deltas is not None:

@@ -227,9 +227,9 @@ def list_statements(request, *, account_id, scope_id, month, offset, limit):
     if viewer.sees_nothing:
         return {'total': 0, 'results': []}
     seen_by = None if viewer.is_admin else viewer.project_id
-    question = ledger.Question(account_id, scope_id, month, seen_by)
+    selection = ledger.Selection(account_id, scope_id, month, seen_by)
     with request.services.database.reader() as connection:
-        total, found = ledger.find(connection, question, offset, limit)
+        total, found = ledger.find(connection, selection, offset, limit)
     return {'total': total, 'results': [_entry(entry, viewer) for entry in found]}
 
 

@@ -4,7 +4,7 @@ from cloudkitty import errors
 from cloudkitty.api import parameters, schemas
 from cloudkitty.api.v2 import billing, statements
 from cloudkitty.api.v2.endpoint import Endpoint
-from cloudkitty.billing.whatif import Limits, Question, Whatif
+from cloudkitty.billing.whatif import Limits, Scenario, Whatif
 from cloudkitty.core.billing import canonical, form, reading
 from cloudkitty.core.billing import document as documents
 from cloudkitty.core.pricing import forms
@@ -40,13 +40,13 @@ def answer(request, *, account_ids, month, document, rules):
     service = statements.service_of(request)
     if document is None and rules is None:
         raise errors.InvalidInput(reason='document or rules must be given')
-    question = Question(
+    scenario = Scenario(
         month,
         None if document is None else documents.parse(document),
         None if rules is None else forms.parse(rules),
     )
     limits = Limits(POINTS_MAX, SECONDS_MAX)
-    found = Whatif(service).answer(question, list(dict.fromkeys(account_ids)), limits)
+    found = Whatif(service).answer(scenario, list(dict.fromkeys(account_ids)), limits)
     return {'month': month, 'results': [_render(one) for one in found]}
 
 

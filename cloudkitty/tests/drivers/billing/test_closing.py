@@ -291,7 +291,7 @@ def test_killed_anywhere_it_is_done_once_or_not_at_all(any_conf, world):
 
     assert killed >= 10
     with world.database.reader() as connection:
-        _, [newest, _] = ledger.find(connection, ledger.Question('acme'), 0, 10)
+        _, [newest, _] = ledger.find(connection, ledger.Selection('acme'), 0, 10)
     assert newest.number == 'CK-2026-000002'
     assert tail(world.content(newest.number)) == expected
     assert world.faults() == []

@@ -120,7 +120,7 @@ class Ledger(stateful.RuleBasedStateMachine):
     @stateful.rule(account=st.sampled_from(ACCOUNTS))
     def void(self, account):
         with self.world.database.reader() as connection:
-            _, found = ledger.find(connection, ledger.Question(account), 0, 100)
+            _, found = ledger.find(connection, ledger.Selection(account), 0, 100)
         newest = max(found, key=lambda entry: entry.sequence, default=None)
         if newest is not None and newest.voids is None:
             self._keep(self.world.closing.void(newest.number, 'wrong', 'ann'))

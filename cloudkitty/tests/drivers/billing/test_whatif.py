@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.billing.whatif import Limits, Question, Whatif
+from cloudkitty.billing.whatif import Limits, Scenario, Whatif
 from cloudkitty.core.billing import document
 from cloudkitty.core.dataframe import DataFrame, DataPoint, FrozenDict
 from cloudkitty.core.pricing import forms
@@ -90,12 +90,12 @@ def rules_of(world):
         return forms.parse(forms.to_form(stored_rules.load(connection)))
 
 
-def ask(world, limits=None, **question):
+def ask(world, limits=None, **scenario):
     asked = Whatif(world.statements)
-    question = Question('2026-10', **question)
+    scenario = Scenario('2026-10', **scenario)
     return {
         one.account_id: one
-        for one in asked.answer(question, asked.account_ids(question), limits or Limits())
+        for one in asked.answer(scenario, asked.account_ids(scenario), limits or Limits())
     }
 
 

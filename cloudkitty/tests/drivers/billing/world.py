@@ -70,7 +70,7 @@ class World:
     def months(self):
         """Return the months of all statements, the newest first."""
         with self.database.reader() as connection:
-            _, found = ledger.find(connection, ledger.Question(), 0, 1000)
+            _, found = ledger.find(connection, ledger.Selection(), 0, 1000)
         return [entry.month for entry in found]
 
     def closing_accounts(self, month):
