@@ -2,9 +2,11 @@
 
 import csv
 import json
+import zlib
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 import webob
 from oslo_config import cfg
 
@@ -17,14 +19,34 @@ from cloudkitty.tests.functional.adoption.conftest import adopt, opened
 HASHMAP = '/v1/rating/module_config/hashmap'
 
 
+# What the former API answered of what was not deleted, by the key in its answers.
+ROWS = {
+    'services': 'SELECT service_id, name FROM hashmap_services',
+    'groups': 'SELECT group_id, name FROM hashmap_groups',
+    'scripts': 'SELECT script_id, name, checksum, description, created_by, data '
+    'FROM pyscripts_scripts WHERE deleted IS NULL',
+    'mappings': 'SELECT service, collector FROM service_to_collector_mappings',
+}
+
+
 @pytest.fixture(scope='module')
-def application():
-    """The API over the adopted database of release 25; only for reading."""
+def adopted():
+    """(The API over the adopted database of release 25, the former rows); only for reading."""
     conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
     conf.set_override('auth_strategy', 'noauth')
     with opened('25-mariadb-influxdb', conf) as database:
+        with database.reader() as connection:
+            rows = {
+                key: [dict(row) for row in connection.execute(sa.text(statement)).mappings()]
+                for key, statement in ROWS.items()
+            }
         adopt(database)
-        yield app.build(conf, database=database, storage=storage.get_driver(conf))
+        yield app.build(conf, database=database, storage=storage.get_driver(conf)), rows
+
+
+@pytest.fixture
+def application(adopted):
+    return adopted[0]
 
 
 def _get(application, path):
@@ -109,12 +131,23 @@ def _scope(scope):
         ('/v1/collector/mappings', 'mappings', 2),
     ],
 )
-def test_the_rest_is_there(application, path, key, count):
-    """Services, groups, scripts that can be read, and collectors."""
+def test_the_rest_is_there(adopted, path, key, count):
+    """Services, groups, scripts with their source, and collectors: each member of each."""
+    application, rows = adopted
+    expected = rows[key]
+    for row in expected:
+        if isinstance(row.get('data'), bytes):
+            row['data'] = zlib.decompress(row['data']).decode()
+
     found = _get(application, path)[key]
 
     assert len(found) == count
-    assert all(one.get('data', 'x') for one in found)
+    shown = [{name: one[name] for name in expected[0]} for one in found]
+    assert _sorted(shown) == _sorted(expected)
+
+
+def _sorted(rows):
+    return sorted(rows, key=lambda row: str(row.values()))
 
 
 def test_sums_of_storage_v1_are_those_of_before(former_v1, conf):
