@@ -18,6 +18,7 @@ from cloudkitty.tests import services
 
 INI = Path(__file__).parents[1] / 'etc' / 'cloudkitty' / 'cloudkitty-api-uwsgi.ini'
 ADDRESS = 'http = :8889'
+CONF = '/etc/cloudkitty/cloudkitty.conf'
 MONTH = 'begin=2024-05-01&end=2024-06-01'
 MEDIANS = ','.join(f'median({name})%20AS%20{name}' for name in ('qty', 'price'))
 EXPENSIVE = (
@@ -47,13 +48,19 @@ class Uwsgi(services.Daemon):
     ready_path = '/healthcheck'
 
     def prepare(self):
-        text = INI.read_text().replace(ADDRESS, f'http = {self.address}')
+        text = INI.read_text()
+        # The file sets the variable itself, whatever its environment says.
+        for old, new in (
+            (ADDRESS, f'http = {self.address}'),
+            (CONF, f'{self.folder}/cloudkitty.conf'),
+        ):
+            if old not in text:
+                raise AssertionError(f'{INI} has no {old!r}')
+            text = text.replace(old, new)
         (self.folder / 'uwsgi.ini').write_text(text)
 
     def command(self):
         return [
-            '/usr/bin/env',
-            f'CLOUDKITTY_CONFIG_FILES={self.folder}/cloudkitty.conf',
             sys.executable,
             '-c',
             'import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])',

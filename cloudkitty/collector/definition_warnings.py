@@ -1,5 +1,6 @@
 """Warnings of `cloudkitty-metrics check` about valid but suspicious definitions. Pure."""
 
+import re
 from collections.abc import Iterator
 
 from cloudkitty.core import timeframe
@@ -7,6 +8,9 @@ from cloudkitty.core.metrics import Metric
 
 # Names that reports do not group by as attributes.
 REPORT_NAMES = ('type', 'time', 'time-d', 'time-w', 'time-m', 'time-y')
+COLUMN_NAMES = ('begin', 'end', 'qty', 'rate')
+# A matcher that names states; all others are left out.
+_STATES = re.compile(r'(?:status|state)\s*=~?\s*"(?!")')
 DefinitionWarning = tuple[tuple, str]
 
 
@@ -18,12 +22,14 @@ def of_attributes(metric: Metric) -> Iterator[DefinitionWarning]:
                 yield (key,), f'the {name} of the period takes the place of the attribute {name!r}'
             elif name in REPORT_NAMES and key == 'groupby':
                 yield (key,), f'reports cannot group by {name!r}: there it means something else'
+            elif name in COLUMN_NAMES and key == 'groupby':
+                yield (key,), f'reports cannot group by {name!r}: they have a column of this name'
 
 
 def of_prometheus(metric: Metric) -> Iterator[DefinitionWarning]:
     """Yield (path, text) of Prometheus queries that miscount lost scrapes or changed series."""
     args = metric.extra_args
-    if any(matcher in args.get('matchers', '') for matcher in ('status=~"', 'state=~"')):
+    if _STATES.search(args.get('matchers', '')):
         yield (
             ('extra_args', 'matchers'),
             'it lists what is charged, so every other state is free; list what is free (!~)',
@@ -31,7 +37,7 @@ def of_prometheus(metric: Metric) -> Iterator[DefinitionWarning]:
     if 'measure' in args:
         return
     function, method = args.get('range_function'), args['aggregation_method']
-    if metric.mutate == 'MAP' and function is None and method in ('max', 'min'):
+    if metric.mutate == 'MAP' and function is None:
         yield (
             ('mutate',),
             f'the {method} of the period decides alone; measure: share, with matchers, counts time',
