@@ -70,7 +70,7 @@ class BasicAuth:
         return self._application(environ, start_response)
 
     def _user_of(self, header: str) -> str | None:
-        """Return who it is; None: nobody who may."""
+        """Return the authenticated user; None: the credentials are not accepted."""
         if len(header) > HEADER_LENGTH_MAX:
             return None
         try:

@@ -23,7 +23,7 @@ RETRY_AFTER_S = {429: 1, 503: 5}
 INTERNAL = 'Internal Server Error'
 # Key in the environ of a request that failed because the database is down.
 AWAY = 'cloudkitty.database_away'
-# Likewise of one whose answer says what the service lacks.
+# Likewise for an error whose text tells what the service lacks.
 TOLD = 'cloudkitty.told'
 # Errors of the service whose text a caller may read.
 _TOLD = (errors.DatabaseAway, errors.NotInstalled)

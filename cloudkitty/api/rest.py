@@ -86,7 +86,7 @@ class Tagged(NamedTuple):
 class Blob(NamedTuple):
     """A file.
 
-    :ivar name: for whoever saves it.
+    :ivar name: suggested file name.
     """
 
     body: bytes
@@ -104,7 +104,7 @@ def respond_tagged(tagged: Tagged, status: int):
     else:
         respond(tagged.value, status)
     response.etag = tagged.tag
-    # It belongs to whoever has the token, and is asked for again each time.
+    # It depends on the token, and must be revalidated each time.
     response.headers['Cache-Control'] = 'private, no-cache'
     response.headers['Vary'] = 'X-Auth-Token'
     return response

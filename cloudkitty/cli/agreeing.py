@@ -45,7 +45,7 @@ def _run(conf, arguments):
     changes = _changes(arguments)
     if arguments.cancel:
         if changes or arguments.begin:
-            raise errors.InvalidInput(reason='--cancel goes with no other option')
+            raise errors.InvalidInput(reason='--cancel cannot be combined with another option')
         if not database.write(_cancel):
             print('No change is ordered.', file=sys.stderr)
             return 1

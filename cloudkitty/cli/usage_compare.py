@@ -1,4 +1,4 @@
-"""cloudkitty-usage compare: what Gnocchi says was used beside what this service was told."""
+"""cloudkitty-usage compare: usage from Gnocchi beside that of embedded metering."""
 
 import json
 import sys

@@ -63,7 +63,7 @@ class Domain(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """Whether its devices can be asked."""
+        """Whether its devices can be queried."""
         return self.state in ('active', 'paused')
 
     @property

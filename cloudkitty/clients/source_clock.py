@@ -35,7 +35,7 @@ class SourceClock:
         self._read = told + HALF_S, self._monotonic_s()
 
     def now(self) -> datetime | None:
-        """Return the server's current time, aware UTC; None: it has not told it lately."""
+        """Return the server's current time, aware UTC; None: it has not answered lately."""
         if self._read is None:
             return None
         told, at_s = self._read

@@ -105,7 +105,7 @@ class BaseCollector(abc.ABC):
         return [instance]
 
     def source_times(self) -> Iterable[datetime]:
-        """Return the current time, aware UTC, of each source that has told it lately."""
+        """Return the current time, aware UTC, of each source with a recent answer."""
         return ()
 
     def refresh(self) -> None:
@@ -207,7 +207,7 @@ class BaseCollector(abc.ABC):
         :param known: gaps that were found before and may still go on, by internal key.
         :param now: the current time, aware UTC.
         :param scope_ids: scopes that are rated; where some of them have all samples, there is no
-            gap, and others need not be looked at.
+            gap, and others need not be examined.
         :returns: by internal key; gaps may begin before and end after *periods*.
         :raises CollectError: the source failed.
         """

@@ -213,7 +213,7 @@ class _FailoverLog:
                 if what not in self._known:
                     self._known.add(what)
                     LOG.warning(
-                        'Collector %s failed, %s is asked in its place: %s',
+                        'Collector %s failed, %s is used instead: %s',
                         ', metric '.join(what),
                         answered,
                         _reason(exc),

@@ -120,7 +120,7 @@ class MeteringCollector(point_builder.ResourceCollector):
     def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
         """Return the coverage of gauges and counters.
 
-        Nobody measures states and what is used up at fixed times: of these newest() tells.
+        States and deltas are not measured at fixed times: for these newest() is used.
         """
         found = source_coverage.examine(
             self,

@@ -1,6 +1,6 @@
 """Gaps: times in which a source has no samples of a metric, and which of them are holes. Pure.
 
-A gap in which nobody used anything is no fault. A hole is one in which samples are missing. Which
+A gap in which nothing was used is no fault. A hole is one in which samples are missing. Which
 it is, is decided by signs: what else the source has of that time.
 """
 
@@ -21,7 +21,7 @@ SCOPES_AT_ONCE = 2
 class Gap(NamedTuple):
     """A time, [begin, end), aware UTC, without samples of a metric, of any scope.
 
-    :ivar is_hole: samples are missing; False: nobody used anything.
+    :ivar is_hole: samples are missing; False: nothing was used.
     :ivar sign: what the source has that tells which of the two it is, for people.
     """
 

@@ -37,9 +37,9 @@ def check(site: Site) -> Iterator[Finding]:
     if not count.working and others:
         yield _of_others(known, identity, others)
     elif fetched_at is None:
-        yield doctor.warning(SUBJECT, 'no processor has asked for scopes yet', START)
+        yield doctor.warning(SUBJECT, 'no processor has fetched scopes yet', START)
     elif fetched_at < now - length - timedelta(seconds=conf.orchestrator.worker_silence_max):
-        what = f'no processor has asked for scopes since {timeframe.render(fetched_at)}'
+        what = f'no processor has fetched scopes since {timeframe.render(fetched_at)}'
         yield doctor.error(SUBJECT, what, START)
     failing = [scope for scope in scopes if scope.failure_reason]
     yield from _failures(failing, count.held)

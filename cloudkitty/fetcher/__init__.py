@@ -49,7 +49,7 @@ class BaseFetcher(abc.ABC):
         """Return the groups of scopes, by scope id; by default none is known.
 
         A group is ('domain', id) or ('tag', name). Accounts may name groups in place of scopes;
-        asked for only if billing is enabled, once an hour.
+        called only if billing is enabled, once an hour.
         """
         return {}
 

@@ -18,7 +18,7 @@ from cloudkitty.scopes import late_data, source_gaps
 
 LOG = logging.getLogger(__name__)
 
-# Periods before those of a batch whose gaps may go on in them.
+# Earlier periods whose gaps may continue in those of a batch.
 LOOK_BACK = 2
 # Answers of the source are kept for this time: scopes with the same periods share them.
 KEPT_S = 60

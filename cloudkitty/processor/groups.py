@@ -12,7 +12,7 @@ from cloudkitty.processor.settings import Settings
 
 
 class Groups(LockedJob):
-    """Asks the fetcher once an hour."""
+    """Calls the fetcher once an hour."""
 
     LOCK = 'groups'
     TITLE = 'Recording the groups of scopes'

@@ -77,7 +77,7 @@ class LateUsage:
     def _order_some(self, now) -> int:
         with self._database.reader() as connection:
             names = late.scopes(connection, SCOPES_MAX, self._after)
-        # The next step goes on behind them; a scope that cannot be ordered is in nobody's way.
+        # The next step continues after them; a scope without a task does not block others.
         self._after = names[-1] if len(names) == SCOPES_MAX else ''
         if self._after:
             self.next_at = now

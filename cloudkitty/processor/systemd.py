@@ -22,7 +22,7 @@ SEND_S = 1
 class Notifier:
     """Sends messages to systemd if it listens.
 
-    :param address: of the socket; `@` begins one in the abstract namespace. None: nobody listens.
+    :param address: of the socket; `@` begins one in the abstract namespace. None: there is none.
     """
 
     def __init__(self, address: str | None):

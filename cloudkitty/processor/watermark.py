@@ -137,7 +137,7 @@ class WatermarkCheck:
     def query(self, needed: datetime, *, is_anew: bool = False) -> SourceReadiness:
         """Return the readiness for periods whose data must reach up to *needed*.
 
-        The source is queried if it was not yet asked for data up to then, and again while a
+        The source is queried if it was not yet queried for data up to then, and again while a
         period waits.
 
         :param is_anew: query it in any case.

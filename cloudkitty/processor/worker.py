@@ -120,7 +120,7 @@ class Worker:
     def _safe_turn(self):
         try:
             wake_at = self.turn()
-        # The outer loop: whatever happens, the worker logs it and goes on.
+        # The outer loop: any error is logged, and the worker continues.
         except Exception as exc:
             failure = exc
         else:

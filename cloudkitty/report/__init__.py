@@ -132,7 +132,7 @@ class Report:
         has_time = query.TIME in groupby
         if extras.is_compared and (custom_fields or has_time or _has_calendar(groups)):
             raise errors.InvalidInput(
-                reason='compare goes with neither custom_fields nor groups of time'
+                reason='compare cannot be combined with custom_fields or groups of time'
             )
         arguments = {
             'groupby': list(dict.fromkeys(groupby)) or None,

@@ -1,6 +1,6 @@
 """Progress: marks and tasks move only from where they were read, together with what is stored.
 
-Whoever writes calls these functions in the transaction that moves the mark: the SQL drivers with
+Writers call these functions in the transaction that moves the mark: the SQL drivers with
 their rows, other stores after theirs (see storage.two_phase). They lock scopes before tasks.
 """
 

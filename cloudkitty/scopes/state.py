@@ -262,7 +262,7 @@ def claim_fetch(
 ) -> bool:
     """Record that the fetcher answered at *now*; False when another worker was faster.
 
-    :param seen: the result of last_fetch() before the fetcher was asked.
+    :param seen: the result of last_fetch() before the fetcher was called.
     """
     moment = timeframe.to_naive(now)
     if seen is None:

@@ -11,7 +11,7 @@ from cloudkitty.core.metering.lives import PRESUMED
 from cloudkitty.usage import listing
 from cloudkitty.usage.listing import LifeRow, SampleRow, Selection
 
-# Facts of a resource that are looked at.
+# Most facts of a resource that are examined.
 FACTS_MAX = 2000
 UNTOLD = 'nobody has told this service of it'
 

@@ -26,7 +26,7 @@ _NOTHING: FrozenDict[str, str] = FrozenDict()
 
 
 class Query(NamedTuple):
-    """What is asked of a meter.
+    """A query of the usage of a meter.
 
     :ivar kind: only series of this kind; None: any, see Answer.
     :ivar method: one of quantities.METHODS; None: the one of the kind.

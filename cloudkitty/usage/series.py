@@ -29,7 +29,7 @@ def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:
 def lock(connection: sa.Connection, found: Iterable[Fact]) -> dict[SeriesKey, int]:
     """Return the ids of the series of facts; create those that are missing.
 
-    The rows are locked in the order of their ids until the transaction ends: nobody else changes
+    The rows are locked in the order of their ids until the transaction ends: no other one changes
     facts or lives of these series meanwhile, and two writers never wait for each other.
     """
     of_series: dict[SeriesKey, Fact] = {}

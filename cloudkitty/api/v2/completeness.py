@@ -109,7 +109,7 @@ def _window(month, begin, end):
             f'the begin, {timeframe.render(window.begin)}'
         )
     if window.end - window.begin > SPAN_MAX:
-        raise errors.InvalidInput(reason=f'More than {SPAN_MAX.days} days are asked for')
+        raise errors.InvalidInput(reason=f'More than {SPAN_MAX.days} days are requested')
     return window
 
 

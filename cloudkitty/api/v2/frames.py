@@ -93,7 +93,7 @@ def _check_point(point: DataPoint, scope_key: str) -> None:
         _check_names(attributes)
     bounds.check_attributes(point.series)
     scope_id = point.groupby.get(scope_key, '')
-    # As text, null would be the scope None, and a list one of a name that nobody has given.
+    # As text, null would be the scope None, and a list one with an unintended name.
     if isinstance(scope_id, bool) or not isinstance(scope_id, (str, int)):
         raise errors.InvalidInput(reason=f'{scope_key} must be text, not {scope_id!r}')
     if scope_id != '' and not scope_state.is_storable(str(scope_id)):

@@ -37,7 +37,7 @@ def retry_reject(request, reject_id):
         raise errors.Conflict(reason='It is no message, or was too long to be kept whole') from exc
     if isinstance(form, dict) and 'specversion' in form:
         raise errors.Conflict(reason='It was pushed: its sender was told, and can push it again')
-    # It has to be signed: who asks does not vouch for what others sent.
+    # It must be signed: the caller does not vouch for messages of others.
     outcome = request.services.receiver.store([Received(form, found.publisher)], found.path)
     if outcome.rejected:
         raise errors.Conflict(reason=outcome.rejected[0])

@@ -223,7 +223,7 @@ def _require_same_length(connection, mark):
 def _rated(connection, found, conf, now, *, is_all):
     """Return those of *found* that some processor rates; none of the others may have been named.
 
-    :raises Conflict: nobody would carry out an order for one of them.
+    :raises Conflict: an order for one of them would not be carried out.
     """
     identities = {scope.identity for scope in found}
     foreign = identities - {scope_state.Identity.of(conf)}

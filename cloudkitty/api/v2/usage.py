@@ -232,7 +232,9 @@ def _entry(text: str, event: cloudevents.Event, project_id: str | None) -> Entry
     if project_id is None:
         return _entry_of(text, event)
     if event.until is not None:
-        raise errors.InvalidInput(reason='Only who may push every scope says what is complete')
+        raise errors.InvalidInput(
+            reason='Only callers who may push every scope may send completeness'
+        )
     if event.scope_id != project_id:
         raise errors.InvalidInput(reason='data.scope_id must be the project of the token')
     source = facts.source_of_project(project_id, event.source)

@@ -1,4 +1,4 @@
-"""What a complete list of resources says of those that are missing in it. Pure.
+"""Resources that are missing in a complete list. Pure.
 
 Absence is evidence only in a list that is complete. One that would end too much is held for a
 person to look at.

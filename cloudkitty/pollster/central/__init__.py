@@ -30,7 +30,7 @@ class CloudPollster(BasePollster):
 
     GROUP = 'pollster_openstack'
     OPTS = [
-        cfg.StrOpt('region_name', help='Region whose services are asked.'),
+        cfg.StrOpt('region_name', help='Region whose services are queried.'),
         cfg.StrOpt(
             'interface',
             default='internal',
@@ -50,7 +50,7 @@ class CloudPollster(BasePollster):
         try:
             is_there = self.client.has_endpoint()
         except errors.SourceUnreachable as exc:
-            LOG.warning('Keystone is asked again later: %s', exc)
+            LOG.warning('Keystone is queried again later: %s', exc)
             return True
         self.reason = f'the catalog of Keystone has no service {self.SERVICE}'
         return is_there

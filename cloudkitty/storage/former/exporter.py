@@ -59,7 +59,7 @@ class Exporter:
         self.counts = Counts()
 
     def run(self, cells: Iterable[Cell]) -> Iterator[int]:
-        """Export *cells*, which come by scope and time; yield how many were looked at.
+        """Export *cells*, which come by scope and time; yield how many were processed.
 
         :raises SourceError: the store does not answer or refuses points.
         :raises InvalidInput: the store cannot hold a point; nothing of its period is written.

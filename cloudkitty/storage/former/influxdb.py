@@ -107,7 +107,7 @@ _NUMBERS = ('qty', 'price')
 
 
 class InfluxDBReader(former.Reader):
-    """InfluxDB 1.x, asked in InfluxQL."""
+    """InfluxDB 1.x, queried with InfluxQL."""
 
     GROUP = 'storage_influxdb'
     OPTS = [
@@ -115,7 +115,7 @@ class InfluxDBReader(former.Reader):
             'version',
             default=1,
             choices=[1, 2],
-            help='Version of InfluxDB; 2 is asked in Flux, with url, token, org and bucket.',
+            help='Version of InfluxDB; 2 is queried with Flux, using url, token, org and bucket.',
         ),
         cfg.StrOpt('username', help='User of InfluxDB 1.'),
         cfg.StrOpt('password', secret=True, help='Password of InfluxDB 1.'),
@@ -127,7 +127,7 @@ class InfluxDBReader(former.Reader):
         ),
         cfg.HostAddressOpt('host', default='localhost', help='Host of InfluxDB 1.'),
         cfg.PortOpt('port', default=8086, help='Port of InfluxDB 1.'),
-        cfg.BoolOpt('use_ssl', default=False, help='Whether InfluxDB 1 is asked with TLS.'),
+        cfg.BoolOpt('use_ssl', default=False, help='Whether to use TLS for InfluxDB 1.'),
         *http.tls_options(),
         cfg.FloatOpt(
             'timeout', default=60, min=0, help='Seconds to wait for the next part of an answer.'

@@ -1,4 +1,4 @@
-"""Reader of InfluxDB 2, which is asked in Flux and answers tables of CSV.
+"""Reader of InfluxDB 2, which is queried with Flux and returns CSV tables.
 
 A table holds one field of one series; the fields of a point are put together here. A pivot on the
 server would fail where a tag and a field have the same name, or a field has two types.

@@ -25,7 +25,7 @@ LIMIT = 5000
 # Below the server's longest range of a query, 721 hours by default.
 RANGE = timedelta(days=30)
 YEARS_MAX = 10
-# Characters from the end of an attribute by which lines are told apart.
+# Characters from the end of an attribute by which lines are distinguished.
 DEPTH_MAX = 8
 SCOPE_LABEL = 'project_id'
 _LIMITED = re.compile(r'max entries limit .*\(\d+ > (\d+)\)')

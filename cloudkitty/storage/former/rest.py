@@ -21,7 +21,7 @@ class Amount(NamedTuple):
     """A billed amount.
 
     :ivar qty: None: the interface does not return it.
-    :ivar points: how many points it is the sum of; 0: nobody told.
+    :ivar points: how many points it is the sum of; 0: unknown.
     """
 
     qty: Decimal | None
@@ -38,7 +38,7 @@ class FormerAPI:
 
     :param token: returns the token to send, None: none.
     :param scope_key: attribute that names the scope.
-    :param is_v1: ask version 1, which tells prices only.
+    :param is_v1: use version 1, which returns prices only.
     """
 
     def __init__(

@@ -164,7 +164,7 @@ def test_an_error_leads_to_the_next(configure, west, caplog, answer):
             driver.refresh()
             assert quantities(driver) == WEST
         (line,) = told(caplog)
-        assert 'prom_west is asked in its place: ' in line
+        assert 'prom_west is used instead: ' in line
         assert server.url in line
 
 

@@ -585,13 +585,13 @@ FAULTS = {
     'no processor': (
         lambda site: _fetched(site, 5),
         'progress',
-        'no processor has asked for scopes since 20',
+        'no processor has fetched scopes since 20',
         'start cloudkitty-processor',
     ),
     'never a processor': (
         lambda site: site.change(sa.delete(tables.fetches)),
         'progress',
-        'no processor has asked for scopes yet',
+        'no processor has fetched scopes yet',
         'start cloudkitty-processor',
     ),
     'other names': (

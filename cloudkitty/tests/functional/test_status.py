@@ -188,7 +188,7 @@ def test_a_change_of_what_is_agreed_on_is_ordered_and_recorded(run, database):
         (['--period', '0'], '--period: at least 1 s'),
         (['--scope-key', ''], '--scope-key: 1 to 40 characters'),
         (['--from', '2090-01-01'], 'Nothing is named that is to change'),
-        (['--cancel', '--period', '60'], '--cancel goes with no other option'),
+        (['--cancel', '--period', '60'], '--cancel cannot be combined with another option'),
         (['--start-date', 'soon'], '[collect]start_date'),
     ],
 )

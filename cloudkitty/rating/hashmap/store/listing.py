@@ -113,7 +113,7 @@ def _applying(
     else:
         is_replaced += [
             own.deleted.is_(None),
-            # Of a mapping of a service the value says nothing.
+            # The value of a mapping of a service has no meaning.
             sa.or_(rule.field_id.is_(None), own.value.is_not_distinct_from(rule.value)),
             sa.or_(own.start <= rule.start, own.start <= timeframe.to_naive(now)),
             _is_ahead(own, now),

@@ -2,7 +2,7 @@
 
 The cut-off is one row for all scopes and only moves forward. It is announced first; the points
 before it are removed later, when every transaction that may not know of it has ended. From the
-announcement on nobody reads points before it, and whoever stores such points only adds to the
+announcement on, points before it are never read, and storing such points only adds to the
 sums. So the removal needs no lock, and no reader takes a sum for wrong because points are gone.
 """
 
