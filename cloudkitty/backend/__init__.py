@@ -1,4 +1,4 @@
-"""Backends keep report files. Contract of the driver family; [output]backend names a class."""
+"""Backends store report files. Contract of the driver family; [output]backend names a class."""
 
 import abc
 import contextlib
@@ -9,7 +9,7 @@ from cloudkitty import errors
 
 
 class BaseBackend(abc.ABC):
-    """A place for report files, below [output]basepath.
+    """A storage of report files, below [output]basepath.
 
     Names are relative, with slashes between folders; no part of one begins with a dot.
 
@@ -21,7 +21,7 @@ class BaseBackend(abc.ABC):
 
     @abc.abstractmethod
     def replace(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """Yield a file to write; it is there under *name* once it is whole.
+        """Yield a file to write; it gets its *name* once it is complete.
 
         A reader sees the former content or the new one; an error leaves the former. The same
         content again leaves the file untouched.
@@ -40,7 +40,7 @@ class BaseBackend(abc.ABC):
 
     @abc.abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file; it is no error if there is none."""
 
     @abc.abstractmethod
     def digest(self, name: str) -> str | None:

@@ -19,7 +19,7 @@ PART_AGE_MAX_S = 86_400
 
 
 class FileBackend(backend.BaseBackend):
-    """A folder, which is made when it is missing."""
+    """A folder, which is created if it is missing."""
 
     def __init__(self, basepath: str) -> None:
         super().__init__(basepath)

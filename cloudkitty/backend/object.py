@@ -1,4 +1,4 @@
-"""Report files in an object store: S3 and what speaks it, Google Cloud Storage, Azure.
+"""Report files in an object store: S3 and compatible services, Google Cloud Storage, Azure.
 
 Needs the extra `object`. Names of files are keys below the prefix of [output]basepath, such as
 s3://bucket/prefix; region, address and keys come from the environment (AWS_REGION, AWS_ENDPOINT,
@@ -21,7 +21,7 @@ RETRIES, RETRY_S, TIMEOUT_S = 5, 60, 60
 
 
 class ObjectBackend(backend.BaseBackend):
-    """A bucket, which has to be there. A file is one object, replaced as a whole.
+    """A bucket, which must exist. A file is one object, replaced as a whole.
 
     :raises ConfigurationError: obstore is not installed, or basepath is no address of a store.
     """
@@ -98,7 +98,7 @@ class ObjectBackend(backend.BaseBackend):
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Tell what the store says as an error of the configuration."""
+        """Translate errors of the store to errors of the configuration."""
         try:
             yield
         # A bucket that is not there is a FileNotFoundError.

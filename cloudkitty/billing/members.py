@@ -1,6 +1,6 @@
-"""Which scopes are in the groups that accounts name: domains and tags, by month.
+"""Scopes in the groups (domains and tags) that accounts name, by month.
 
-Months that are over never change: what a scope leaves or joins counts from the next month on.
+Past months never change: when a scope leaves or joins a group, it counts from the next month on.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,7 +31,7 @@ class Group(NamedTuple):
 def record(
     connection: sa.Connection, found: Mapping[str, Collection[tuple[str, str]]], now: datetime
 ) -> None:
-    """Store which groups scopes are in.
+    """Store the groups of scopes.
 
     A scope that was in none before is in them from this month on, another one from the next month
     on. Scopes that are not in *found* stay where they are.
@@ -80,7 +80,7 @@ def _set_end(
 
 
 def stamp(connection: sa.Connection) -> tuple[int, int]:
-    """Return what is another value whenever something was recorded."""
+    """Return a value that changes whenever something was recorded."""
     count, changes = connection.execute(
         sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(TABLE.c.changes), 0))
     ).one()

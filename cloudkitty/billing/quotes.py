@@ -1,4 +1,4 @@
-"""What more usage would add to what accounts owe for the current month."""
+"""Quotes: what additional usage would add to the amounts of accounts in the current month."""
 
 from collections.abc import Mapping
 from decimal import Decimal

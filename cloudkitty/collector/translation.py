@@ -1,4 +1,4 @@
-"""Definitions of the collector gnocchi as ones of the collector metering. Pure.
+"""Translation of definitions of the collector gnocchi to the collector metering. Pure.
 
 Source: doc/source/admin/switching.rst, "Metric definitions".
 """
@@ -53,7 +53,7 @@ COUNTERS = frozenset(
         ),
     )
 )
-# What says from when to when a resource of a type of Gnocchi's existed.
+# Meters for the existence of resources, by Gnocchi's resource type.
 EXISTENCE = {
     'instance': 'instance',
     'network': 'ip.floating',
@@ -66,18 +66,18 @@ _DROPPED = ('collector', 'extra_args', 'alt_name', 'groupby', 'metadata')
 
 
 class Remark(NamedTuple):
-    """Something to know about a definition; *path* leads to it in the file."""
+    """A remark on a definition; *path* is its path in the file."""
 
     path: metrics.Path
     text: str
 
 
 class Translation(NamedTuple):
-    """What became of a file.
+    """A translated file.
 
     :ivar content: a file of the collector metering, as YAML has it.
     :ivar notes: what counts differently from now on, or needs something else.
-    :ivar missing: what has no counterpart, and is left out.
+    :ivar missing: definitions without counterpart, which are left out.
     """
 
     content: dict[str, Any]
@@ -86,11 +86,11 @@ class Translation(NamedTuple):
 
 
 class _NoCounterpart(Exception):
-    """The text says why."""
+    """A definition has no counterpart; the text is the reason."""
 
 
 def translate(content: Any, scope_key: str) -> Translation:
-    """Return what a parsed definition file becomes.
+    """Return the translation of a parsed definition file.
 
     :raises InvalidInput: the file is wrong.
     """
@@ -117,7 +117,7 @@ def translate(content: Any, scope_key: str) -> Translation:
 
 
 class _Definition:
-    """One definition, and what there is to say of it."""
+    """One definition, with its remarks."""
 
     def __init__(self, metric: metrics.Metric, raw: Mapping[str, Any]) -> None:
         self._metric = metric
@@ -187,7 +187,7 @@ class _Definition:
         return [one for one in given if one not in UNKNOWN_ATTRIBUTES]
 
     def _compare(self, args: Mapping[str, Any], meter: str, kind: str, method: str) -> None:
-        """Note what counts differently."""
+        """Record what counts differently."""
         measure = args.get('measure')
         if args['resource_key'] != 'id':
             self.notes.append(f'resource_key {args["resource_key"]}: id is the one of the service')

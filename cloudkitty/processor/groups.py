@@ -1,4 +1,4 @@
-"""Groups: records which domains and tags scopes are in, for accounts that name them."""
+"""Groups: records the domains and tags of scopes, for accounts that name them."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

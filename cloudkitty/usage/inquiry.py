@@ -1,4 +1,4 @@
-"""Why a source that takes samples may count otherwise than what was said to this service."""
+"""Reasons why a source with samples may count differently from embedded metering."""
 
 from collections.abc import Sequence
 from itertools import pairwise

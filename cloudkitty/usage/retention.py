@@ -1,4 +1,4 @@
-"""Packs samples that are old, and removes what is no longer needed, in bounded parts."""
+"""Packs old samples, and removes samples that are no longer needed, in bounded parts."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 
 class Terms(NamedTuple):
-    """For how long what is kept."""
+    """Retention of samples, messages and keys."""
 
     messages: timedelta
     unpacked: timedelta
@@ -53,7 +53,7 @@ class Terms(NamedTuple):
 
 
 class Retention:
-    """Goes round all series, and begins anew at the end."""
+    """Processes all series in turn, then starts again."""
 
     def __init__(self, database: db.Database, terms: Terms) -> None:
         self._database = database

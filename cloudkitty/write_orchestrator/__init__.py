@@ -1,8 +1,7 @@
-"""Writes report files below [output]basepath, and knows which of them are to be written again.
+"""Writes report files below [output]basepath, and determines which of them have to be written.
 
-A file is due when what it is made of is not what it was made of the last time: its rows in
-output_files have a digest of that. So nobody has to say what a late push, a reset or a new price
-changed, and the same data makes the same bytes.
+A file is due when its input has changed: its row in output_files has a digest of the input. So late
+pushes, resets and new prices need not be reported, and the same data gives the same bytes.
 """
 
 import functools
@@ -37,7 +36,7 @@ REMOVED = 'its points were removed by [storage]retention_period, and the file wo
 
 
 class Outcome(NamedTuple):
-    """What became of a file.
+    """Result of writing a file.
 
     :ivar state: WRITTEN, UNCHANGED or FAILED; of a check UNCHANGED, DIFFERENT, MISSING or FAILED.
     :ivar reason: why it failed.
@@ -124,7 +123,7 @@ class WriteOrchestrator:
             yield self._usage(made, unit_of(name, made, scope_id, span), content)
 
     def check(self, scope_id: str, span: Period) -> Iterator[Outcome]:
-        """Compare the files of a scope in *span* with what they would be; write nothing."""
+        """Compare the files of a scope in *span* with what would be written; write nothing."""
         content = Content(self.database, self.id_cache, scope_id, span)
         for name, made in self.writers.items():
             unit = unit_of(name, made, scope_id, span)
@@ -245,7 +244,7 @@ class WriteOrchestrator:
         manifest.write(self.database, self.backend, month, is_complete=is_complete)
 
     def _is_final(self, month: str) -> bool:
-        """Return whether nothing of a month is to come, as far as scopes are rated here."""
+        """Return whether a month is final, as far as scopes are rated here."""
         whole = timeframe.month_named(month)
         if self.clock() < whole.end:
             return False

@@ -7,7 +7,7 @@ CHUNK = 1 << 20
 
 
 class Hashed:
-    """Writes to a file, and knows how much and its SHA-256."""
+    """Writes to a file, and counts its bytes and computes their SHA-256."""
 
     def __init__(self, out: BinaryIO) -> None:
         self.out = out

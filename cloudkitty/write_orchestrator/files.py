@@ -1,4 +1,4 @@
-"""What is known of the written files: the rows of output_files."""
+"""Records of written files: table output_files."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from cloudkitty.core import timeframe
 from cloudkitty.db import output_tables, tables, upsert
 
 TABLE = output_tables.files
-# What a file is about.
+# Subjects of files.
 USAGE, STATEMENT, STATEMENTS = writer.USAGE, writer.STATEMENT, writer.STATEMENTS
 # Which of the files of a month with many statements.
 CLOSED, DRAFT = 'closed', 'draft'
@@ -56,7 +56,7 @@ class Extent(NamedTuple):
 class File(NamedTuple):
     """A file that was written, or could not be.
 
-    :ivar source: digest of what it was made of.
+    :ivar source: digest of its input.
     :ivar body: None: nothing can be appended.
     :ivar digest: SHA-256, hexadecimal; empty: it was never written.
     :ivar failure: why it could not be written the last time; None: it could.
@@ -72,7 +72,7 @@ class File(NamedTuple):
 
 
 def get(database: db.Database, name: str) -> File | None:
-    """Return what is known of a file; None: nothing."""
+    """Return the record of a file; None: there is none."""
     with database.reader() as connection:
         row = connection.execute(sa.select(TABLE).where(TABLE.c.name == name)).first()
     return None if row is None else _file(row)
@@ -97,7 +97,7 @@ def before(database: db.Database, month: str) -> list[File]:
 
 
 def put(database: db.Database, file: File) -> None:
-    """Note what became of a file."""
+    """Store the record of a file."""
     body = file.body
     values = {
         **file.unit._asdict(),
@@ -115,7 +115,7 @@ def put(database: db.Database, file: File) -> None:
 
 
 def delete(database: db.Database, name: str) -> None:
-    """Forget a file."""
+    """Delete the record of a file."""
     database.write(
         lambda connection: connection.execute(sa.delete(TABLE).where(TABLE.c.name == name))
     )

@@ -29,7 +29,7 @@ def read(backend: BaseBackend, month: str) -> dict[str, Any]:
 def write(database: db.Database, backend: BaseBackend, month: str, *, is_complete: bool) -> None:
     """Write the manifest of a month, or remove it if there are no files any more.
 
-    :param is_complete: nothing of the month is to come, and every file of it is written.
+    :param is_complete: the month is final, and every file of it is written.
     """
     found = files.of_month(database, month)
     if not found:

@@ -1,4 +1,4 @@
-"""Names of files, and the months that they are about."""
+"""Names of files, and their months."""
 
 import hashlib
 import urllib.parse

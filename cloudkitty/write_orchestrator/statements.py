@@ -15,7 +15,7 @@ from cloudkitty.write_orchestrator.files import Unit
 class Job(NamedTuple):
     """A file with statements.
 
-    :ivar source: digest of what it is made of; None: it is unknown before it is made.
+    :ivar source: digest of its input; None: unknown before it is rendered.
     :ivar render: writes it.
     """
 

@@ -20,7 +20,7 @@ class _Damaged(Exception):
 
 
 class Content:
-    """The stored usage of a scope and a month, and whether a file is made of it.
+    """The stored usage of a scope and a month, and its digests.
 
     :param frames: all of them, ordered by their begin.
     """
@@ -54,7 +54,7 @@ class Content:
         return max((frame.end for frame in self.frames), default=self.span.begin)
 
     def source_until(self, until: datetime) -> str:
-        """Return the digest of what begins before *until*."""
+        """Return the digest of the frames that begin before *until*."""
         part = list(itertools.takewhile(lambda frame: frame.begin < until, self.frames))
         return fingerprint.combine(part)
 
@@ -82,7 +82,7 @@ class Renderer:
     def write(
         self, made: writer.BaseReportWriter, content: Content, name: str, known: File | None
     ) -> Extent | None:
-        """Write a file: what is new is appended if all before it is unchanged.
+        """Write a file: new periods are appended if all earlier ones are unchanged.
 
         :param known: the file as it was written the last time.
         :returns: its body; None: nothing can be appended.
