@@ -177,8 +177,8 @@ def test_a_hole_of_the_other_side(conf, database):
 def test_a_real_gnocchi(conf, database, gnocchi, tmp_path):
     """The command asks it; a volume that was deleted counts for a granule too long."""
     begin = history.BEGIN
-    gnocchi.define({'compared': {}})
-    gnocchi.load(
+    gnocchi.ask('POST', 'resource_type', {'name': 'compared', 'attributes': {}})
+    resources = [
         peer.Resource(
             peer.resource_id('compared', name),
             'compared',
@@ -188,7 +188,8 @@ def test_a_real_gnocchi(conf, database, gnocchi, tmp_path):
             None,
         )
         for name, end in (('whole', 60), ('ended', 35))
-    )
+    ]
+    gnocchi.load(resources)
     start = facts.to_us(begin)
     half = start + 32 * 60 * facts.SECOND_US
     named = {'scope_id': 'compared', 'meter': 'volume.size'}
@@ -239,7 +240,7 @@ def test_a_real_gnocchi(conf, database, gnocchi, tmp_path):
 
     assert ended.returncode == 1, ended.stderr
     told = json.loads(ended.stdout)
-    assert (told['equal'] + told['within'], told['different']) == (1, 1)
+    assert (told['equal'] + told['within'], told['different']) == (1, 1), ended.stdout
     (line,) = told['differences']
     assert line['resource_id'] == peer.resource_id('compared', 'ended')
     assert Decimal(line['gnocchi']) > Decimal(line['metering'])
