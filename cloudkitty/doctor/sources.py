@@ -18,6 +18,12 @@ NAMES_MAX = 5
 # Stands for a scope when the fetcher lists none.
 NO_SCOPE = 'cloudkitty-doctor'
 TRY = 'try it with `cloudkitty-metrics try`'
+# What to do when a fetcher that asks no source of measurements lists no scope.
+NO_SCOPES = {
+    'keystone': 'give the user of [fetcher_keystone] the role rating on the projects to rate, or '
+    'set ignore_rating_role there',
+    'source': 'name the scopes in [fetcher_source]sources',
+}
 
 
 def check_definitions(site: Site) -> Iterator[Finding]:
@@ -47,7 +53,8 @@ def check_scopes(site: Site) -> Iterator[Finding]:
         yield doctor.error(
             'scopes',
             f'{where} lists no scope: nothing is rated',
-            f'see that the source has the attribute or label of the fetcher, and [collect]'
+            NO_SCOPES.get(site.conf.fetcher.backend)
+            or 'see that the source has the attribute or label of the fetcher, and [collect]'
             f'scope_key = {site.conf.collect.scope_key} names the same',
         )
     refused = [scope_id for scope_id in listed if not state.is_storable(scope_id)]

@@ -480,6 +480,12 @@ FAULTS = {
         'lists no scope',
         'scope_key = project_id names the same',
     ),
+    'no scopes are named': (
+        lambda site: site.set('fetcher', backend='source'),
+        'scopes',
+        '[fetcher]backend = source lists no scope',
+        'name the scopes in [fetcher_source]sources',
+    ),
     'source down': (
         lambda site: site.set('collector_prometheus', prometheus_url=f'http://{NOBODY}/api/v1'),
         'source',
@@ -657,6 +663,7 @@ FAULTS = {
 }
 # Faults that are two by nature: what follows from them is told too.
 TWOFOLD = (
+    'no scopes are named',
     'store of an earlier release',
     'doubtful definition',
     'height of a counter',
