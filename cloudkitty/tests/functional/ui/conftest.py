@@ -177,6 +177,11 @@ def make_rules(application, begin: datetime) -> None:
         post('mappings?force=true', field_id=field, value=value, cost=cost, **start)
     volume = post('services', name='volume')['service_id']
     post('mappings?force=true', service_id=volume, cost=str(VOLUME_PRICE), **start)
+    other = post('services', name=HOSTILE)['service_id']
+    field = post('fields', name=HOSTILE, service_id=other)['field_id']
+    group = post('groups', name=HOSTILE)['group_id']
+    hostile = {'field_id': field, 'group_id': group, 'value': HOSTILE, 'tenant_id': HOSTILE}
+    post('mappings?force=true', cost='1', **hostile, **start)
 
 
 def build(made: world.World):

@@ -199,8 +199,8 @@ def test_names_are_text_whatever_they_hold(site):
         assert not site.browser.find_all('main img')
         assert 'CloudKitty' in site.browser.driver.title
 
-    _open(site, 'projects')
-    assert HOSTILE in site.browser.text
+        if page in ('projects', 'prices', 'priceList'):
+            assert HOSTILE in site.browser.text
     assert site.browser.messages() == []
 
 
