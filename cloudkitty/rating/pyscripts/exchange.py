@@ -218,9 +218,15 @@ class _Reader:
         _check_name('vol.unit', series.unit)
         for key in (*series.groupby, *series.metadata):
             _check_name('the name of an attribute', key)
-        scope_id = str(series.groupby.get(self._scope_key, ''))
-        if len(scope_id) > SCOPE_LENGTH_MAX or '\0' in scope_id:
-            raise errors.InvalidInput(reason=f'{self._scope_key} names no scope: {scope_id!r}')
+        scope_id = series.groupby.get(self._scope_key, '')
+        # As text, None would be the scope of that name.
+        if (
+            isinstance(scope_id, bool)
+            or not isinstance(scope_id, (str, int))
+            or len(str(scope_id)) > SCOPE_LENGTH_MAX
+            or bounds.CONTROLS.search(str(scope_id))
+        ):
+            raise errors.InvalidInput(reason=f'{self._scope_key} names no scope: {scope_id!r:.300}')
         try:
             series.identity  # noqa: B018 - computing it validates the series; it is needed anyway
         except (TypeError, ValueError) as exc:

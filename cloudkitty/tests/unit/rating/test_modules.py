@@ -19,7 +19,7 @@ from cloudkitty.core import dataframe
 from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.db import tables
 from cloudkitty.rating import module_state as db_modules
-from cloudkitty.rating import noop
+from cloudkitty.rating import noop, quote
 from cloudkitty.rating.hashmap import processor
 from cloudkitty.rating.hashmap.store import mappings, services
 from cloudkitty.rating.modules import ModuleSet
@@ -303,11 +303,15 @@ def test_an_enabled_module_that_is_not_installed_stops_the_rating(database, modu
     ],
 )
 def test_a_module_that_fails_is_named(conf, database, scope, error, text):
+    """Neither usage to be stored nor an offer has a price without it; other scopes have."""
     modules = ModuleSet(conf, database, {**INSTALLED, 'broken': Broken})
     set_state(database, 'broken', enabled=True)
+    for price_it in (modules.rate, modules.quote):
+        with pytest.raises(error, match=text):
+            price_it(frame(), scope)
+        assert price_it(frame(), 'well') == frame()
     with pytest.raises(error, match=text):
-        modules.rate(frame(), scope)
-    assert modules.rate(frame(), 'well') == frame()
+        quote.total_price(modules, {'well': frame(), scope: frame()})
 
 
 def usage(periods=3, scope='p'):

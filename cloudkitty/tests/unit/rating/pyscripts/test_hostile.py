@@ -62,6 +62,11 @@ BAD = {
     'attribute name': (FIRST + "item['metadata']['x' * 256] = 1", 'the name of an attribute must'),
     'attribute nul': (FIRST + "item['metadata']['\\0'] = 1", 'the name of an attribute must'),
     'scope': (FIRST + "item['groupby']['project_id'] = 'x' * 257", 'project_id names no scope'),
+    'no scope': (FIRST + "item['groupby']['project_id'] = None", 'project_id names no scope'),
+    'scope of two lines': (
+        FIRST + "item['groupby']['project_id'] = 'p\\n1'",
+        'project_id names no scope',
+    ),
     'circle': (FIRST + "item['metadata']['x'] = item['metadata']", 'Circular reference'),
     'metric name': ("data['usage'][''] = data['usage']['m']", 'the name of a metric must be text'),
     'metric long': ("data['usage']['x' * 256] = data['usage']['m']", 'the name of a metric must'),
