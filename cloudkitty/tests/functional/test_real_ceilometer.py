@@ -5,10 +5,10 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from wsgiref import simple_server
 
 import bcrypt
 import pytest
-import waitress
 import webob
 
 from cloudkitty.api import basic_auth
@@ -60,14 +60,15 @@ def served(made, conf, users):
     conf.set_override('http_users_file', str(users), 'metering')
     refuse = webob.Response(status=401)
     application = basic_auth.BasicAuth(made.behind_a_proxy({}), refuse, conf)
-    server = waitress.create_server(application, host='127.0.0.1', port=0)
-    thread = threading.Thread(target=server.run)
+    server = simple_server.make_server('127.0.0.1', 0, application)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f'http://ceilometer:right@127.0.0.1:{server.effective_port}/v2/samples?max_retries=3'
+        yield f'http://ceilometer:right@127.0.0.1:{server.server_port}/v2/samples?max_retries=3'
     finally:
-        server.close()
+        server.shutdown()
         thread.join()
+        server.server_close()
 
 
 def told(database):
