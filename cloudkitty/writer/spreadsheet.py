@@ -1,7 +1,7 @@
 """Text for files that people open in a spreadsheet."""
 
 # A spreadsheet takes a cell that begins with one of these for a formula, which could run a program
-# or send the sheet away. A quotation mark before it makes the cell text.
+# or send the sheet away. An apostrophe before it makes the cell text.
 FORMULA_STARTS = ('=', '+', '-', '@', '\t', '\r', '\n')
 
 
