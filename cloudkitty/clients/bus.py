@@ -164,6 +164,8 @@ class Notifier:
             raise errors.BusUnavailable(
                 reason=f'no confirmation within {self._timeout_s} s'
             ) from exc
+        # It has nothing left to do; the next message must not find it alive.
+        self._sending.join()
         if failure is not None:
             raise errors.BusUnavailable(reason=type(failure).__name__) from failure
 
