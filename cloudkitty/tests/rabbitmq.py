@@ -109,14 +109,13 @@ class RabbitMQ(services.Daemon):
             except amqp.NotFound:
                 return 0
 
-    def has_exchange(self, name: str) -> bool:
-        """Return whether somebody has declared an exchange."""
+    def is_read(self, queue: str) -> bool:
+        """Return whether somebody fetches messages from *queue*."""
         with amqp.Connection(self.address) as connection:
             try:
-                connection.channel().exchange_declare(name, 'topic', passive=True)
+                return connection.channel().queue_declare(queue, passive=True).consumer_count > 0
             except amqp.NotFound:
                 return False
-        return True
 
     def remove(self, *queues: str) -> None:
         """Remove queues with what is in them."""

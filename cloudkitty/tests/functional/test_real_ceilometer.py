@@ -119,9 +119,9 @@ def _play(cloud, broker, tmp_path, url):
     recorded = datetime(2026, 11, 29, 12, 42, 7)
     by = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=5) - recorded
     with cloud.running(), agent:
-        # Its own listener makes the exchange.
+        # Its queue is bound to all exchanges before it is read; who comes sooner speaks to nobody.
         services.wait_until(
-            lambda: broker.has_exchange('cinder'), deadline_s=SLOW_S, what='its listener'
+            lambda: broker.is_read(THEIRS[0]), deadline_s=SLOW_S, what='its listener'
         )
         for _ in range(2):
             cloud.publish('cinder', 'notifications.info', *moved('cinder-notifications', by))
