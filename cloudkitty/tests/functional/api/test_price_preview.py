@@ -127,7 +127,11 @@ def test_rules_are_listed_with_the_names_of_what_they_belong_to(application):
         ('test_volume_gib', None, None, 0.00004),
     ]
     assert found['results'][0]['start'] == worker_run.LONG_AGO.isoformat()
-    assert ask('?offset=2&limit=1') == {'total': 4, 'results': [found['results'][2]]}
+    assert ask('?offset=2&limit=1') == {
+        'total': 4,
+        'enabled': True,
+        'results': [found['results'][2]],
+    }
 
 
 def test_others_than_an_admin_may_not_ask(application):
