@@ -319,6 +319,7 @@ def test_a_taken_port_ends_the_command_with_one_line(path, tmp_path, prometheus)
     with Processor(path, tmp_path / 'log') as processor:
         assert processor.process.wait(WAIT_S) == 1
 
-    warning, line = (tmp_path / 'log').read_text().splitlines()
+    configuration, warning, line = (tmp_path / 'log').read_text().splitlines()
+    assert configuration.endswith(f'Configuration: {path}')
     assert 'No rating module is enabled' in warning
     assert f'cannot listen on 127.0.0.1:{prometheus.port}: Address already in use' in line

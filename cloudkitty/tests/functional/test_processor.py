@@ -100,9 +100,9 @@ def test_what_is_wrong_ends_the_command_with_one_line(make_conf, tmp_path):
     with Processor(path, tmp_path / 'log') as processor:
         assert processor.process.wait(60) == 1
 
-    lines = (tmp_path / 'log').read_text().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith(
+    configuration, line = (tmp_path / 'log').read_text().splitlines()
+    assert configuration.endswith(f'Configuration: {path}')
+    assert line.startswith(
         "cloudkitty-processor: [fetcher]backend: no driver is named 'nothing'; allowed: "
     )
 
