@@ -17,6 +17,9 @@ from cloudkitty.tests import faults, ini
 from cloudkitty.tests.conformance import storage as contract
 from cloudkitty.tests.functional import worker_run
 
+# They are installed once.
+pytestmark = pytest.mark.xdist_group('examples')
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / 'doc' / 'examples'
 NAMES = ('fetcher', 'collector', 'rating-module', 'storage', 'pollster', 'listener')

@@ -25,6 +25,9 @@ from cloudkitty.cli import samples
 from cloudkitty.doctor import options
 from cloudkitty.tests import conftest, newcomer, services
 
+# They are built and installed once.
+pytestmark = pytest.mark.xdist_group('packages')
+
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
 VERSION = '26.0.0.dev7'
