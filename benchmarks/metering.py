@@ -9,6 +9,7 @@ taking the same messages from the bus.
 
 import argparse
 import contextlib
+import gc
 import itertools
 import json
 import resource
@@ -33,6 +34,7 @@ from cloudkitty.core.metering import cloudevents, facts, message
 from cloudkitty.core.metering.message import Counter
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import migration, upsert, usage_tables
+from cloudkitty.processor.service import GC_THRESHOLDS
 from cloudkitty.tests import rabbitmq
 from cloudkitty.tests.conftest import KINDS, on_database
 from cloudkitty.usage.intake import Intake, Origin
@@ -51,6 +53,7 @@ BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     """Print and return the figures."""
     options = _parse(arguments)
+    gc.set_threshold(*GC_THRESHOLDS)  # as in a worker
     conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
     conf.set_override('connection', f'sqlite:///{options.folder}/metering.sqlite', 'database')
     with on_database(options.database, conf):
