@@ -55,7 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     options = _parse(arguments)
     gc.set_threshold(*GC_THRESHOLDS)  # as in a worker
     conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
-    conf.set_override('connection', f'sqlite:///{options.folder}/metering.sqlite', 'database')
+    with tempfile.TemporaryDirectory() as folder:
+        conf.set_override('connection', f'sqlite:///{folder}/metering.sqlite', 'database')
+        figures = measure(options, conf)
+    for name, figure in figures.items():
+        print(f'{name}: {figure:,.2f}')
+    return figures
+
+
+def measure(options: argparse.Namespace, conf: cfg.ConfigOpts) -> dict[str, float]:
+    """Return the figures."""
     with on_database(options.database, conf):
         database = db.Database(conf)
         migration.upgrade(database)
@@ -65,8 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
             **measure_bus(conf, database, options.samples),
         }
         database.engine.dispose()
-    for name, figure in figures.items():
-        print(f'{name}: {figure:,.2f}')
     return figures
 
 
@@ -259,7 +266,6 @@ def _parse(arguments):
     parser.add_argument('--events', type=int, default=20_000)
     parser.add_argument('--samples', type=int, default=20_000, help='over the message bus')
     parser.add_argument('--database', choices=KINDS, default='postgresql')
-    parser.add_argument('--folder', default='/tmp', help='of the database of SQLite')
     return parser.parse_args(arguments)
 
 
