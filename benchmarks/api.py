@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -246,7 +247,8 @@ def _requests(field_id):
         made = yield (
             'POST',
             f'{RULES}/mappings',
-            {'cost': turn, 'field_id': field_id, 'value': f'{threading.get_ident()}-{turn}'},
+            # What a former sender has not deleted again must not be in the way.
+            {'cost': turn, 'field_id': field_id, 'value': uuid.uuid4().hex},
             201,
         )
         yield 'DELETE', f'{RULES}/mappings/{made["mapping_id"]}', None, 204
