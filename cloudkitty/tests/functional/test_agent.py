@@ -14,6 +14,7 @@ from cloudkitty.core.metering import facts, quantities
 from cloudkitty.db import usage_tables
 from cloudkitty.processor.intake import service
 from cloudkitty.tests import ini, services
+from cloudkitty.tests.functional.test_intake import QUEUES
 from cloudkitty.tests.rabbitmq import registered
 from cloudkitty.usage import census_rows, reading
 
@@ -100,7 +101,8 @@ def world(conf, database, broker):
     registered(conf)
     conf.set_override('transport_url', broker.url)
     conf.set_override('secrets', [SECRET], 'metering')
-    broker.remove('metering.sample', 'event.sample')
+    # Tests before leave messages with another secret.
+    broker.remove(*QUEUES)
     return World(conf, database)
 
 
