@@ -41,15 +41,21 @@ def get(connection: sa.Connection, group_id: str) -> Group:
 
 
 def of_rule(
-    connection: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]
-) -> Group | None:
-    """Return the group of the rule of *table* that matches *condition*, None if it has none."""
+    connection: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool], missing: str
+) -> Group:
+    """Return the group of the rule of *table* that matches *condition*.
+
+    :param missing: text of the error.
+    :raises NotFound: the rule has none, or there is no such rule.
+    """
     row = connection.execute(
         sa.select(_table.group_id, _table.name)
         .join_from(table, tables.hashmap_groups)
         .where(condition)
     ).one_or_none()
-    return None if row is None else Group(*row)
+    if row is None:
+        raise errors.NotFound(reason=missing)
+    return Group(*row)
 
 
 def key_of(connection: sa.Connection, group_id: str | None) -> int | None:

@@ -89,12 +89,12 @@ def group_of(connection: sa.Connection, mapping_id: str) -> groups.Group:
 
     :raises NotFound: it has none, or there is no such mapping.
     """
-    group = groups.of_rule(
-        connection, tables.hashmap_mappings, values.has_id(_table.mapping_id, mapping_id)
+    return groups.of_rule(
+        connection,
+        tables.hashmap_mappings,
+        values.has_id(_table.mapping_id, mapping_id),
+        f'Mapping has no group (UUID: {mapping_id})',
     )
-    if group is None:
-        raise errors.NotFound(reason=f'Mapping has no group (UUID: {mapping_id})')
-    return group
 
 
 def create(

@@ -75,12 +75,12 @@ def group_of(connection: sa.Connection, threshold_id: str) -> groups.Group:
 
     :raises NotFound: it has none, or there is no such threshold.
     """
-    group = groups.of_rule(
-        connection, tables.hashmap_thresholds, values.has_id(_table.threshold_id, threshold_id)
+    return groups.of_rule(
+        connection,
+        tables.hashmap_thresholds,
+        values.has_id(_table.threshold_id, threshold_id),
+        f'Threshold has no group (UUID: {threshold_id})',
     )
-    if group is None:
-        raise errors.NotFound(reason=f'Threshold has no group (UUID: {threshold_id})')
-    return group
 
 
 def create(connection: sa.Connection, new: NewThreshold) -> Threshold:
