@@ -65,7 +65,8 @@ class Retention:
 
         :param needed_from: what is not older may not have been rated yet; None: all was.
         """
-        if self._remove_rows(now):
+        # Once a round, not before each group of series.
+        if not self._after and self._remove_rows(now):
             return True
         with self._database.reader() as connection:
             kinds = _kinds(connection, self._after)
