@@ -18,7 +18,6 @@ from cloudkitty.storage.v2.sql.series_ids import IdCache
 from cloudkitty.storage.v2.sql.writer import Cell
 from cloudkitty.writer import ScopeProgress
 
-ROWS_AT_ONCE = 5000
 # By the name under which a metric is published.
 Definitions = Mapping[str, Metric]
 NO_DEFINITIONS: Definitions = {}
@@ -120,32 +119,19 @@ def _rows(source: db.Database, owner: str, extent: dump.Extent) -> Iterator[tabl
     while True:
         with source.reader() as connection:
             layout = table.describe(connection)
-            statement = sa.select(
-                ROWS.c.id,
-                ROWS.c.begin,
-                ROWS.c.end,
-                ROWS.c.tenant_id,
-                ROWS.c.res_type,
-                ROWS.c.unit,
-                ROWS.c.desc,
-                layout.number('qty').label('qty'),
-                layout.number('rate').label('rate'),
+            statement = layout.points(
+                [
+                    layout.among('tenant_id', [owner]),
+                    ROWS.c.res_type != table.NO_DATA,
+                    *_bounds(extent),
+                ],
                 ROWS.c.origin if layout.has_origin else sa.literal(RATED).label('origin'),
-            ).where(
-                layout.among('tenant_id', [owner]),
-                ROWS.c.res_type != table.NO_DATA,
-                *_bounds(extent),
             )
             if last is not None:
-                statement = statement.where(
-                    ROWS.c.begin >= last.begin,
-                    sa.or_(ROWS.c.begin > last.begin, ROWS.c.id > last.id),
-                )
-            rows = connection.execute(
-                statement.order_by(ROWS.c.begin, ROWS.c.id).limit(ROWS_AT_ONCE)
-            ).all()
+                statement = statement.where(table.is_behind(last))
+            rows = connection.execute(statement.limit(table.ROWS_AT_ONCE)).all()
         yield from rows
-        if len(rows) < ROWS_AT_ONCE:
+        if len(rows) < table.ROWS_AT_ONCE:
             return
         last = rows[-1]
 

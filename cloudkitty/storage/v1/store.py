@@ -24,7 +24,6 @@ from cloudkitty.storage.v2.sql.writer import Cell, Writer
 
 LOG = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 5000
 EXPIRED_AT_ONCE = 1000
 
 
@@ -248,7 +247,7 @@ class TableStorage(v2.BaseStorage):
                     sa.select(sa.func.count()).select_from(ROWS).where(*conditions)
                 ).scalar_one()
                 page = connection.execute(
-                    self._points(conditions)
+                    self.layout.points(conditions)
                     .offset(offset)
                     .limit(None if last is None else last - offset)
                 )
@@ -301,35 +300,15 @@ class TableStorage(v2.BaseStorage):
             conditions.append(layout.among('tenant_id', window.filters[self._scope_key]))
         return conditions
 
-    def _points(self, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
-        return (
-            sa.select(
-                ROWS.c.id,
-                ROWS.c.begin,
-                ROWS.c.end,
-                ROWS.c.tenant_id,
-                ROWS.c.res_type,
-                ROWS.c.unit,
-                ROWS.c.desc,
-                self.layout.number('qty').label('qty'),
-                self.layout.number('rate').label('rate'),
-            )
-            .where(*conditions)
-            .order_by(ROWS.c.begin, ROWS.c.id)
-        )
-
     def _stream(self, connection: sa.Connection, window: query.Window) -> Iterator[sums.Row]:
         """Yield the points of *window* in the order of time, with a bounded number in memory."""
-        statement = self._points(self._conditions(window))
-        part = connection.execute(statement.limit(ROWS_AT_ONCE)).all()
+        statement = self.layout.points(self._conditions(window))
+        part = connection.execute(statement.limit(table.ROWS_AT_ONCE)).all()
         while part:
             yield from map(table.decode, part)
             last = part[-1]
             part = connection.execute(
-                statement.where(
-                    ROWS.c.begin >= last.begin,
-                    sa.or_(ROWS.c.begin > last.begin, ROWS.c.id > last.id),
-                ).limit(ROWS_AT_ONCE)
+                statement.where(table.is_behind(last)).limit(table.ROWS_AT_ONCE)
             ).all()
 
     def _summed(self, connection: sa.Connection, spec: sums.QuerySpec) -> Iterable[sums.Row]:

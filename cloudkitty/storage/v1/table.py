@@ -22,6 +22,8 @@ from cloudkitty.storage.v2.sql.folding import RATED
 
 NAME = 'rated_data_frames'
 NO_DATA = '_NO_DATA_'  # type of the row of a period without usage
+# Rows that are in memory at once.
+ROWS_AT_ONCE = 5000
 MYSQL = ('mysql', 'mariadb')
 
 ROWS = sa.Table(
@@ -108,6 +110,30 @@ class Layout(NamedTuple):
         if not self.has_origin:
             found.append('points cannot be pushed, because nothing would tell them from rated ones')
         return found
+
+    def points(
+        self, conditions: Iterable[sa.ColumnElement[bool]], *more: sa.ColumnElement[Any]
+    ) -> sa.Select[Any]:
+        """Return a statement for points in the order of time, with the columns of decode().
+
+        :param more: columns beyond those.
+        """
+        return (
+            sa.select(
+                ROWS.c.id,
+                ROWS.c.begin,
+                ROWS.c.end,
+                ROWS.c.tenant_id,
+                ROWS.c.res_type,
+                ROWS.c.unit,
+                ROWS.c.desc,
+                self.number('qty').label('qty'),
+                self.number('rate').label('rate'),
+                *more,
+            )
+            .where(*conditions)
+            .order_by(ROWS.c.begin, ROWS.c.id)
+        )
 
     def number(self, name: str) -> sa.ColumnElement[Any]:
         """Return column *name* as an exact number."""
@@ -203,6 +229,15 @@ def describe(connection: sa.Connection) -> Layout:
         _numbers(columns['rate']),
         'origin' in columns,
         getattr(columns['tenant_id'], 'length', None),
+    )
+
+
+def is_behind(last: tables.Row) -> sa.ColumnElement[bool]:
+    """Return the condition on the rows that Layout.points() returns after *last*."""
+    return sa.and_(
+        # The database finds the first of them by its index.
+        ROWS.c.begin >= last.begin,
+        sa.or_(ROWS.c.begin > last.begin, ROWS.c.id > last.id),
     )
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from cloudkitty.db import tables, upsert
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1 import migrate
-from cloudkitty.storage.v1 import store as v1_store
+from cloudkitty.storage.v1 import table as v1_table
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2.sql import (
     SQLStorage,
@@ -34,7 +34,7 @@ SMALL = [
     (series_ids, 'IDS_PER_STATEMENT'),
     (scope_state, 'CHUNK'),
     (upsert, 'ROWS_PER_STATEMENT'),
-    (v1_store, 'ROWS_AT_ONCE'),
+    (v1_table, 'ROWS_AT_ONCE'),
 ]
 FIELDS = 'max(price) AS top, min(price) AS low, count(qty) AS n, sum(price) AS total'
 
@@ -140,7 +140,7 @@ def test_a_migration_does_not_depend_on_pages_inside(conf, database, sql, monkey
     fill(former)
     whole = stored(former)
     for size in (1, 3, 8):
-        monkeypatch.setattr(migrate, 'ROWS_AT_ONCE', size)
+        monkeypatch.setattr(v1_table, 'ROWS_AT_ONCE', size)
         for name in migrate.list_owners(former.database, dump.Extent()):
             count = migrate.migrate_owner(
                 former.database, sql.database, sql.id_cache, name, dump.Extent()
