@@ -12,6 +12,8 @@ from cloudkitty.tests import services
 
 SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server'
 
+TAKEN_S = 30
+
 
 def registered(conf: cfg.ConfigOpts) -> cfg.ConfigOpts:
     """Return *conf* with options that oslo.messaging registers in its global one only."""
@@ -95,11 +97,28 @@ class RabbitMQ(services.Daemon):
         return log.read_text().count('client unexpectedly closed TCP connection')
 
     def publish(self, exchange: str, routing_key: str, body: bytes, **properties) -> None:
-        """Bring *body* as it is, as any program could."""
-        with amqp.Connection(self.address) as connection:
-            connection.channel().basic_publish(
-                amqp.Message(body, **properties), exchange, routing_key
-            )
+        """Bring *body* as it is, as any program could, to at least one queue.
+
+        A broker drops what no queue takes, and whoever listens binds its queue a moment after it
+        has started: until then the message comes back, and is sent again.
+
+        :raises ServiceFailed: no queue takes it.
+        """
+        message = amqp.Message(body, **properties)
+
+        def was_taken() -> bool:
+            with amqp.Connection(self.address, confirm_publish=True) as connection:
+                try:
+                    connection.channel().basic_publish(
+                        message, exchange, routing_key, mandatory=True
+                    )
+                except amqp.ChannelError:
+                    return False
+                return True
+
+        services.wait_until(
+            was_taken, deadline_s=TAKEN_S, what=f'a queue for {routing_key} of {exchange}'
+        )
 
     def waiting(self, queue: str) -> int:
         """Return how many messages of *queue* nobody has fetched; 0 if there is no such queue."""
