@@ -8,7 +8,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.core import timeframe
+from cloudkitty.core import decimals, timeframe
 from cloudkitty.core.pricing import rules
 from cloudkitty.db import tables
 from cloudkitty.rating import module_state, validity
@@ -177,8 +177,22 @@ def check_slot(
     ]
     if mapping.end is not None:
         conditions.append(_table.start < timeframe.to_naive(mapping.end))
-    if connection.scalar(sa.select(_table.id).where(*conditions).limit(1)) is not None:
-        raise parents.clash('Mapping', mapping.value, mapping)
+    row = connection.execute(
+        parents.select_rules(tables.hashmap_mappings).where(*conditions).limit(1)
+    ).one_or_none()
+    if row is not None:
+        existing = _describe(mapping_of(row))
+        raise parents.clash(connection, 'Mapping', mapping.value, mapping, existing)
+
+
+def _describe(mapping: Mapping) -> str:
+    """Return what a mapping in the way charges and since when, and what to do about it."""
+    cost = decimals.render_decimal(mapping.cost or decimals.ZERO).removesuffix('.0')
+    until = f' until {timeframe.render(mapping.end)}' if mapping.end else ''
+    return (
+        f'{mapping.type} {cost} since {timeframe.render(mapping.start)}{until} '
+        f'(UUID: {mapping.mapping_id}); end or delete that mapping first'
+    )
 
 
 def _check(new: NewMapping) -> None:

@@ -71,17 +71,31 @@ def locate(connection: sa.Connection, rule: Parents) -> Place:
     )
 
 
-def clash(what: str, shown: object, rule: Parents) -> errors.Conflict:
+def clash(
+    connection: sa.Connection, what: str, shown: object, rule: Parents, existing: str
+) -> errors.Conflict:
     """Return the error that a rule with the same parents exists.
+
+    The sentence that clients look for comes first; what the rule is, with names, follows.
 
     :param what: 'Mapping' or 'Threshold'.
     :param shown: its value or level, for the text of the error.
+    :param existing: the end of "all scopes pay ..." about the rule that exists.
     """
     kind, parent = ('service', rule.service_id) if rule.service_id else ('field', rule.field_id)
+    payer = f'scope {rule.tenant_id} pays' if rule.tenant_id else 'all scopes pay'
     return errors.Conflict(
         reason=f"{what} '{shown}' already exists for {kind} '{parent}', "
-        f"tenant: '{rule.tenant_id or None}'"
+        f"tenant: '{rule.tenant_id or None}': for {_names(connection, rule)} {payer} {existing}"
     )
+
+
+def _names(connection: sa.Connection, rule: Parents) -> str:
+    """Return the service of a rule by its name, `cpu`, or its field, `cpu by flavor_name`."""
+    if rule.service_id:
+        return services.get(connection, rule.service_id).name
+    field = fields.get(connection, rule.field_id or '')
+    return f'{services.get(connection, field.service_id).name} by {field.name}'
 
 
 def select_rules(table: sa.Table) -> sa.Select[Any]:

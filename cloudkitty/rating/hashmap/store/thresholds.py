@@ -179,16 +179,21 @@ def _check_slot(
     place: parents.Place,
     except_key: int | None = None,
 ) -> None:
-    taken = connection.scalar(
-        sa.select(_table.id)
+    row = connection.execute(
+        parents.select_rules(tables.hashmap_thresholds)
         .where(
             place.condition(_table), _table.level == threshold.level, _table.id != (except_key or 0)
         )
         .limit(1)
-    )
-    if taken is not None:
-        shown = decimals.render_decimal(_canonical(threshold.level))
-        raise parents.clash('Threshold', shown.removesuffix('.0'), threshold)
+    ).one_or_none()
+    if row is not None:
+        shown = decimals.render_decimal(_canonical(threshold.level)).removesuffix('.0')
+        cost = decimals.render_decimal(row.cost).removesuffix('.0')
+        existing = (
+            f'{row.map_type} {cost} from {shown} on (UUID: {row.threshold_id}); '
+            'change or delete that threshold'
+        )
+        raise parents.clash(connection, 'Threshold', shown, threshold, existing)
 
 
 def _row(connection: sa.Connection, threshold_id: str) -> tables.Row:

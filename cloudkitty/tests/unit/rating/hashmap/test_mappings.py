@@ -148,8 +148,8 @@ def test_times_of_one_slot_may_touch_and_not_overlap(world, start, end, overlaps
             return
         with pytest.raises(errors.Conflict) as caught:
             create(connection, **values)
-        assert str(caught.value) == (
-            f"Mapping 'None' already exists for service '{world.s1}', tenant: 'None'"
+        assert str(caught.value).startswith(
+            f"Mapping 'None' already exists for service '{world.s1}', tenant: 'None': "
         )
 
 
@@ -177,7 +177,7 @@ def test_a_mapping_ends_after_its_start_even_in_the_past(world, force):
 
 def test_another_place_is_another_slot(any_world):
     with any_world.database.writer() as connection:
-        create(connection, field_id=any_world.f1, value='v', tenant_id='t')
+        first = create(connection, field_id=any_world.f1, value='v', tenant_id='t')
         for other in (
             {'value': 'V'},
             {'tenant_id': None},
@@ -191,7 +191,24 @@ def test_another_place_is_another_slot(any_world):
         with pytest.raises(errors.Conflict) as caught:
             create(connection, field_id=any_world.f1, value='v', tenant_id='t', type='rate')
         assert str(caught.value) == (
-            f"Mapping 'v' already exists for field '{any_world.f1}', tenant: 't'"
+            f"Mapping 'v' already exists for field '{any_world.f1}', tenant: 't': for s1 by "
+            f'f1 scope t pays flat 1 since 2024-05-01T12:00:07+00:00 (UUID: {first.mapping_id}); '
+            'end or delete that mapping first'
+        )
+
+
+def test_the_rule_in_the_way_is_named_with_its_end(any_world):
+    """The oldest of several: who makes a price learns what to end, and when it ends anyway."""
+    span = {'start': SECOND, 'end': SECOND + HOUR}
+    with any_world.database.writer() as connection:
+        first = create(connection, service_id=any_world.s1, cost=COST, type='rate', **span)
+        create(connection, service_id=any_world.s1, start=SECOND + HOUR)
+        with pytest.raises(errors.Conflict) as caught:
+            create(connection, service_id=any_world.s1)
+        assert str(caught.value).endswith(
+            f"': for s1 all scopes pay rate {COST} since 2024-05-01T12:00:07+00:00 until "
+            f'2024-05-01T13:00:07+00:00 (UUID: {first.mapping_id}); '
+            'end or delete that mapping first'
         )
 
 

@@ -72,7 +72,7 @@ def test_a_threshold_that_makes_no_sense_is_refused(world, values, text):
 
 def test_a_slot_is_level_parent_scope_and_group(any_world):
     with any_world.database.writer() as connection:
-        create(connection, service_id=any_world.s1)
+        first = create(connection, service_id=any_world.s1)
         for other in (
             {'level': Decimal('5.5')},
             {'service_id': any_world.s2},
@@ -83,7 +83,9 @@ def test_a_slot_is_level_parent_scope_and_group(any_world):
         with pytest.raises(errors.Conflict) as caught:
             create(connection, service_id=any_world.s1, level=Decimal('5.0'), type='rate')
         assert str(caught.value) == (
-            f"Threshold '5' already exists for service '{any_world.s1}', tenant: 'None'"
+            f"Threshold '5' already exists for service '{any_world.s1}', tenant: 'None': for s1 "
+            f'all scopes pay flat 1 from 5 on (UUID: {first.threshold_id}); '
+            'change or delete that threshold'
         )
 
 
