@@ -30,6 +30,11 @@ def form(**members: Mapping) -> dict:
     }
 
 
+def with_optional(schema: Mapping, **members: Mapping) -> dict:
+    """Return the schema of a form that may have *members*, too."""
+    return {**schema, 'properties': {**schema['properties'], **members}}
+
+
 def listing(item: Mapping) -> dict:
     """Return the schema of a list."""
     return {'type': 'array', 'items': item}

@@ -52,6 +52,11 @@ def sort(rows: Iterable[Row], order: Sequence[Order], columns: Sequence[str]) ->
     return found
 
 
+def without_values(rows: Sequence[Row], groups: Iterable[str]) -> list[str]:
+    """Return the groups that no row has a value of; none if there are no rows."""
+    return [name for name in groups if rows and all(row[name] in ('', None) for row in rows)]
+
+
 def _sort_key(column: str) -> Callable[[Row], tuple[bool, Any]]:
     # A function such as LAST may find numbers in some groups and text in others.
     return lambda row: (isinstance(row[column], str), row[column])

@@ -125,3 +125,10 @@ def test_buckets_need_a_bounded_span():
 def test_attributes_are_further_columns(given, expected):
     assert rows.with_attributes(given, ['name']) == expected
     assert rows.with_attributes(given, []) == given
+
+
+def test_a_group_without_values_is_one_that_all_rows_lack():
+    found = [{'a': '', 'b': '', 'c': None}, {'a': 'x', 'b': '', 'c': None}]
+
+    assert rows.without_values(found, ['a', 'b', 'c']) == ['b', 'c']
+    assert rows.without_values([], ['a']) == []
