@@ -89,6 +89,8 @@ class Remote:
     """Calls as another release makes them."""
 
     def __init__(self, conf):
+        # The exchange; a worker of this process sets it when its thread comes to it.
+        oslo_messaging.set_transport_defaults('cloudkitty')
         self._transport = oslo_messaging.get_rpc_transport(conf)
         self._client = oslo_messaging.get_rpc_client(
             self._transport, oslo_messaging.Target(topic='cloudkitty'), timeout=REMOTE_S, retry=1
