@@ -30,7 +30,7 @@ _ORDERED = sa.select(RECHECKS.c.month, RECHECKS.c.changes).where(
 
 
 class Note(NamedTuple):
-    """A note of the storage, see storage/v2/sql/changes.
+    """A note of the storage, see storage/v2/series/changes.
 
     :ivar scope: number of the scope.
     :ivar month: its first day, UTC.

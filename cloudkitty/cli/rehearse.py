@@ -21,9 +21,9 @@ from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.former import bills, causes
 from cloudkitty.storage.former.rest import Amount
+from cloudkitty.storage.v2.series.frame_rows import RATED
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.folding import RATED
-from cloudkitty.storage.v2.sql.series_ids import IdCache
 
 HOUR_S = 3600
 SAME, DIFFERENT, UNKNOWN = 0, 1, 255  # exit statuses

@@ -15,8 +15,9 @@ from cloudkitty.collector import metrics_file
 from cloudkitty.core import metrics, timeframe
 from cloudkitty.db import migration
 from cloudkitty.storage.v1 import migrate
-from cloudkitty.storage.v2.sql import changes, dump, rebuild, verify
-from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.series import changes
+from cloudkitty.storage.v2.series.series_ids import IdCache
+from cloudkitty.storage.v2.sql import dump, rebuild, verify
 
 STANDARD = '-'  # standard input or output
 FAULTY = 1  # exit status

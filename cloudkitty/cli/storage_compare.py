@@ -18,7 +18,8 @@ from cloudkitty.clients import keystone
 from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import render_decimal
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.former import bills, causes, http, rest
+from cloudkitty.storage import http
+from cloudkitty.storage.former import bills, causes, rest
 from cloudkitty.storage.v2.sql import SQLStorage
 
 DAY = timedelta(days=1)

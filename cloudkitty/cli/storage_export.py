@@ -9,8 +9,8 @@ from cloudkitty.core import timeframe
 from cloudkitty.db.adoption import scope_rows
 from cloudkitty.storage import former
 from cloudkitty.storage.former import exporter, influxdb_writer
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.series_ids import IdCache
 
 FAULTY = 1  # exit status
 

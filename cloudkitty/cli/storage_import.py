@@ -12,7 +12,8 @@ from cloudkitty.db.adoption import scope_rows
 from cloudkitty.scopes import state
 from cloudkitty.storage import former, query
 from cloudkitty.storage.former import importer, stores
-from cloudkitty.storage.v2.sql import SQLStorage, dump, retention_cutoff
+from cloudkitty.storage.v2.series import retention_cutoff
+from cloudkitty.storage.v2.sql import SQLStorage, dump
 
 HOUR = timedelta(hours=1)
 FAULTY = 1  # exit status

@@ -35,7 +35,7 @@ members = sa.Table(
     **OPTIONS,
 )
 
-# Changes of the storage in months that may be closed, see storage/v2/sql/changes.
+# Changes of the storage in months that may be closed, see storage/v2/series/changes.
 changes = sa.Table(
     'billing_changes',
     metadata,

@@ -16,8 +16,8 @@ from cloudkitty.rating.hashmap.store import rules as db_rules
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
 from cloudkitty.storage.v2 import sql
+from cloudkitty.storage.v2.series.frame_rows import PUSHED
 from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.folding import PUSHED
 from cloudkitty.storage.v2.sql.writer import Cell
 
 # Most frames (periods of a scope) that are priced in one call, and how long it may take.

@@ -19,7 +19,7 @@ from cloudkitty.billing.statements import Statements
 from cloudkitty.core import timeframe
 from cloudkitty.core.billing import month as calendar
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.write_orchestrator import copying, files, manifest
 from cloudkitty.write_orchestrator.files import Extent, File, Unit
 from cloudkitty.write_orchestrator.names import file_name as file_name

@@ -8,9 +8,10 @@ from typing import BinaryIO
 from cloudkitty import db, errors, writer
 from cloudkitty.backend import BaseBackend
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.v2.sql import dump, fingerprint, retention_cutoff
+from cloudkitty.storage.v2.series import retention_cutoff
+from cloudkitty.storage.v2.series.series_ids import IdCache
+from cloudkitty.storage.v2.sql import dump, fingerprint
 from cloudkitty.storage.v2.sql.fingerprint import FrameDigest
-from cloudkitty.storage.v2.sql.series_ids import IdCache
 from cloudkitty.write_orchestrator import copying, files, names
 from cloudkitty.write_orchestrator.files import Extent, File, Unit
 

@@ -15,8 +15,8 @@ from oslo_config import cfg
 from cloudkitty import errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage import former
-from cloudkitty.storage.former import Point, Sum, documents, http
+from cloudkitty.storage import former, http
+from cloudkitty.storage.former import Point, Sum, documents
 
 PAGE_SIZE = 5000
 SCROLL = '5m'

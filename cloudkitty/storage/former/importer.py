@@ -21,9 +21,9 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.former import Point, Reader, WindowTooLarge, bills
+from cloudkitty.storage.v2.series.frame_rows import RATED
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.folding import RATED
-from cloudkitty.storage.v2.sql.series_ids import IdCache
 from cloudkitty.storage.v2.sql.writer import Cell
 
 DAY = timedelta(days=1)

@@ -14,8 +14,8 @@ from oslo_config import cfg
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import Series
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage import former
-from cloudkitty.storage.former import Point, Sum, http
+from cloudkitty.storage import former, http
+from cloudkitty.storage.former import Point, Sum
 
 CHUNK_SIZE = 10_000
 MEASUREMENT = 'dataframes'

@@ -15,8 +15,8 @@ from cloudkitty import errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.bounds import read_sample
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage import former
-from cloudkitty.storage.former import Point, Sum, http, influxdb
+from cloudkitty.storage import former, http
+from cloudkitty.storage.former import Point, Sum, influxdb
 
 # [storage_influxdb]version
 VERSION = 2

@@ -17,8 +17,8 @@ from oslo_config import cfg
 from cloudkitty import errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage import former
-from cloudkitty.storage.former import Point, Sum, documents, http
+from cloudkitty.storage import former, http
+from cloudkitty.storage.former import Point, Sum, documents
 
 # Default of the server's limit.
 LIMIT = 5000

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from cloudkitty.clients import keystone
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage import former
-from cloudkitty.storage.former import http
+from cloudkitty.storage import former, http
 
 # Section of the account that gets a token for it.
 GROUP = 'compare'

@@ -12,9 +12,9 @@ from cloudkitty.core.metrics import Metric
 from cloudkitty.db import tables
 from cloudkitty.storage.v1 import sums, table
 from cloudkitty.storage.v1.table import ROWS
+from cloudkitty.storage.v2.series.frame_rows import RATED
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.folding import RATED
-from cloudkitty.storage.v2.sql.series_ids import IdCache
 from cloudkitty.storage.v2.sql.writer import Cell
 from cloudkitty.writer import ScopeProgress
 

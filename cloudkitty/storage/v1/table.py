@@ -18,7 +18,7 @@ from cloudkitty.core.dataframe import NO_ATTRIBUTES, DataFrame
 from cloudkitty.core.decimals import ZERO
 from cloudkitty.db import tables, types
 from cloudkitty.storage.v1 import sums
-from cloudkitty.storage.v2.sql.folding import RATED
+from cloudkitty.storage.v2.series.frame_rows import RATED
 
 NAME = 'rated_data_frames'
 NO_DATA = '_NO_DATA_'  # type of the row of a period without usage

@@ -9,7 +9,7 @@ import pytest
 
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import month_at
-from cloudkitty.storage.v2.sql import retention_cutoff
+from cloudkitty.storage.v2.series import retention_cutoff
 from cloudkitty.tests.drivers.billing.world import HOUR, OCTOBER, World, moment
 from cloudkitty.write_orchestrator import (
     DIFFERENT,

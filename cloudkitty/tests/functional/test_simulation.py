@@ -13,8 +13,8 @@ from oslo_db import exception as db_exception
 
 from cloudkitty.scopes import progress
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.storage.v2.sql.frame_rows import Part
-from cloudkitty.storage.v2.sql.writer import RATED, Writer
+from cloudkitty.storage.v2.series.frame_rows import RATED, Part
+from cloudkitty.storage.v2.sql.writer import Writer
 from cloudkitty.tests.simulation import metering, run, world
 from cloudkitty.tests.simulation.__main__ import MEMORY
 from cloudkitty.usage.receiving import Receiver

@@ -17,8 +17,8 @@ from cloudkitty.core.dataframe import DataPoint, Series
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v2 import sql
-from cloudkitty.storage.v2.sql import changes
-from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.series import changes
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.tests import fakes
 from cloudkitty.tests.simulation.scheduler import Process, Scheduler
 

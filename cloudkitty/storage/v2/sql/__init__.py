@@ -19,19 +19,13 @@ from cloudkitty.db import migration, tables
 from cloudkitty.scopes import agreement, progress, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
-from cloudkitty.storage.v2.sql import (
-    changes,
-    folding,
-    period_prices,
-    retention,
-    retention_cutoff,
-    rollups,
-)
-from cloudkitty.storage.v2.sql.folding import PUSHED, RATED
-from cloudkitty.storage.v2.sql.frame_rows import Part
+from cloudkitty.storage.v2.series import changes, retention_cutoff
+from cloudkitty.storage.v2.series.answers import Slice
+from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
+from cloudkitty.storage.v2.series.series_ids import IdCache, chunks
+from cloudkitty.storage.v2.sql import folding, period_prices, retention, rollups
 from cloudkitty.storage.v2.sql.pages import Pages
-from cloudkitty.storage.v2.sql.reader import Reader, Slice
-from cloudkitty.storage.v2.sql.series_ids import IdCache, chunks
+from cloudkitty.storage.v2.sql.reader import Reader
 from cloudkitty.storage.v2.sql.writer import Cell, Writer, fold_left, parts_of
 
 # Scopes that are still rated are folded by then; the others get no more periods.

@@ -13,10 +13,10 @@ from cloudkitty.core import block, decimals, timeframe
 from cloudkitty.core.dataframe import DataFrame, DataPoint, Series
 from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.storage.v2.sql import retention_cutoff
-from cloudkitty.storage.v2.sql.changes import Changes
-from cloudkitty.storage.v2.sql.folding import PUSHED, RATED
-from cloudkitty.storage.v2.sql.series_ids import IdCache, chunks, without_calendar
+from cloudkitty.storage.v2.series import retention_cutoff
+from cloudkitty.storage.v2.series.changes import Changes
+from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED
+from cloudkitty.storage.v2.series.series_ids import IdCache, chunks, without_calendar
 from cloudkitty.storage.v2.sql.writer import Cell, Writer, parts_of
 from cloudkitty.writer import RatedPeriod, ScopeProgress
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
-from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.series.series_ids import IdCache
 
 FRAMES = tables.rated_frames
 

@@ -15,12 +15,11 @@ import sqlalchemy as sa
 
 from cloudkitty.core import timeframe
 from cloudkitty.db import tables, upsert
-from cloudkitty.storage.v2.sql import series_ids
+from cloudkitty.storage.v2.series import series_ids
+from cloudkitty.storage.v2.series.frame_rows import RATED
 
 FRAMES = tables.rated_frames
 UNFOLDED = tables.rated_unfolded
-RATED = 0  # origin of frames that the processor rated
-PUSHED = 1  # origin of frames pushed over the API
 # Condition for frames joined to UNFOLDED.
 IS_UNFOLDED = sa.and_(
     FRAMES.c.scope_id == UNFOLDED.c.scope_id,

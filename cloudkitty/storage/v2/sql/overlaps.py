@@ -1,20 +1,16 @@
 """Makes sure that no time of a scope is rated twice."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from cloudkitty import errors
-from cloudkitty.core import timeframe
 from cloudkitty.db import tables
-from cloudkitty.storage.v2.sql.frame_rows import Frame
-from cloudkitty.storage.v2.sql.series_ids import chunks
+from cloudkitty.storage.v2.series import overlaps
+from cloudkitty.storage.v2.series.frame_rows import Frame
+from cloudkitty.storage.v2.series.series_ids import chunks
 
 _FRAMES, _SCOPES = tables.rated_frames, tables.rated_scopes
-# Begin and end, naive UTC.
-Span = tuple[datetime, datetime]
 
 
 def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> None:
@@ -27,22 +23,16 @@ def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> None:
     """
     if not frames:
         return
-    spans: dict[int, dict[datetime, datetime]] = {}
-    for frame in frames:
-        spans.setdefault(frame.owner, {})[frame.begin] = frame.end
-    stored = _stored(connection, frames, frames[0].origin)
-    for owner, new in spans.items():
-        old = [span for span in stored.get(owner, ()) if span[0] not in new]
-        _check(sorted([*new.items(), *old]))
+    overlaps.require_apart(frames, _stored(connection, frames, frames[0].origin))
 
 
 def _stored(
     connection: sa.Connection, frames: Sequence[Frame], origin: int
-) -> dict[int, list[Span]]:
+) -> dict[int, list[overlaps.Span]]:
     """Return the stored frames of the same scopes in the same time, and the ones before."""
     first = min(frame.begin for frame in frames)
     last = max(frame.end for frame in frames)
-    found: dict[int, list[Span]] = {}
+    found: dict[int, list[overlaps.Span]] = {}
     for owners in chunks(sorted({frame.owner for frame in frames})):
         values = {'owners': owners, 'first': first, 'last': last, 'origin': origin}
         for owner, begin, end in connection.execute(_NEIGHBOURS, values):
@@ -77,13 +67,3 @@ def _build_neighbours() -> sa.CompoundSelect[Any]:
 
 
 _NEIGHBOURS = _build_neighbours()
-
-
-def _check(spans: Sequence[Span]) -> None:
-    """Raise unless each of *spans*, in order of their begins, ends before the next begins."""
-    for before, after in zip(spans, spans[1:], strict=False):
-        if before[1] > after[0]:
-            raise errors.PeriodsOverlap(
-                begin=timeframe.render(timeframe.from_naive(after[0])),
-                stored=timeframe.render(timeframe.from_naive(before[0])),
-            )

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from cloudkitty.core import timeframe
-from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.storage import query
+from cloudkitty.storage.v2.series.answers import Slice
+from cloudkitty.storage.v2.series.stored_frames import Page, StoredFrame
 from cloudkitty.storage.v2.sql import points, rollups
-from cloudkitty.storage.v2.sql.reader import KEY, Reader, Slice, split
+from cloudkitty.storage.v2.sql.reader import KEY, Reader, split
 
 FRAMES = points.FRAMES
 
@@ -42,7 +43,7 @@ class Pages:
             count += part.points
         if not inside:
             return {'total': count, 'dataframes': []}
-        page = _Page(Slice(wanted.offset - before, wanted.limit))
+        page = Page(wanted.offset - before, wanted.limit)
         self._open(
             page, window._replace(begin=inside[0].period.begin, end=inside[-1].period.end), choice
         )
@@ -75,13 +76,13 @@ class Pages:
             for frame in self._read(window._replace(begin=period.begin, end=period.end), choice)
         )
 
-    def _read(self, window: query.Window, choice: points.Choice) -> Iterator[points.StoredFrame]:
+    def _read(self, window: query.Window, choice: points.Choice) -> Iterator[StoredFrame]:
         statement = points.frames(
             choice, window.begin, window.end, *KEY, FRAMES.c.end, FRAMES.c.block
         )
         return points.read(self.connection, self.reader.id_cache, choice, statement, window)
 
-    def _open(self, page: '_Page', window: query.Window, choice: points.Choice) -> None:
+    def _open(self, page: Page, window: query.Window, choice: points.Choice) -> None:
         """Add the points of *window* to *page* until it is full."""
         if page.end is not None and points.is_whole(choice, window):
             rows = self.connection.execute(points.page(choice, window, page.begin, page.end)).all()
@@ -93,28 +94,3 @@ class Pages:
             page.add(frame)
             if page.is_full():
                 return
-
-
-class _Page:
-    """Counts points and collects those of a slice."""
-
-    def __init__(self, wanted: Slice) -> None:
-        self.begin = wanted.offset
-        self.end = None if wanted.limit is None else wanted.offset + wanted.limit
-        self._kept: list[points.StoredFrame] = []
-        self.count = 0
-
-    def add(self, frame: points.StoredFrame) -> None:
-        first = max(self.begin - self.count, 0)
-        last = None if self.end is None else max(self.end - self.count, 0)
-        self.count += len(frame.points)
-        inside = frame.points[first:last]
-        if inside:
-            self._kept.append(frame._replace(points=inside))
-
-    def is_full(self) -> bool:
-        return self.end is not None and self.count >= self.end
-
-    def frames(self) -> list[DataFrame]:
-        """Return the collected points, one frame for each stored frame; callers merge them."""
-        return [points.as_dataframe(kept) for kept in self._kept]

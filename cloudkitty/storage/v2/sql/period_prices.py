@@ -9,8 +9,8 @@ from cloudkitty.core import block, timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
-from cloudkitty.storage.v2.sql.folding import RATED
-from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.series.frame_rows import RATED
+from cloudkitty.storage.v2.series.series_ids import IdCache
 
 
 def prices(

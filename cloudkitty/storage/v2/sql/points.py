@@ -1,35 +1,21 @@
 """Points read from blocks: parts of days, single periods, pages."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from cloudkitty.core import block, timeframe
-from cloudkitty.core.dataframe import DataFrame, DataPoint, FrozenDict
 from cloudkitty.db import tables, types
 from cloudkitty.storage import query
-from cloudkitty.storage.v2.sql import rollups, series_ids
+from cloudkitty.storage.v2.series import series_ids, stored_frames
+from cloudkitty.storage.v2.series.stored_frames import StoredFrame
+from cloudkitty.storage.v2.sql import rollups
 
 FRAMES = tables.rated_frames
 SERIES = tables.rated_series
 ROWS_AT_ONCE = 500
-
-
-class StoredFrame(NamedTuple):
-    """The matching points of one scope in one period.
-
-    :ivar begin, end: the period, aware UTC.
-    :ivar points: (series id, quantity, price), at least one.
-    :ivar entries: the entries of the series ids.
-    """
-
-    begin: datetime
-    end: datetime
-    points: list[tuple[int, Decimal, Decimal]]
-    entries: dict[int, series_ids.Entry]
 
 
 class Choice(NamedTuple):
@@ -43,20 +29,6 @@ class Choice(NamedTuple):
     series: frozenset[int] | None
 
 
-def choose_owners(
-    connection: sa.Connection, window: query.Window, scope_key: str
-) -> frozenset[int] | None:
-    """Return the scopes whose frames may have points of the scopes that *window* names.
-
-    None: it names none.
-    """
-    if scope_key not in window.filters:
-        return None
-    numbers = rollups.scope_numbers(scope_key, window.filters[scope_key])
-    found = sa.select(SERIES.c.owner_id).where(SERIES.c.scope_id.in_(numbers)).distinct()
-    return frozenset(connection.execute(found).scalars())
-
-
 def choose(connection: sa.Connection, window: query.Window, scope_key: str) -> Choice:
     """Return the series that match the conditions of *window* on metrics and attributes."""
     conditions: list[sa.ColumnElement[bool]] = []
@@ -64,7 +36,7 @@ def choose(connection: sa.Connection, window: query.Window, scope_key: str) -> C
         conditions.append(SERIES.c.metric.in_(window.metrics))
     for name, values in window.filters.items():
         if name == scope_key:
-            conditions.append(SERIES.c.scope_id.in_(rollups.scope_numbers(name, values)))
+            conditions.append(SERIES.c.scope_id.in_(series_ids.scope_numbers(name, values)))
         elif name not in timeframe.CALENDAR_KEYS:
             conditions.append(rollups.attribute_condition(SERIES.c.id, name, values, '' in values))
     if not conditions:
@@ -214,48 +186,8 @@ def decode(
     window: query.Window,
 ) -> Iterator[StoredFrame]:
     """Yield the matching points of the rows that were read."""
-    calendar_filters = {
-        name: values for name, values in window.filters.items() if name in timeframe.CALENDAR_KEYS
-    }
-    decoded = [(row, block.decode(row.block)) for row in rows]
-    wanted = {series_id for _, columns in decoded for series_id in columns[0]}
-    if choice.series is not None:
-        wanted &= choice.series
-    entries = id_cache.entries(connection, wanted)
-    for row, columns in decoded:
-        begin, end = timeframe.from_naive(row.begin), timeframe.from_naive(row.end)
-        points = list(zip(*columns, strict=True))
-        if choice.series is not None:
-            points = [point for point in points if point[0] in wanted]
-        if calendar_filters:
-            calendar = timeframe.calendar_of(begin)
-            points = [
-                point for point in points if _fits(entries[point[0]], calendar, calendar_filters)
-            ]
-        if points:
-            yield StoredFrame(begin, end, points, entries)
-
-
-def _fits(
-    entry: series_ids.Entry, calendar: Mapping[str, str], filters: Mapping[str, tuple[str, ...]]
-) -> bool:
-    return all(
-        str(entry.series.groupby.get(name, calendar[name])) in values
-        for name, values in filters.items()
-    )
-
-
-def as_dataframe(frame: StoredFrame) -> DataFrame:
-    """Return *frame* as a DataFrame, with calendar attributes."""
-    calendar = FrozenDict(timeframe.calendar_of(frame.begin))
-    usage: dict[str, list[DataPoint]] = {}
-    for series_id, qty, price in frame.points:
-        entry = frame.entries[series_id]
-        own = entry.series.groupby.keys() & calendar.keys()
-        shown = (
-            calendar
-            if not own
-            else FrozenDict({name: value for name, value in calendar.items() if name not in own})
-        )
-        usage.setdefault(entry.metric, []).append(DataPoint.of(entry.series, qty, price, shown))
-    return DataFrame(frame.begin, frame.end, usage)
+    decoded = [
+        (timeframe.from_naive(row.begin), timeframe.from_naive(row.end), block.decode(row.block))
+        for row in rows
+    ]
+    yield from stored_frames.matching(connection, id_cache, decoded, window, choice.series)

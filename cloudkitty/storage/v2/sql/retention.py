@@ -10,8 +10,8 @@ from cloudkitty import db
 from cloudkitty.core import timeframe
 from cloudkitty.db import tables
 from cloudkitty.scopes import source_gaps
-from cloudkitty.storage.v2.sql import retention_cutoff
-from cloudkitty.storage.v2.sql.series_ids import IdCache
+from cloudkitty.storage.v2.series import retention_cutoff
+from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql.writer import FRAMES, Writer, fold_left
 
 LOG = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import ZERO
 from cloudkitty.db import tables, upsert
-from cloudkitty.storage.v2.sql.frame_rows import NumberedPart
-from cloudkitty.storage.v2.sql.series_ids import Entry
+from cloudkitty.storage.v2.series.frame_rows import NumberedPart
+from cloudkitty.storage.v2.series.series_ids import Entry
 
 SUMS = ('qty', 'price', 'points')
 

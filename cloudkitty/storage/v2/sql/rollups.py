@@ -1,7 +1,7 @@
 """Sums of whole days from the roll-ups, grouped and filtered in the database."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from cloudkitty.core import timeframe
 from cloudkitty.db import tables, types
 from cloudkitty.storage import query
+from cloudkitty.storage.v2.series import series_ids
 
 SERIES = tables.rated_series
 ATTRIBUTES = tables.rated_attributes
@@ -81,8 +82,6 @@ TABLES = {
     'totals': tables.rated_totals,
     'months': tables.rated_months,
 }
-# Allowed values of a column, or the name of their bind parameter.
-Allowed = Sequence[str] | sa.BindParameter[Any]
 BY_SERIES, BY_SCOPE = ('days', 'series_months'), ('totals', 'months')
 
 
@@ -314,7 +313,7 @@ def _conditions(source: sa.Subquery, shape: _Shape) -> Iterator[sa.ColumnElement
     for number, (name, allows_missing) in enumerate(shape.filters):
         values: sa.BindParameter[Any] = sa.bindparam(f'filter_{number}', expanding=True)
         if name == shape.scope_key:
-            yield source.c.scope_id.in_(scope_numbers(name, values))
+            yield source.c.scope_id.in_(series_ids.scope_numbers(name, values))
         elif name in timeframe.CALENDAR_KEYS and not shape.by_series:
             yield CALENDAR.c[name].in_(values)
         elif name in timeframe.CALENDAR_KEYS:
@@ -326,15 +325,8 @@ def _conditions(source: sa.Subquery, shape: _Shape) -> Iterator[sa.ColumnElement
             yield attribute_condition(source.c.series_id, name, values, allows_missing)
 
 
-def scope_numbers(scope_key: str, identifiers: Allowed) -> sa.Select[Any]:
-    """Return the statement for the numbers of scopes."""
-    return sa.select(SCOPES.c.id).where(
-        SCOPES.c.scope_key == scope_key, SCOPES.c.identifier.in_(identifiers)
-    )
-
-
 def attribute_condition(
-    series_id: sa.ColumnElement[Any], name: str, values: Allowed, allows_missing: bool
+    series_id: sa.ColumnElement[Any], name: str, values: series_ids.Allowed, allows_missing: bool
 ) -> sa.ColumnElement[bool]:
     """Return the condition for series whose *name* is one of *values*.
 
@@ -352,7 +344,7 @@ def attribute_condition(
 
 
 def _has(
-    series_id: sa.ColumnElement[Any], name: str, values: Allowed | None = None
+    series_id: sa.ColumnElement[Any], name: str, values: series_ids.Allowed | None = None
 ) -> sa.ColumnElement[bool]:
     held = ATTRIBUTES.alias()
     condition = sa.select(held.c.name).where(held.c.series_id == series_id, held.c.name == name)

@@ -19,8 +19,9 @@ from cloudkitty import db
 from cloudkitty.core import block, timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.db import tables, types
-from cloudkitty.storage.v2.sql import folding, retention_cutoff, series_ids
-from cloudkitty.storage.v2.sql.folding import RATED
+from cloudkitty.storage.v2.series import retention_cutoff, series_ids
+from cloudkitty.storage.v2.series.frame_rows import RATED
+from cloudkitty.storage.v2.sql import folding
 
 FRAMES, SERIES, DAYS = tables.rated_frames, tables.rated_series, tables.rated_days
 TOTALS, MONTHS, CALENDAR = tables.rated_totals, tables.rated_months, tables.rated_calendar

@@ -19,10 +19,18 @@ from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.db import tables, upsert
-from cloudkitty.storage.v2.sql import folding, overlaps, retention_cutoff, series_ids
-from cloudkitty.storage.v2.sql.changes import Changes
-from cloudkitty.storage.v2.sql.folding import PUSHED, RATED, Unfolded
-from cloudkitty.storage.v2.sql.frame_rows import Frame, IdAssignment, NumberedPart, Part
+from cloudkitty.storage.v2.series import retention_cutoff, series_ids
+from cloudkitty.storage.v2.series.changes import Changes
+from cloudkitty.storage.v2.series.frame_rows import (
+    PUSHED,
+    RATED,
+    Frame,
+    IdAssignment,
+    NumberedPart,
+    Part,
+)
+from cloudkitty.storage.v2.sql import folding, overlaps
+from cloudkitty.storage.v2.sql.folding import Unfolded
 from cloudkitty.storage.v2.sql.rollup_rows import Columns, Days, Rollups
 
 FRAMES, DAYS, SERIES = tables.rated_frames, tables.rated_days, tables.rated_series

@@ -8,14 +8,9 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1 import migrate
 from cloudkitty.storage.v1 import table as v1_table
 from cloudkitty.storage.v1.store import TableStorage
-from cloudkitty.storage.v2.sql import (
-    SQLStorage,
-    dump,
-    points,
-    series_ids,
-    verify,
-)
-from cloudkitty.storage.v2.sql.writer import PUSHED, RATED
+from cloudkitty.storage.v2.series import series_ids
+from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED
+from cloudkitty.storage.v2.sql import SQLStorage, dump, points, verify
 from cloudkitty.tests.drivers.storage.questions import (
     HOUR,
     JUNE,

@@ -23,9 +23,11 @@ from cloudkitty.cli import storage_compare
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import tables
-from cloudkitty.storage.former import causes, http
+from cloudkitty.storage import http
+from cloudkitty.storage.former import causes
+from cloudkitty.storage.v2.series.frame_rows import RATED
 from cloudkitty.storage.v2.sql import SQLStorage, dump
-from cloudkitty.storage.v2.sql.writer import RATED, Cell
+from cloudkitty.storage.v2.sql.writer import Cell
 from cloudkitty.tests import faults, formers
 
 HOUR = timedelta(hours=1)

@@ -7,7 +7,8 @@ import pytest
 
 from cloudkitty import errors
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.former import http, stores
+from cloudkitty.storage import http
+from cloudkitty.storage.former import stores
 from cloudkitty.tests import faults
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)

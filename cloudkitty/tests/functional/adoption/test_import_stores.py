@@ -13,7 +13,8 @@ from cloudkitty import errors
 from cloudkitty.cli import storage_import
 from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.former import http, importer, stores
+from cloudkitty.storage import http
+from cloudkitty.storage.former import importer, stores
 from cloudkitty.storage.v2.sql import SQLStorage, dump
 from cloudkitty.tests import fake_influxdb2, fake_loki, fake_search, faults, formers
 

@@ -1,6 +1,6 @@
 """What is kept in memory of series and scopes."""
 
-from cloudkitty.storage.v2.sql import series_ids
+from cloudkitty.storage.v2.series import series_ids
 
 
 def test_layouts_are_kept_of_so_many_series_whatever_the_scopes(monkeypatch):

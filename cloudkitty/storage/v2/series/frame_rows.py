@@ -17,10 +17,12 @@ from cloudkitty.core import block, decimals, timeframe
 from cloudkitty.core.columns import Column
 from cloudkitty.core.dataframe import Series
 from cloudkitty.core.scope_period import ScopePeriods
-from cloudkitty.storage.v2.sql import series_ids
+from cloudkitty.storage.v2.series import series_ids
 
 # Shorter text without exponent always fits the columns.
 PLAIN_DIGITS_MAX = decimals.INTEGER_DIGITS_MAX
+RATED = 0  # origin of frames that the processor rated
+PUSHED = 1  # origin of frames pushed over the API
 
 _MEMBER = operator.attrgetter('metric', 'series')
 

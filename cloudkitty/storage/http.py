@@ -1,4 +1,4 @@
-"""HTTP client of the readers: bounded answers, timeouts, few retries."""
+"""HTTP client of stores: bounded answers, timeouts, few retries."""
 
 import base64
 import contextlib

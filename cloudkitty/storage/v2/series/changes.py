@@ -13,7 +13,7 @@ from oslo_config import cfg
 
 from cloudkitty.core import timeframe
 from cloudkitty.db import billing_tables, upsert
-from cloudkitty.storage.v2.sql.series_ids import Entry
+from cloudkitty.storage.v2.series.series_ids import Entry
 
 TABLE = billing_tables.changes
 COLUMNS = ('scope_id', 'month', 'changes')

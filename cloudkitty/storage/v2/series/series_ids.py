@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import FrozenDict, Series
 from cloudkitty.db import tables, upsert
+from cloudkitty.storage import query
 
 KNOWN_MAX = 30_000  # entries kept in memory; about 1 KiB each
 IDS_PER_STATEMENT = 500
@@ -30,6 +31,8 @@ _Item = TypeVar('_Item')
 # The series of a frame, and their layout, see frame_rows.
 KnownLayout = tuple[Any, Any]
 _NO_LAYOUT: KnownLayout = (None, None)
+# Allowed values of a column, or the name of their bind parameter.
+Allowed = Sequence[str] | sa.BindParameter[Any]
 
 
 class Entry(NamedTuple):
@@ -203,6 +206,29 @@ class IdCache:
             for row in connection.execute(sa.select(table).where(table.c.id.in_(chunk))):
                 known[row.id] = entry_of(row)
         return {series_id: known[series_id] for series_id in wanted}
+
+
+def scope_numbers(scope_key: str, identifiers: Allowed) -> sa.Select[Any]:
+    """Return the statement for the numbers of scopes."""
+    table = tables.rated_scopes
+    return sa.select(table.c.id).where(
+        table.c.scope_key == scope_key, table.c.identifier.in_(identifiers)
+    )
+
+
+def choose_owners(
+    connection: sa.Connection, window: query.Window, scope_key: str
+) -> frozenset[int] | None:
+    """Return the scopes whose frames may have points of the scopes that *window* names.
+
+    None: it names none.
+    """
+    if scope_key not in window.filters:
+        return None
+    numbers = scope_numbers(scope_key, window.filters[scope_key])
+    table = tables.rated_series
+    found = sa.select(table.c.owner_id).where(table.c.scope_id.in_(numbers)).distinct()
+    return frozenset(connection.execute(found).scalars())
 
 
 def has_calendar(series: Series) -> bool:
