@@ -91,6 +91,7 @@ class Remote:
     def __init__(self, conf):
         # The exchange; a worker of this process sets it when its thread comes to it.
         oslo_messaging.set_transport_defaults('cloudkitty')
+        self._host = conf.host
         self._transport = oslo_messaging.get_rpc_transport(conf)
         self._client = oslo_messaging.get_rpc_client(
             self._transport, oslo_messaging.Target(topic='cloudkitty'), timeout=REMOTE_S, retry=1
@@ -113,13 +114,14 @@ class Remote:
         )
 
     def is_answered(self):
+        """Return whether the worker of this host answers; another one may be there already."""
         with contextlib.suppress(
             oslo_messaging.MessagingTimeout, oslo_messaging.MessageDeliveryFailure
         ):
             return (
-                self._client.prepare(namespace='rating', version='1.0', timeout=1).call(
-                    {}, 'quote', res_data={'usage': {}}
-                )
+                self._client.prepare(
+                    namespace='rating', version='1.0', server=self._host, timeout=1
+                ).call({}, 'quote', res_data={'usage': {}})
                 == '0.0'
             )
         return False
