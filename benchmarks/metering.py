@@ -12,11 +12,13 @@ import contextlib
 import gc
 import itertools
 import json
+import multiprocessing
 import resource
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -172,8 +174,17 @@ def _sample(number: int) -> dict[str, Any]:
 
 
 def measure_collection(conf: cfg.ConfigOpts, database: db.Database, count: int) -> dict[str, float]:
-    """Collect an hour of a cloud: four states and a counter of each resource."""
-    scopes = _fill(database, count)
+    """Collect an hour of a cloud, four states and a counter of each resource, in a new process."""
+    _fill(database, count)
+    context = multiprocessing.get_context('spawn')
+    with futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_collect, conf.database.connection, count, BEGIN).result()
+
+
+def _collect(connection: str, count: int, start: datetime) -> dict[str, float]:
+    gc.set_threshold(*GC_THRESHOLDS)
+    conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
+    conf.set_override('connection', connection, 'database')
     driver = MeteringCollector(
         period=3600,
         service_conf=conf,
@@ -184,21 +195,24 @@ def measure_collection(conf: cfg.ConfigOpts, database: db.Database, count: int) 
             }
         },
     )
-    periods = [Period(BEGIN + timedelta(hours=1), BEGIN + timedelta(hours=2))]
-    begin = time.perf_counter()
+    scopes = [f'scope-{number}' for number in range(-(-count // SCOPE_SIZE))]
+    periods = [Period(start + timedelta(hours=1), start + timedelta(hours=2))]
+    begin, cpu = time.perf_counter(), time.process_time()
     points = sum(1 for name in driver.conf for _ in driver.collect_columns(name, periods, scopes))
-    taken_s = time.perf_counter() - begin
+    taken_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begin = time.perf_counter()
-    with database.reader() as connection:
-        connection.execute(sa.select(usage_tables.lives)).all()
-        connection.execute(sa.select(usage_tables.samples)).all()
+    with db.Database(conf).reader() as reader:
+        reader.execute(sa.select(usage_tables.lives)).all()
+        reader.execute(sa.select(usage_tables.samples)).all()
     floor_s = time.perf_counter() - begin
     assert points == count * (len(STATES) + 1), points
     return {
         'points collected': points,
         'seconds to collect an hour': taken_s,
+        'seconds of processor time of that': cpu_s,
         'seconds to read the bare rows': floor_s,
-        'peak memory in MiB': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        'peak memory of collecting in MiB': peak,
     }
 
 
@@ -224,8 +238,8 @@ def _body(number: int) -> str:
     )
 
 
-def _fill(database: db.Database, count: int) -> list[str]:
-    """Store lives and samples of *count* resources; return their scopes."""
+def _fill(database: db.Database, count: int) -> None:
+    """Store lives and samples of *count* resources."""
     begin = facts.to_us(BEGIN)
     step = 3600 * facts.SECOND_US // SAMPLES_AN_HOUR
     ids = itertools.count(1_000_000)
@@ -251,7 +265,6 @@ def _fill(database: db.Database, count: int) -> list[str]:
         upsert.insert(connection, usage_tables.lives, columns, lives)
     for start in range(0, len(samples), 10_000):
         _insert(database, samples[start : start + 10_000])
-    return [f'scope-{number}' for number in range(-(-count // SCOPE_SIZE))]
 
 
 def _insert(database: db.Database, rows: Sequence[tuple]) -> None:

@@ -1,7 +1,6 @@
 """Usage from the tables of embedded metering, see doc/source/admin/metering.rst."""
 
 import logging
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 from oslo_config import cfg
@@ -12,10 +11,11 @@ from cloudkitty import db, errors
 from cloudkitty.collector import point_builder, source_coverage
 from cloudkitty.core import metrics
 from cloudkitty.core.columns import Column, points_of
+from cloudkitty.core.dataframe import FrozenDict, Series
 from cloudkitty.core.decimals import INTEGER_DIGITS_MAX
 from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.quantities import Grid
-from cloudkitty.usage import packs, producers, reading, sampled
+from cloudkitty.usage import packs, pieces, producers, reading, sampled
 
 LOG = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class MeteringCollector(point_builder.ResourceCollector):
         'kind': None,
         'aggregation_method': None,
         'per': 'period',
-        'hold': reading.HOLD_US // facts.SECOND_US,
+        'hold': pieces.HOLD_US // facts.SECOND_US,
         'first': 'life',
         'source': None,
         'resource_key': 'id',
@@ -158,31 +158,34 @@ class MeteringCollector(point_builder.ResourceCollector):
 
     def _collect(self, metric, grid, scope_ids):
         found = self._ask(lambda connection: self._read(connection, metric, grid, scope_ids))
+        build = _SeriesOf(metric, self.scope_key)
         dropped = 0
-        for (scope_id, series), by_offset in found.items():
-            offsets, amounts = [], []
-            for offset, raw in by_offset.items():
-                quantity = metric.quantity(raw)
-                if quantity.adjusted() >= INTEGER_DIGITS_MAX:
-                    raise errors.CollectError(
-                        collector=self.collector_name,
-                        reason=f'metric {metric.key}: a quantity has more than '
-                        f'{INTEGER_DIGITS_MAX} digits before the point',
-                    )
-                if quantity < 0 and not metric.allow_negative:
-                    dropped += 1
-                    continue
-                offsets.append(offset)
-                amounts.append(quantity)
+        for one in found:
+            offsets, amounts = one.offsets, metric.quantities(one.quantities)
+            least, most = min(amounts), max(amounts)
+            if max(least.adjusted(), most.adjusted()) >= INTEGER_DIGITS_MAX:
+                raise errors.CollectError(
+                    collector=self.collector_name,
+                    reason=f'metric {metric.key}: a quantity has more than '
+                    f'{INTEGER_DIGITS_MAX} digits before the point',
+                )
+            if least < 0 and not metric.allow_negative:
+                kept = [index for index, quantity in enumerate(amounts) if quantity >= 0]
+                dropped += len(amounts) - len(kept)
+                offsets = [offsets[index] for index in kept]
+                amounts = [amounts[index] for index in kept]
             if offsets:
-                yield scope_id, Column.unpriced(metric.published_name, series, offsets, amounts)
+                series = build(one)
+                yield (
+                    one.scope_id,
+                    Column.unpriced(metric.published_name, series, offsets, amounts),
+                )
         if dropped:
             LOG.warning('Metric %s: %s values below 0 skipped', metric.key, dropped)
 
     def _read(self, connection, metric, grid, scope_ids):
-        """Return quantities by scope id and series, and by period."""
         args = metric.extra_args
-        query = reading.Query(
+        query = pieces.Query(
             metric.name,
             args['kind'],
             args['aggregation_method'],
@@ -194,23 +197,8 @@ class MeteringCollector(point_builder.ResourceCollector):
         )
         if grid.begin < facts.to_us(datetime.now(UTC)) - packs.YOUNGEST_US:
             self._check_kept(connection, query, grid, scope_ids)
-        # Later code compares the series of equal attributes by identity.
-        known = defaultdict(dict)
-
-        def project(scope_id, resource_id, attributes):
-            names = known[scope_id, resource_id]
-            if attributes not in names:
-                names[attributes] = metric.series(
-                    {
-                        **attributes,
-                        args['resource_key']: resource_id,
-                        self.scope_key: scope_id,
-                    }
-                )
-            return scope_id, names[attributes]
-
-        usage = self._reader.read(connection, query, grid, scope_ids)
-        return reading.group(usage, query, grid, project)
+        grouping = _grouping(metric, self.scope_key)
+        return list(self._reader.read(connection, query, grid, grouping, scope_ids))
 
     def _check_kept(self, connection, query, grid, scope_ids):
         """Refuse time whose samples were removed: it would count less than it did."""
@@ -236,3 +224,34 @@ class MeteringCollector(point_builder.ResourceCollector):
             raise errors.SourceUnreachable(
                 collector=self.collector_name, reason=errors.describe(exc)
             ) from exc
+
+
+def _grouping(metric, scope_key):
+    resource_key = metric.extra_args['resource_key']
+    names = [
+        one for one in metric.groupby + metric.metadata if one not in (resource_key, scope_key)
+    ]
+    return reading.Grouping(tuple(names), by_resource=resource_key != scope_key)
+
+
+class _SeriesOf:
+    """Builds the series of usage; what is the same for many resources is built once."""
+
+    def __init__(self, metric, scope_key):
+        self._metric = metric
+        self._scope_key = scope_key
+        self._resource_key = metric.extra_args['resource_key']
+        self._names = _grouping(metric, scope_key).names
+        self._known = {}
+
+    def __call__(self, amounts):
+        known = self._known.get(amounts.values)
+        if known is None:
+            attributes = dict(zip(self._names, amounts.values, strict=True))
+            known = self._known[amounts.values] = self._metric.series(attributes)
+        groupby = {
+            **known.groupby,
+            self._resource_key: amounts.resource_id,
+            self._scope_key: amounts.scope_id,
+        }
+        return Series(known.unit, FrozenDict(groupby), known.metadata, known.description)

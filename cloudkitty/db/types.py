@@ -77,8 +77,17 @@ class Exact(sa.types.TypeDecorator):
             return None
         return format(value, 'f') if dialect.name == 'sqlite' else value
 
-    def process_result_value(self, value, dialect):
-        return None if value is None else decimals.trim(Decimal(value))
+    def result_processor(self, dialect, coltype):
+        # Not process_result_value(), which takes another call for each value.
+        return _exact
+
+
+def _exact(value: Decimal | int | str | None) -> Decimal | None:
+    if value is None:
+        return None
+    number = Decimal(value)
+    # Integers are written without a point on SQLite.
+    return number if isinstance(value, str) and '.' not in value else decimals.trim(number)
 
 
 class exact_sum(functions.GenericFunction):  # noqa: N801 - it is written as a function

@@ -10,7 +10,7 @@ from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.collector.metering import MeteringCollector
 from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.quantities import Grid
-from cloudkitty.usage import listing, messages, reading
+from cloudkitty.usage import listing, messages, pieces, reading
 
 PERIODS_MAX = 1000
 SCOPES_MAX = 1000
@@ -80,10 +80,9 @@ def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **a
     names = tuple(groupby or ())
     query = _query(request, meter, **asked)
 
-    def project(scope, resource_id, attributes):
-        values = {**attributes, 'id': resource_id}
-        return scope, tuple(values.get(name, '') for name in names)
-
+    grouping = reading.Grouping(
+        tuple(name for name in names if name != 'id'), by_resource='id' in names
+    )
     with request.services.database.replica() as connection:
         db.hold_snapshot(connection)
         scopes = visibility.visible_scopes(request, scope_id)
@@ -91,21 +90,24 @@ def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **a
             scopes = listing.scopes_of_meter(connection, meter, SCOPES_MAX + 1)
             if len(scopes) > SCOPES_MAX:
                 raise errors.InvalidInput(reason=f'More than {SCOPES_MAX} scopes: choose some')
-        usage = reading.Reader().read(connection, query, grid, scopes)
-        found = reading.group(usage, query, grid, project)
+        found = list(reading.Reader().read(connection, query, grid, grouping, scopes))
     limit_max = request.services.conf.api.limit_max
-    if sum(map(len, found.values())) > limit_max:
+    if sum(len(one.offsets) for one in found) > limit_max:
         raise errors.InvalidInput(reason=f'More than {limit_max} quantities: choose less')
+    groups = []
+    for one in found:
+        values = {**dict(zip(grouping.names, one.values, strict=True)), 'id': one.resource_id}
+        groups.append((one.scope_id, [values[name] for name in names], one))
     return {
         'results': [
             {
                 **_period(grid, offset),
-                'scope_id': scope,
+                'scope_id': scope_id,
                 'groupby': dict(zip(names, values, strict=True)),
                 'quantity': quantity,
             }
-            for (scope, values), by_offset in sorted(found.items())
-            for offset, quantity in by_offset.items()
+            for scope_id, values, one in sorted(groups, key=lambda group: group[:2])
+            for offset, quantity in zip(one.offsets, one.quantities, strict=True)
         ]
     }
 
@@ -132,7 +134,7 @@ def _query(request, meter, *, kind, aggregation, per, source):
     options = configuration.register_driver(
         request.services.conf, MeteringCollector.GROUP, MeteringCollector.OPTS
     )
-    return reading.Query(
+    return pieces.Query(
         meter, kind, aggregation, per, source=source, sources=tuple(options.sources)
     )
 

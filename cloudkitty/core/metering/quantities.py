@@ -1,7 +1,8 @@
 """Quantities of periods from lives and samples, exact up to one division. Pure.
 
-Each kind of series is first cut into *pieces*, each of one period and with the attributes that it
-had then. The pieces with equal attributes are then aggregated.
+Each kind of series is first cut into *pieces*, each of one period, or of several with the same
+value, and with the attributes that it had then. The pieces with equal attributes are then
+aggregated.
 
 Source: doc/source/contributor/metering.rst, "Quantities".
 """
@@ -13,7 +14,6 @@ from typing import NamedTuple
 
 from cloudkitty.core.decimals import CONTEXT, SUM_CONTEXT, ZERO
 from cloudkitty.core.metering import facts
-from cloudkitty.core.metering.lives import Life
 
 DURATION = 'duration'
 METHODS = (DURATION, 'sum', 'count', 'mean', 'max', 'min', 'last', 'unique')
@@ -61,27 +61,40 @@ class Sample(NamedTuple):
     attributes: Hashable | None = None
 
 
-class Piece(NamedTuple):
-    """A part of a series in one period; its value is a quantity, or one times microseconds."""
+class Span(NamedTuple):
+    """A time, [begin, end), with one quantity; end None: it goes on."""
 
-    offset: int
+    begin: int
+    end: int | None
+    quantity: Decimal
+    attributes: Hashable | None = None
+
+
+class Piece(NamedTuple):
+    """A part of a series; its value is a quantity, or one times microseconds.
+
+    :ivar begin, end: the periods [begin, end) of a grid, each of which has the value.
+    """
+
+    begin: int
+    end: int
     attributes: Hashable | None
     value: Decimal
 
 
-def of_lives(lives: Iterable[Life], grid: Grid) -> Iterator[Piece]:
+def of_lives(lives: Iterable[Span], grid: Grid) -> Iterator[Piece]:
     """Yield quantity times microseconds of each life in each period."""
-    for life in lives:
-        end = grid.end if life.end is None else life.end
-        yield from _spread(life.begin, end, life.quantity, life.attributes, grid)
+    return _spread(lives, grid)
 
 
-def levels_of_lives(lives: Iterable[Life], grid: Grid) -> Iterator[Piece]:
+def levels_of_lives(lives: Iterable[Span], grid: Grid) -> Iterator[Piece]:
     """Yield the quantity of each life in each period that it touches."""
-    for life in lives:
-        end = grid.end if life.end is None else life.end
-        for offset, _ in _overlaps(life.begin, end, grid):
-            yield Piece(offset, life.attributes, life.quantity)
+    start, stop = grid.begin, grid.end
+    for begin, end, quantity, attributes in lives:
+        begin = max(begin, start)
+        end = stop if end is None else min(end, stop)
+        if begin < end:
+            yield Piece(grid.offset(begin), grid.offset(end - 1) + 1, attributes, quantity)
 
 
 def of_gauge(samples: Sequence[Sample], grid: Grid, hold_us: int) -> Iterator[Piece]:
@@ -92,11 +105,13 @@ def of_gauge(samples: Sequence[Sample], grid: Grid, hold_us: int) -> Iterator[Pi
 
     :param samples: oldest first, from *hold_us* before the grid on.
     """
-    for number, sample in enumerate(samples):
-        end = sample.at + hold_us
+    spans = []
+    for number, (at, quantity, attributes) in enumerate(samples):
+        end = at + hold_us
         if number + 1 < len(samples):
-            end = min(end, samples[number + 1].at)
-        yield from _spread(sample.at, end, sample.quantity, sample.attributes, grid)
+            end = min(end, samples[number + 1][0])
+        spans.append(Span(at, end, quantity, attributes))
+    return _spread(spans, grid)
 
 
 def of_counter(
@@ -112,26 +127,37 @@ def of_counter(
     :param is_young: whether the life of the resource began shortly before the first sample.
     """
     before: Decimal | None = None
-    for sample in samples:
+    # The sum of the increments so far of one period with the same attributes.
+    current: tuple[int, Hashable | None] | None = None
+    value = ZERO
+    for at, quantity, attributes in samples:
         if before is None:
             counts = first == 'count' or (first == 'life' and is_young)
-            increment = sample.quantity if counts else ZERO
-        elif sample.quantity < before:
-            increment = sample.quantity
+            increment = quantity if counts else ZERO
+        elif quantity < before:
+            increment = quantity
         else:
-            increment = SUM_CONTEXT.subtract(sample.quantity, before)
-        before = sample.quantity
-        offset = grid.offset(sample.at)
-        if 0 <= offset < grid.periods:
-            yield Piece(offset, sample.attributes, increment)
+            increment = SUM_CONTEXT.subtract(quantity, before)
+        before = quantity
+        offset = grid.offset(at)
+        if not 0 <= offset < grid.periods:
+            continue
+        if current == (offset, attributes):
+            value = SUM_CONTEXT.add(value, increment)
+            continue
+        if current is not None:
+            yield Piece(current[0], current[0] + 1, current[1], value)
+        current, value = (offset, attributes), increment
+    if current is not None:
+        yield Piece(current[0], current[0] + 1, current[1], value)
 
 
 def of_values(samples: Iterable[Sample], grid: Grid) -> Iterator[Piece]:
     """Yield the samples as they are."""
-    for sample in samples:
-        offset = grid.offset(sample.at)
+    for at, quantity, attributes in samples:
+        offset = grid.offset(at)
         if 0 <= offset < grid.periods:
-            yield Piece(offset, sample.attributes, sample.quantity)
+            yield Piece(offset, offset + 1, attributes, quantity)
 
 
 def since(samples: Sequence[Sample], at: int) -> Sequence[Sample]:
@@ -140,21 +166,28 @@ def since(samples: Sequence[Sample], at: int) -> Sequence[Sample]:
     return samples[max(first - 1, 0) :]
 
 
-def _spread(
-    begin: int, end: int, quantity: Decimal, attributes: Hashable | None, grid: Grid
-) -> Iterator[Piece]:
-    for offset, overlap in _overlaps(begin, end, grid):
-        yield Piece(offset, attributes, SUM_CONTEXT.multiply(quantity, Decimal(overlap)))
-
-
-def _overlaps(begin: int, end: int, grid: Grid) -> Iterator[tuple[int, int]]:
-    """Yield (index, microseconds) of the periods that [begin, end) touches."""
-    begin, end = max(begin, grid.begin), min(end, grid.end)
-    while begin < end:
-        offset = grid.offset(begin)
-        edge = min(end, grid.begin + (offset + 1) * grid.length)
-        yield offset, edge - begin
-        begin = edge
+def _spread(spans: Iterable[Span], grid: Grid) -> Iterator[Piece]:
+    """Yield quantity times microseconds of each span in each period that it touches."""
+    start, length, stop = grid.begin, grid.length, grid.end
+    for begin, end, quantity, attributes in spans:
+        begin = max(begin, start)
+        end = stop if end is None else min(end, stop)
+        if begin >= end:
+            continue
+        first, missing = divmod(begin - start, length)
+        last, rest = divmod(end - start, length)
+        if first == last:
+            yield Piece(first, first + 1, attributes, SUM_CONTEXT.multiply(quantity, end - begin))
+            continue
+        if missing:
+            yield Piece(
+                first, first + 1, attributes, SUM_CONTEXT.multiply(quantity, length - missing)
+            )
+            first += 1
+        if first < last:
+            yield Piece(first, last, attributes, SUM_CONTEXT.multiply(quantity, length))
+        if rest:
+            yield Piece(last, last + 1, attributes, SUM_CONTEXT.multiply(quantity, rest))
 
 
 def total(values: Iterable[Decimal]) -> Decimal:
@@ -186,5 +219,5 @@ def aggregate(method: str, values: Sequence[Decimal], unit_us: int) -> Decimal:
     :param unit_us: time that one unit of DURATION stands for, microseconds.
     """
     if method == DURATION:
-        return CONTEXT.divide(total(values), Decimal(unit_us))
+        return CONTEXT.divide(total(values), unit_us)
     return AGGREGATES[method](values)

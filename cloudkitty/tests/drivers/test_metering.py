@@ -161,6 +161,39 @@ def test_attributes_of_the_time(conf, database):
     assert found == {(10, 'v1', 'slow'): 1, (10, 'v1', 'fast'): 3}
 
 
+@pytest.mark.parametrize('kind', facts.KINDS)
+def test_a_batch_of_periods_says_what_each_of_them_says(any_conf, any_database, kind):
+    """Also if a resource has several sources, and changes between periods or in them."""
+    choose = random.Random(kind)
+    for number in range(60):
+        resource_id, source = choose.choice('abcd'), choose.choice('rst')
+        at = us(choose.choice([8, 9, 10, 11, 12]) + choose.choice([0, 0.25, 0.6]))
+        quantity, tag = str(number), number + 1 if kind == facts.DELTA else 0
+        stage = choose.choice([facts.BEGIN, facts.CHANGE, facts.END])
+        stage = stage if kind == facts.STATE else facts.SAMPLE
+        attributes = facts.Attributes(state=choose.choice('xy'))
+        usage.store(
+            any_database,
+            fact(
+                at,
+                quantity,
+                kind=kind,
+                resource_id=resource_id,
+                source=source,
+                stage=stage,
+                tag=tag,
+                attributes=attributes,
+            ),
+        )
+    driver = build(any_conf, metadata=['state'], extra_args={'hold': 7200})
+
+    found = collected(driver)
+
+    assert len({hour for hour, *_ in found}) == 3
+    each = [collected(driver, periods=[hour]) for hour in HOURS]
+    assert found == {**each[0], **each[1], **each[2]}
+
+
 def test_several_sources_are_never_added_up(conf, database):
     """In each period the first that has data counts; the project's own counts last."""
     push(database, *life(us(10), us(12), '4', source='b'))

@@ -16,7 +16,7 @@ from cloudkitty.processor.intake import service
 from cloudkitty.tests import ini, services
 from cloudkitty.tests.functional.test_intake import QUEUES
 from cloudkitty.tests.rabbitmq import registered
-from cloudkitty.usage import census_rows, reading
+from cloudkitty.usage import census_rows, pieces, reading
 
 pytestmark = pytest.mark.xdist_group('rabbitmq')
 
@@ -90,10 +90,13 @@ class World:
     def usage(self, meter, begin, end):
         """Return what the collector would say of a span of time."""
         grid = quantities.Grid(begin, end - begin, 1)
-        query = reading.Query(meter)
+        query = pieces.Query(meter)
         with self.database.reader() as connection:
-            found = reading.Reader().read(connection, query, grid, [PROJECT])
-            return reading.group(found, query, grid, lambda *about: about[1])
+            found = reading.Reader().read(connection, query, grid, reading.Grouping(), [PROJECT])
+            return {
+                one.resource_id: dict(zip(one.offsets, one.quantities, strict=True))
+                for one in found
+            }
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from cloudkitty.core.metering.quantities import Grid
 from cloudkitty.db import usage_tables
 from cloudkitty.tests import usage
 from cloudkitty.tests.usage import HOUR_US, NOW, ORIGIN, entry, fact, life, us
-from cloudkitty.usage import keys, listing, packs, reading, retention, sampled, verify
+from cloudkitty.usage import keys, listing, packs, pieces, reading, retention, sampled, verify
 from cloudkitty.usage.listing import Selection
 
 DAY = timedelta(days=1)
@@ -21,6 +21,7 @@ TERMS = retention.Terms(35 * DAY, 10 * DAY, 100 * DAY, 35 * DAY, 36 * DAY)
 KINDS = (facts.GAUGE, facts.CUMULATIVE, facts.DELTA)
 # Three days around midnights, hour by hour.
 GRID = Grid(us(12, day=1), HOUR_US, 72)
+STATE = reading.Grouping(('state',))
 
 
 def stated(seed=1):
@@ -47,11 +48,14 @@ def seen(database):
         counted = {}
         for kind in KINDS:
             for method in (None, 'last', 'count'):
-                query = reading.Query(kind, kind, method)
-                found = reading.Reader().read(connection, query, GRID, ['p1'])
-                counted[kind, method] = reading.group(
-                    found, query, GRID, lambda *key: (key[1], key[2]['state'])
-                )
+                query = pieces.Query(kind, kind, method)
+                found = reading.Reader().read(connection, query, GRID, STATE, ['p1'])
+                counted[kind, method] = {
+                    (one.resource_id, *one.values): dict(
+                        zip(one.offsets, one.quantities, strict=True)
+                    )
+                    for one in found
+                }
         pages, after = [], None
         while page := listing.samples(connection, Selection(), after=after, limit=7):
             pages += [one._replace(location=None) for one in page]
@@ -197,7 +201,7 @@ def test_samples_go_when_they_are_too_old(stored):
                     assert after[key][group][offset] == quantity, (key, offset)
     assert after != before
     with stored.reader() as connection:
-        query = reading.Query('gauge')
+        query = pieces.Query('gauge')
         told = [
             reading.removed_before(connection, query, ['p1'], us(hour, day=3)) for hour in (-1, 0)
         ]
@@ -210,10 +214,10 @@ def test_samples_go_when_they_are_too_old(stored):
         ORIGIN,
     )
     grid = Grid(facts.to_us(NOW + 400 * DAY), HOUR_US, 1)
-    query = reading.Query('cumulative')
+    query = pieces.Query('cumulative')
     with stored.reader() as connection:
-        found = list(reading.Reader().read(connection, query, grid, ['p1']))
-    assert [value for one in found for _, value in one.values] == [2]
+        found = list(reading.Reader().read(connection, query, grid, STATE, ['p1']))
+    assert [one.quantities for one in found] == [(2,)]
 
 
 def test_what_is_not_rated_is_kept(database):

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import strategies
 
 from cloudkitty.core.metering import facts, quantities
-from cloudkitty.core.metering.lives import SAID, Life
-from cloudkitty.core.metering.quantities import Grid, Sample
+from cloudkitty.core.metering.quantities import Grid, Sample, Span
 
 EXAMPLES = int(os.environ.get('CLOUDKITTY_TEST_EXAMPLES', '300'))
 HOUR = 3600 * facts.SECOND_US
@@ -21,7 +20,8 @@ def values(pieces):
     """Return the values by offset."""
     found = {}
     for piece in pieces:
-        found.setdefault(piece.offset, []).append(piece.value)
+        for offset in range(piece.begin, piece.end):
+            found.setdefault(offset, []).append(piece.value)
     return found
 
 
@@ -31,8 +31,8 @@ def test_a_volume_by_the_second():
     begin = 42 * 60 * facts.SECOND_US
     pieces = quantities.of_lives(
         [
-            Life(begin + first, begin + second, Decimal(3), None, SAID),
-            Life(begin + second, begin + third, Decimal(5), None, SAID),
+            Span(begin + first, begin + second, Decimal(3)),
+            Span(begin + second, begin + third, Decimal(5)),
         ],
         Grid(0, HOUR, 1),
     )
@@ -56,7 +56,7 @@ def test_a_volume_by_the_second():
 )
 def test_lives_count_for_their_time(life, expected):
     """Quantity times the time that a life has in each period."""
-    pieces = quantities.of_lives([Life(*life, Decimal(2), None, SAID)], GRID)
+    pieces = quantities.of_lives([Span(*life, Decimal(2))], GRID)
 
     assert values(pieces) == expected
 
@@ -129,7 +129,7 @@ SAMPLES = strategies.lists(
 
 
 def summed(pieces):
-    return quantities.total(piece.value for piece in pieces)
+    return quantities.total(piece.value for piece in pieces for _ in range(piece.begin, piece.end))
 
 
 @hypothesis.settings(max_examples=EXAMPLES)
@@ -139,7 +139,7 @@ def test_parts_of_time_add_up(samples, length):
     periods = -(-100 // length)
     parts, whole = Grid(0, length, periods), Grid(0, length * periods, 1)
     existence = [
-        Life(one.at, None, one.quantity, None, SAID)._replace(end=other.at)
+        Span(one.at, other.at, one.quantity)
         for one, other in zip(samples, samples[1:], strict=False)
     ]
 
@@ -150,6 +150,23 @@ def test_parts_of_time_add_up(samples, length):
         lambda grid: quantities.of_values(samples, grid),
     ):
         assert summed(cut(parts)) == summed(cut(whole))
+
+
+@hypothesis.settings(max_examples=EXAMPLES)
+@hypothesis.given(*[strategies.integers(-20, 60)] * 2, strategies.integers(1, 40))
+def test_a_life_counts_in_each_period_for_its_time_in_it(begin, end, length):
+    """And in no other."""
+    grid = Grid(0, length, 40 // length)
+
+    found = quantities.of_lives([Span(begin, end, Decimal('1.5'))], grid)
+
+    overlaps = {
+        offset: min(end, (offset + 1) * length) - max(begin, offset * length)
+        for offset in range(grid.periods)
+    }
+    assert values(found) == {
+        offset: [Decimal('1.5') * overlap] for offset, overlap in overlaps.items() if overlap > 0
+    }
 
 
 @hypothesis.settings(max_examples=EXAMPLES)
