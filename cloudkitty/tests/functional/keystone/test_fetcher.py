@@ -287,7 +287,7 @@ def wait_for(driver, found):
         except errors.FetcherError:
             return False
 
-    services.wait_until(is_back, deadline_s=10, what='the list after the password is back')
+    services.wait_until(is_back, deadline_s=30, what='the list after the password is back')
 
 
 def test_a_changed_password_is_never_an_empty_list(cloud, tenants, build):
