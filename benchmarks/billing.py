@@ -23,6 +23,7 @@ from cloudkitty.core.billing import document, statement
 from cloudkitty.core.billing.statement import Terms, Usage
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import types
+from cloudkitty.storage.v2.sql import changes
 
 MAY = rated.MAY
 PERIOD = '2024-05'
@@ -96,6 +97,8 @@ def _pricing(series):
 
 def _statements(storage, arguments):
     storage.conf.set_override('enabled', True, 'billing')
+    # As when the last hours of a month are rated in the next one, which is always so.
+    storage.changes = changes.of(storage.conf)
     service = Statements(
         storage.conf, storage.database, storage, lambda: datetime(2024, 7, 1, tzinfo=UTC)
     )
@@ -112,8 +115,9 @@ def _statements(storage, arguments):
     _drafts(service, accounts)
     closing = Closing(service)
     begin, cpu = time.monotonic(), time.process_time()
-    for account in accounts:
-        closing.close(account, PERIOD, None)
+    for outcome in closing.close_many(accounts, PERIOD, None):
+        if isinstance(outcome.result, Exception):
+            raise outcome.result
     each_ms = (time.monotonic() - begin) / len(accounts) * 1000
     cpu_ms = (time.process_time() - cpu) / len(accounts) * 1000
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

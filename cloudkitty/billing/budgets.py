@@ -249,11 +249,10 @@ class Evaluation:
                 continue
             row = alert._asdict() | {'at': timeframe.to_naive(alert.at)}
             upsert.insert_missing(connection, ALERTS, [row])
+            data = to_form(alert) | {'name': budget.name}
             outbox.add(
                 connection,
-                alert.account,
-                outbox.CROSSED,
-                to_form(alert) | {'name': budget.name},
+                [outbox.Event(alert.account, outbox.CROSSED, data)],
                 now=alert.at,
                 notifies_bus=self.notifies_bus,
             )

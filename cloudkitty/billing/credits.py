@@ -138,13 +138,15 @@ def withdraw(
     _record(connection, actor, entry, None, now)
 
 
-def book(connection: sa.Connection, number: str, draws: Sequence[Draw]) -> None:
-    """Store the amounts that a statement draws."""
-    if draws:
-        connection.execute(
-            DRAWS.insert(),
-            [{'number': number, 'credit': one.credit_id, 'amount': one.amount} for one in draws],
-        )
+def book(connection: sa.Connection, draws: Mapping[str, Sequence[Draw]]) -> None:
+    """Store the amounts that statements draw, by number."""
+    rows = [
+        {'number': number, 'credit': one.credit_id, 'amount': one.amount}
+        for number, found in draws.items()
+        for one in found
+    ]
+    if rows:
+        connection.execute(DRAWS.insert(), rows)
 
 
 def drawn_by(connection: sa.Connection, number: str) -> list[Draw]:

@@ -40,18 +40,30 @@ _LINE_COLUMNS = tuple(
 
 _ACCOUNT: sa.BindParameter[Any] = sa.bindparam('account')
 # Built once: to build a statement takes longer than to execute it.
-_NEWEST = sa.select(ACCOUNTS.c.newest).where(ACCOUNTS.c.id == _ACCOUNT).with_for_update()
+_ACCOUNTS: sa.BindParameter[Any] = sa.bindparam('accounts', expanding=True)
+_NUMBERS: sa.BindParameter[Any] = sa.bindparam('numbers', expanding=True)
+_NEWEST = (
+    sa.select(ACCOUNTS.c.id, ACCOUNTS.c.newest)
+    .where(ACCOUNTS.c.id.in_(_ACCOUNTS))
+    .order_by(ACCOUNTS.c.id)
+    .with_for_update()
+)
 _SET_NEWEST = (
     sa.update(ACCOUNTS)
-    .where(ACCOUNTS.c.id == sa.bindparam('key'))
-    .values(newest=sa.bindparam('number'))
+    .where(ACCOUNTS.c.id.in_(_ACCOUNTS))
+    .values(
+        newest=sa.select(TABLE.c.number)
+        .where(TABLE.c.account == ACCOUNTS.c.id, TABLE.c.number.in_(_NUMBERS))
+        .scalar_subquery()
+    )
 )
 _BY_NUMBER = sa.select(*_META).where(TABLE.c.number == sa.bindparam('number'))
+_BY_NUMBERS = sa.select(*_META).where(TABLE.c.number.in_(_NUMBERS))
 _OF_ACCOUNT = sa.select(*_META).where(TABLE.c.account == _ACCOUNT).order_by(TABLE.c.sequence)
-_COUNT = (
-    sa.select(sa.func.count())
-    .select_from(TABLE)
-    .where(TABLE.c.account == _ACCOUNT, TABLE.c.month == sa.bindparam('month'))
+_COUNTS = (
+    sa.select(TABLE.c.account, sa.func.count().label('statements'))
+    .where(TABLE.c.account.in_(_ACCOUNTS), TABLE.c.month == sa.bindparam('month'))
+    .group_by(TABLE.c.account)
 )
 _BOOKED = (
     sa.select(*_LINE_COLUMNS)
@@ -61,7 +73,11 @@ _BOOKED = (
 _OF_SERIES = SERIES.c.name == sa.bindparam('series'), SERIES.c.year == sa.bindparam('of_year')
 _NEXT = sa.select(SERIES.c.next_number).where(*_OF_SERIES).with_for_update()
 _INSERT, _INSERT_LINES = TABLE.insert(), LINES.insert()
-_TAKE = sa.update(SERIES).where(*_OF_SERIES).values(next_number=SERIES.c.next_number + 1)
+_TAKE = (
+    sa.update(SERIES)
+    .where(*_OF_SERIES)
+    .values(next_number=SERIES.c.next_number + sa.bindparam('count'))
+)
 
 
 class Entry(NamedTuple):
@@ -94,11 +110,34 @@ class Entry(NamedTuple):
     author: str | None
 
 
+class Content(NamedTuple):
+    """A closed statement with its content.
+
+    :ivar form: as JSON.
+    """
+
+    entry: Entry
+    form: Mapping[str, Any]
+    lines: Sequence[Line]
+
+
 def lock(connection: sa.Connection, account_id: str) -> Entry | None:
     """Lock an account until the transaction ends; return its newest statement."""
-    upsert.insert_missing(connection, ACCOUNTS, [{'id': account_id}])
-    number = connection.execute(_NEWEST, {'account': account_id}).scalar_one()
-    return None if number is None else get(connection, number)
+    return lock_all(connection, [account_id])[account_id]
+
+
+def lock_all(connection: sa.Connection, account_ids: Collection[str]) -> dict[str, Entry | None]:
+    """Lock accounts until the transaction ends; return the newest statement of each."""
+    # In order of the key, so that two transactions never deadlock.
+    chosen = sorted(set(account_ids))
+    upsert.insert_missing(connection, ACCOUNTS, [{'id': one} for one in chosen])
+    rows = connection.execute(_NEWEST, {'accounts': chosen}).all()
+    numbers = [row.newest for row in rows if row.newest is not None]
+    found: dict[str, Entry | None] = dict.fromkeys(chosen)
+    if numbers:
+        entries = map(_entry, connection.execute(_BY_NUMBERS, {'numbers': numbers}))
+        found.update((entry.account, entry) for entry in entries)
+    return found
 
 
 def get(connection: sa.Connection, number: str) -> Entry:
@@ -212,43 +251,47 @@ def lines_of(connection: sa.Connection, number: str) -> list[Line]:
     return [_line(row)._replace(is_correction=row.is_correction) for row in rows]
 
 
-def next_number(connection: sa.Connection, series: str, year: int) -> str:
-    """Take the next number of a series; call it last, since it blocks others."""
+def next_numbers(connection: sa.Connection, series: str, year: int, count: int) -> list[str]:
+    """Take the next *count* numbers of a series; call it last, since it blocks others."""
     key = {'series': series, 'of_year': year}
     number = connection.execute(_NEXT, key).scalar()
     if number is None:
         first = {'name': series, 'year': year, 'next_number': 1}
         upsert.insert_missing(connection, SERIES, [first])
         number = connection.execute(_NEXT, key).scalar_one()
-    connection.execute(_TAKE, key)
-    return f'{series}-{year}-{number:06}'
+    connection.execute(_TAKE, {**key, 'count': count})
+    return [f'{series}-{year}-{number + place:06}' for place in range(count)]
 
 
-def next_revision(connection: sa.Connection, account_id: str, period: str) -> int:
-    """Return the number of the next statement of an account and month."""
-    count = connection.execute(_COUNT, {'account': account_id, 'month': period}).scalar_one()
-    return int(count) + 1
+def counts(connection: sa.Connection, account_ids: Collection[str], period: str) -> dict[str, int]:
+    """Return how many statements of a month accounts have; those that have some."""
+    values = {'accounts': list(account_ids), 'month': period}
+    return {row.account: row.statements for row in connection.execute(_COUNTS, values)}
 
 
-def add(
-    connection: sa.Connection, entry: Entry, content: Mapping[str, Any], lines: Sequence[Line]
-) -> Entry:
-    """Store a statement; return it with its digest.
-
-    :param content: its content, as JSON.
-    """
-    text = canonical.encode(content)
-    entry = entry._replace(digest=chained(entry.previous, text))
-    row = entry._asdict() | {'closed_at': timeframe.to_naive(entry.closed_at)}
-    connection.execute(_INSERT, row | {'document': text.decode()})
-    rows = [
-        _line_row(line) | {'number': entry.number, 'account': entry.account, 'position': position}
-        for position, line in enumerate(lines, 1)
-    ]
-    if rows:
-        connection.execute(_INSERT_LINES, rows)
-    connection.execute(_SET_NEWEST, {'key': entry.account, 'number': entry.number})
-    return entry
+def add(connection: sa.Connection, found: Sequence[Content]) -> list[Entry]:
+    """Store statements, each of another account; return them with their digests."""
+    entries: list[Entry] = []
+    rows, line_rows = [], []
+    for entry, form, lines in found:
+        text = canonical.encode(form)
+        entries.append(entry._replace(digest=chained(entry.previous, text)))
+        moment = timeframe.to_naive(entry.closed_at)
+        rows.append(entries[-1]._asdict() | {'closed_at': moment, 'document': text.decode()})
+        line_rows += [
+            _line_row(line)
+            | {'number': entry.number, 'account': entry.account, 'position': position}
+            for position, line in enumerate(lines, 1)
+        ]
+    connection.execute(_INSERT, rows)
+    if line_rows:
+        connection.execute(_INSERT_LINES, line_rows)
+    chosen = {
+        'accounts': [entry.account for entry in entries],
+        'numbers': [entry.number for entry in entries],
+    }
+    connection.execute(_SET_NEWEST, chosen)
+    return entries
 
 
 def chained(previous: str | None, text: bytes) -> str:

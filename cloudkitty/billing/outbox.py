@@ -31,9 +31,22 @@ SCHEDULE = (
 )
 FAILURE_LENGTH_MAX = 255
 
-_ENABLED = sa.select(WEBHOOKS.c.id).where(
-    WEBHOOKS.c.account == sa.bindparam('account'), WEBHOOKS.c.is_enabled.is_(True)
+_ENABLED = sa.select(WEBHOOKS.c.account, WEBHOOKS.c.id).where(
+    WEBHOOKS.c.account.in_(sa.bindparam('accounts', expanding=True)),
+    WEBHOOKS.c.is_enabled.is_(True),
 )
+
+
+class Event(NamedTuple):
+    """Something that happened to an account.
+
+    :ivar name: such as CLOSED.
+    :ivar data: what happened, as JSON; decimals become text.
+    """
+
+    account: str
+    name: str
+    data: Mapping[str, Any]
 
 
 class Message(NamedTuple):
@@ -54,36 +67,32 @@ class Message(NamedTuple):
 
 
 def add(
-    connection: sa.Connection,
-    account_id: str,
-    event: str,
-    data: Mapping[str, Any],
-    *,
-    now: datetime,
-    notifies_bus: bool,
+    connection: sa.Connection, events: Sequence[Event], *, now: datetime, notifies_bus: bool
 ) -> None:
-    """Store a message to each webhook of an account, and one to the bus.
-
-    :param data: what happened, as JSON; decimals become text.
-    """
-    found: list[str | None] = [None] if notifies_bus else []
-    found += connection.execute(_ENABLED, {'account': account_id}).scalars()
-    if not found:
-        return
-    form = {'type': event, 'timestamp': timeframe.render(now), 'data': dict(data)}
-    message = f'msg_{uuid.uuid4().hex}'
-    rows = [
-        {
-            'webhook': receiver,
-            'event': event,
-            'message': message,
-            'payload': canonical.encode(form).decode(),
-            'attempts': 0,
-            'due_at': timeframe.to_naive(now),
-        }
-        for receiver in found
-    ]
-    connection.execute(TABLE.insert(), rows)
+    """Store a message about each event to each webhook of its account, and one to the bus."""
+    hooks: dict[str, list[str | None]] = {}
+    accounts = sorted({event.account for event in events})
+    for row in connection.execute(_ENABLED, {'accounts': accounts}):
+        hooks.setdefault(row.account, []).append(row.id)
+    rows = []
+    for event in events:
+        targets: list[str | None] = [None] if notifies_bus else []
+        targets += hooks.get(event.account, [])
+        form = {'type': event.name, 'timestamp': timeframe.render(now), 'data': dict(event.data)}
+        message = f'msg_{uuid.uuid4().hex}'
+        rows += [
+            {
+                'webhook': target,
+                'event': event.name,
+                'message': message,
+                'payload': canonical.encode(form).decode(),
+                'attempts': 0,
+                'due_at': timeframe.to_naive(now),
+            }
+            for target in targets
+        ]
+    if rows:
+        connection.execute(TABLE.insert(), rows)
 
 
 def receivers(connection: sa.Connection, now: datetime, limit: int) -> list[str | None]:

@@ -237,12 +237,11 @@ def _close(statements, arguments):
     files = WriteOrchestrator(statements.conf, statements.database, statements.clock, statements)
     period = arguments.month
     failed = 0
-    for account_id in arguments.account or closing.open_accounts(period):
-        try:
-            made = closing.close(account_id, period, getpass.getuser())
-        except (errors.Conflict, errors.NotFound) as exc:
+    chosen = arguments.account or closing.open_accounts(period)
+    for account_id, made in closing.close_many(chosen, period, getpass.getuser()):
+        if isinstance(made, Exception):
             failed += 1
-            print(f'{account_id}: {exc}', file=sys.stderr)
+            print(f'{account_id}: {made}', file=sys.stderr)
         else:
             owed = form.amount(made.total, made.currency)
             print(f'{made.number} {account_id} {owed} {made.currency}')

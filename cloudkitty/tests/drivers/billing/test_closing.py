@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.billing import ledger, reconciliation
+from cloudkitty.billing import closing, ledger, reconciliation
 from cloudkitty.db import billing_tables
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.drivers.billing.test_drafts import rate
@@ -222,31 +222,76 @@ def test_corrections_in_another_currency_are_not_mixed(world):
     assert world.draft('acme', '2026-11').blockers == ['corrections of 2026-10 are in EUR']
 
 
-def test_two_workers_close_at_once(any_conf, world):
-    """One of them does; the other says that it is done."""
-    outcomes = []
+def test_workers_close_at_once(any_conf, world):
+    """Each account is closed by one of them, in whatever order; the others say that it is done."""
+    found = []
     barrier = threading.Barrier(3)
 
-    def close():
+    def close(account_ids):
         rival = World(any_conf)
         rival.now = world.now
         barrier.wait()
-        try:
-            outcomes.append(rival.close('acme').number)
-        except errors.Conflict as exc:
-            outcomes.append(str(exc))
+        found.extend(rival.closing.close_many(account_ids, '2026-10', 'ann'))
         rival.database.close()
 
-    threads = [threading.Thread(target=close) for _ in range(3)]
+    asked = [('acme', 'paris'), ('york', 'paris', 'acme'), ('paris',)]
+    threads = [threading.Thread(target=close, args=[one]) for one in asked]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert sorted(outcomes) == [
-        *2 * ['2026-10 is closed: it has statement CK-2026-000001.'],
-        'CK-2026-000001',
+    made = {one.account: one.result.number for one in found if isinstance(one.result, ledger.Entry)}
+    assert sorted(made) == ['acme', 'paris', 'york']
+    assert sorted(made.values()) == [f'CK-2026-00000{number}' for number in (1, 2, 3)]
+    told = [f'{one.account} {one.result}' for one in found if isinstance(one.result, Exception)]
+    assert sorted(told) == [
+        f'{account} 2026-10 is closed: it has statement {made[account]}.'
+        for account in ('acme', 'paris', 'paris')
     ]
+    assert world.faults() == []
+
+
+def test_a_failing_account_does_not_affect_others(any_conf, world, caplog):
+    """Neither one that may not be closed, nor one with an error that nobody expected."""
+    world.apply({**DOCUMENT, 'defaults': {'currency': 'EUR'}})
+    world.push('b', OCTOBER + HOUR, '-5000')
+
+    @sa.event.listens_for(world.database.engine, 'before_cursor_execute')
+    def _fail(connection, cursor, text, values, *_):
+        if 'FROM billing_credits' in text and 'york' in str(values):
+            raise RuntimeError('broken')
+
+    accounts = ('acme', 'paris', 'york', 'd')
+    found = list(world.closing.close_many(accounts, '2026-10', 'ann'))
+
+    assert [one.account for one in found] == list(accounts)
+    assert 'is negative' in str(found[1].result)
+    assert str(found[2].result) == 'broken'
+    assert [found[at].result.number for at in (0, 3)] == ['CK-2026-000001', 'CK-2026-000002']
+    assert [entry.getMessage() for entry in caplog.records if entry.name == closing.__name__] == [
+        '2026-10 of account york cannot be closed'
+    ]
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize('lines_max, transactions', [(1000, 1), (2, 2), (1, 3)])
+def test_few_transactions_close_many_accounts(database, conf, monkeypatch, lines_max, transactions):
+    """Yet a transaction ends when it has many lines, which are in memory."""
+    monkeypatch.setattr(closing, 'LINES_MAX', lines_max)
+    world = World(conf)
+    world.apply(DOCUMENT)
+    for scope in ('a', 'b', 'c'):
+        world.push(scope, OCTOBER + 5 * HOUR, '1', '2')
+    commits = []
+    sa.event.listen(world.database.engine, 'commit', lambda _: commits.append(1))
+
+    accounts = ('acme', 'paris', 'york')
+    found = list(world.closing.close_many(accounts, '2026-10', 'ann'))
+
+    assert len(commits) == transactions
+    assert [one.result.number for one in found] == [f'CK-2026-00000{n}' for n in (1, 2, 3)]
+    assert world.close('acme', '2026-09').number == 'CK-2026-000004'
     assert world.faults() == []
 
 
@@ -267,21 +312,22 @@ def _close_and_die(conf, now, at):
             if count == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        world.close('acme', '2026-11')
+        for _ in world.closing.close_many(('acme', 'paris'), '2026-11', 'ann'):
+            pass
     finally:
         os._exit(0)
 
 
 def test_killed_anywhere_it_is_done_once_or_not_at_all(any_conf, world):
-    """Before each statement of the transaction; the numbers have no gap."""
+    """Before every other statement of the transaction of a batch; the numbers have no gap."""
     world.close('acme')
     world.push('a', OCTOBER + HOUR, '20')
     world.now = moment('2026-12-20')
-    expected = tail(world.draft('acme', '2026-11').to_form())
+    drafts = [world.draft(account, '2026-11') for account in ('acme', 'paris')]
     world.database.close()
 
     killed = 0
-    for at in range(1, 60):
+    for at in range(1, 80, 2):
         if os.WIFSIGNALED(_close_and_die(any_conf, world.now, at)):
             killed += 1
             assert world.months() == ['2026-10']
@@ -290,10 +336,10 @@ def test_killed_anywhere_it_is_done_once_or_not_at_all(any_conf, world):
             break
 
     assert killed >= 10
-    with world.database.reader() as connection:
-        _, [newest, _] = ledger.find(connection, ledger.Selection('acme'), 0, 10)
-    assert newest.number == 'CK-2026-000002'
-    assert tail(world.content(newest.number)) == expected
+    numbers = ['CK-2026-000002', 'CK-2026-000003']
+    assert [tail(world.content(number)) for number in numbers] == [
+        tail(draft.to_form()) for draft in drafts
+    ]
     assert world.faults() == []
 
 

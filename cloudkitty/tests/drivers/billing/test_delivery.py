@@ -114,9 +114,7 @@ class Setting:
         self.database.write(
             lambda connection: outbox.add(
                 connection,
-                'acme',
-                outbox.CROSSED,
-                {'a': 1},
+                [outbox.Event('acme', outbox.CROSSED, {'a': 1})],
                 now=self.world.now,
                 notifies_bus=False,
             )

@@ -153,7 +153,7 @@ def _statements(made):
                 author=None,
                 **sums,
             )
-            ledger.add(connection, entry, {}, [])
+            ledger.add(connection, [ledger.Content(entry, {}, [])])
 
 
 @pytest.fixture(scope='module')
