@@ -11,7 +11,7 @@ from urllib import parse
 from keystoneauth1 import exceptions, session
 
 from cloudkitty import errors
-from cloudkitty.core.bounds import read_sample
+from cloudkitty.core.bounds import read_integer, read_sample
 
 LOG = logging.getLogger(__name__)
 
@@ -103,8 +103,15 @@ class Client:
         url = self._url(path)
         response = self._send(method, url, **arguments)
         try:
-            return json.loads(response.content, parse_float=read_sample, parse_constant=Decimal)
-        except (ValueError, RecursionError, errors.InvalidInput) as exc:
+            return json.loads(
+                response.content,
+                parse_float=read_sample,
+                parse_int=read_integer,
+                parse_constant=Decimal,
+            )
+        except errors.InvalidInput as exc:
+            raise self.unreachable(f'{_shown(url)}: {exc}') from exc
+        except (ValueError, RecursionError) as exc:
             raise self.unreachable(f'{_shown(url)}: the answer is no JSON') from exc
 
     def _send(self, method, url, **arguments):

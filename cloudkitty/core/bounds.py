@@ -33,10 +33,8 @@ def to_decimal(number: Any) -> Decimal:
     # Decimal would accept them, but they are always a mistake.
     if isinstance(number, (bool, list, tuple)):
         raise errors.InvalidInput(reason=f'{_short(number)} is not a number')
-    if isinstance(number, str) and len(number) > NUMBER_LENGTH_MAX:
-        raise errors.InvalidInput(
-            reason=f'{_short(number)} has more than {NUMBER_LENGTH_MAX} characters'
-        )
+    if isinstance(number, str):
+        _check_length(number)
     if isinstance(number, str) and not (_NUMBER.fullmatch(number) or _NOT_FINITE.fullmatch(number)):
         raise errors.InvalidInput(reason=f'{_short(number)} is not a number')
     try:
@@ -69,15 +67,29 @@ def read_sample(text: str) -> Decimal:
     :raises InvalidInput: it is too long.
     :raises decimal.InvalidOperation: it is no number.
     """
-    if len(text) > NUMBER_LENGTH_MAX:
-        raise errors.InvalidInput(
-            reason=f'{_short(text)} has more than {NUMBER_LENGTH_MAX} characters'
-        )
+    _check_length(text)
     number = Decimal(text)
     if not number.is_finite() or is_bounded(number):
         return number
     is_large = number and number.adjusted() > 0
     return Decimal('Infinity').copy_sign(number) if is_large else Decimal(0)
+
+
+def read_integer(text: str) -> int:
+    """Return the whole number that *text* of a source stands for.
+
+    :raises InvalidInput: it is too long.
+    :raises ValueError: it is no whole number.
+    """
+    _check_length(text)
+    return int(text)
+
+
+def _check_length(text: str) -> None:
+    if len(text) > NUMBER_LENGTH_MAX:
+        raise errors.InvalidInput(
+            reason=f'{_short(text)} has more than {NUMBER_LENGTH_MAX} characters'
+        )
 
 
 def _short(value: object) -> str:

@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 from cloudkitty import errors
 from cloudkitty.clients import answers
-from cloudkitty.core.bounds import read_sample
+from cloudkitty.core.bounds import read_integer, read_sample
 
 LOG = logging.getLogger(__name__)
 
@@ -100,11 +100,15 @@ class Server:
     def parse(self, text: bytes) -> Any:
         """Return the value of a JSON text; a number such as NaN as well.
 
-        :raises SourceError: it is no JSON.
+        :raises SourceError: it is no JSON, or has a number of too many digits.
         """
         try:
-            return json.loads(text, parse_float=read_sample, parse_constant=str)
-        except (ValueError, RecursionError, errors.InvalidInput) as exc:
+            return json.loads(
+                text, parse_float=read_sample, parse_int=read_integer, parse_constant=str
+            )
+        except errors.InvalidInput as exc:
+            raise self.error(str(exc)) from exc
+        except (ValueError, RecursionError) as exc:
             raise self.error(f'the answer is no JSON: {shorten(text)!r}') from exc
 
     def error(self, reason: str) -> errors.SourceError:

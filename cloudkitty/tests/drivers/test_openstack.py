@@ -274,6 +274,16 @@ def test_a_quantity_is_exactly_the_number_in_the_answer(build, name, number):
     assert found == [('alpha', 0, 'r', Decimal(number))]
 
 
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('number', [5000 * '1', f'0.{500 * "1"}', '<html>'])
+def test_an_answer_that_cannot_be_read_says_why(build, name, number):
+    """A number that is too long is no fault of the JSON."""
+    told = 'is no JSON' if number == '<html>' else r'1\.\.\. has more than 500 characters'
+    with faults.FaultyServer(faults.text(ROWS[name] % number)) as server:
+        with pytest.raises(errors.SourceUnreachable, match=told):
+            collect(build(NAMES[name][0], server), ['alpha'])
+
+
 BROKEN = [
     faults.text('<html>'),
     faults.text('<html>', status=502),

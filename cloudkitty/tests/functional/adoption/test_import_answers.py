@@ -71,6 +71,10 @@ def test_parts_of_an_answer_are_put_together(influxdb_reader):
             "scope 'p', metric 'm', period 1970-01-01T00:00:00.00:00: None is not a number",
         ),
         (
+            faults.text(json.dumps(_part()).replace('2.5', 5000 * '1')),
+            '1[.]{3} has more than 500 characters',
+        ),
+        (
             faults.text(json.dumps(_part()).replace('2.5', 'NaN')),
             "scope 'p', metric 'm', period 2026-11-01T00:00:00.00:00: 'NaN' is not a finite",
         ),
