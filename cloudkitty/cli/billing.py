@@ -114,7 +114,7 @@ def _add_credits(subparsers):
     grant = _command(commands, 'grant', _grant, GRANT)
     grant.add_argument('account', metavar='ACCOUNT', help='id')
     grant.add_argument('amount', metavar='AMOUNT', type=_amount, help='such as 250.00')
-    grant.add_argument('currency', metavar='CURRENCY', help='such as EUR')
+    grant.add_argument('currency', metavar='CURRENCY', type=_currency, help='such as EUR')
     grant.add_argument('--from', dest='begin', metavar='DAY', type=_day, help='first day')
     grant.add_argument('--until', dest='end', metavar='DAY', type=_day, help='day after the last')
     grant.add_argument('--priority', type=int, default=0, help='the lowest is drawn first')
@@ -142,6 +142,13 @@ def _month(text):
 def _day(text):
     try:
         return reading.Node(text).day()
+    except errors.InvalidInput as exc:
+        raise ValueError(text) from exc
+
+
+def _currency(text):
+    try:
+        return reading.Node(text).currency()
     except errors.InvalidInput as exc:
         raise ValueError(text) from exc
 

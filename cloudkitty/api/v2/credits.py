@@ -10,7 +10,6 @@ from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.billing import credits
 from cloudkitty.core.billing import canonical, money, reading
 
-CURRENCY = {'type': 'string', 'pattern': '^[A-Z]{3,8}$'}
 CREDIT = schemas.form(
     id=schemas.TEXT,
     amount=schemas.TEXT,
@@ -36,12 +35,10 @@ def day(value) -> date:
     return reading.Node(value, 'day').day()
 
 
-@parameters.accepts(CURRENCY)
+@parameters.accepts({'type': 'string', 'pattern': f'^{reading.CURRENCY_PATTERN}$'})
 def currency(value) -> str:
-    """Return a currency such as EUR."""
-    if not 3 <= len(parameters.text(value)) <= 8 or not (value.isascii() and value.isupper()):
-        raise ValueError('3 to 8 capital letters are expected')
-    return value
+    """Return the code of a currency such as EUR."""
+    return reading.Node(value, 'currency').currency()
 
 
 def list_credits(request, account_id):

@@ -19,8 +19,6 @@ ITEMS_MAX = 1000
 RESERVED = (statement.LIST, statement.COUPON, statement.STATEMENT, statement.SHARED)
 # Groups of sums that are no attributes.
 NO_ATTRIBUTES = ('begin', 'end', 'qty', 'rate', 'type', 'time')
-_CURRENCY = re.compile('[A-Z]{3,8}')
-_PAIR = re.compile('([A-Z]{3,8})/([A-Z]{3,8})')
 _LANGUAGE = re.compile('[a-z]{2,3}(_[A-Z]{2})?')
 _USAGE_ONLY = ('where', 'by', 'pool', 'per', 'whole', 'free', 'minimum', 'maximum')
 _Value = TypeVar('_Value')
@@ -60,8 +58,7 @@ def _currencies(node: Node) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, one in sorted(node.mapping().items()):
         digits = one.members('digits')['digits']
-        if not _CURRENCY.fullmatch(name):
-            raise one.fault('must be named by 3 to 8 capital letters')
+        name = Node(name, one.path).currency()
         if digits.is_missing or digits.number().denominator != 1:
             raise digits.fault('must be a whole number')
         if digits.number() > money.DIGITS_MAX:
@@ -73,10 +70,11 @@ def _currencies(node: Node) -> dict[str, int]:
 def _rates(node: Node) -> dict[tuple[str, str], tuple[DatedRate, ...]]:
     found: dict[tuple[str, str], tuple[DatedRate, ...]] = {}
     for name, one in sorted(node.mapping().items()):
-        pair = _PAIR.fullmatch(name)
-        if not pair or pair[1] == pair[2]:
+        first, _, second = name.partition('/')
+        if not second or first == second:
             raise one.fault('must be named by two currencies, such as EUR/CHF')
-        found[pair[1], pair[2]] = _dated(one, lambda rate: rate.number(above=0))
+        pair = Node(first, one.path).currency(), Node(second, one.path).currency()
+        found[pair] = _dated(one, lambda rate: rate.number(above=0))
     return found
 
 
@@ -108,7 +106,7 @@ def _plan(name: str, node: Node) -> plan.Plan:
             raise one.fault(f'two items are named {item.name}')
     return plan.Plan(
         name,
-        currency=_optional(found['currency'], _currency),
+        currency=_optional(found['currency'], Node.currency),
         items=items,
         discount=_optional(found['discount'], Node.percent) or Fraction(0),
         coupon=_optional(found['coupon'], Node.number) or Fraction(0),
@@ -211,7 +209,7 @@ def _account(name: str, node: Node, known: tuple[str, ...]) -> plan.Account:
         name=_optional(found['name'], Node.text) or name,
         plan=_optional(found['plan'], Node.text),
         **{name: tuple(sorted({one.text() for one in found[name].list()})) for name in _MEMBERS},
-        currency=_optional(found['currency'], _currency),
+        currency=_optional(found['currency'], Node.currency),
         conversion=_chosen(found['conversion'], plan.MONTH_END, plan.DAILY),
         zone=_optional(found['zone'], lambda zone: zone.by(month.parse_zone)) or plan.UTC,
         language=_optional(found['language'], _language) or 'en',
@@ -231,12 +229,6 @@ def _optional(node: Node, read: Callable[[Node], _Value]) -> _Value | None:
 
 def _chosen(node: Node, default: str, *others: str) -> str:
     return default if node.is_missing else node.choice(default, *others)
-
-
-def _currency(node: Node) -> str:
-    if not _CURRENCY.fullmatch(node.text()):
-        raise node.fault('must be a currency of 3 to 8 capital letters')
-    return node.text()
 
 
 def _language(node: Node) -> str:

@@ -17,6 +17,9 @@ INTEGER_DIGITS_MAX = 20
 SCALE_MAX = 20
 MEMBERS_MAX = 100_000
 _NUMBER = re.compile(r'[+-]?\d+(\.\d+)?', re.ASCII)
+# Of ISO 4217, or a currency of the cloud.
+CURRENCY_PATTERN = '[A-Z]{3,8}'
+_CURRENCY = re.compile(CURRENCY_PATTERN)
 _DAY = re.compile(r'\d{4}-\d{2}-\d{2}', re.ASCII)
 _DURATION = re.compile(r'(\d{1,5}) ?(h|d)', re.ASCII)
 _UNITS = {'h': timedelta(hours=1), 'd': timedelta(days=1)}
@@ -133,6 +136,12 @@ class Node:
         if part > most:
             raise self.fault(f'must be {most} % at most')
         return part / 100
+
+    def currency(self) -> str:
+        """Return the code of a currency such as EUR."""
+        if not isinstance(self.value, str) or not _CURRENCY.fullmatch(self.value):
+            raise self.fault('must be a currency of 3 to 8 capital letters, such as EUR')
+        return self.value
 
     def day(self) -> date:
         """Return a day such as 2026-10-01."""

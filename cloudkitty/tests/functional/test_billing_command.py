@@ -149,4 +149,5 @@ def test_credits_are_granted_listed_and_withdrawn(run):
     assert run('credit', 'withdraw', 'acme', granted.stdout.strip()).returncode == 0
     assert run('credit', 'list', 'acme').stdout == ''
     assert run('credit', 'grant', 'acme', '2.5e1', 'EUR').returncode == 2
+    assert run('credit', 'grant', 'acme', '25', 'EU1').returncode == 2
     assert run('credit', 'grant', 'nobody', '0', 'EUR').returncode == 1

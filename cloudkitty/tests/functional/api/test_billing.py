@@ -265,7 +265,13 @@ def test_credits_over_http(made, admin, secured):
     path = f'{CREDITS}/{granted.json["id"]}'
     assert world.call(admin, path, 'DELETE').status_int == 204
     assert world.call(admin, path, 'DELETE').status_int == 404
-    for wrong in ({'amount': '-1'}, {'currency': 'eur'}, {'until': '2030-1-1'}, {'priority': -1}):
+    for wrong in (
+        {'amount': '-1'},
+        {'currency': 'eur'},
+        {'currency': 'EU1'},
+        {'until': '2030-1-1'},
+        {'priority': -1},
+    ):
         answer = world.call(admin, CREDITS, 'POST', json=body | wrong)
         assert answer.status_int == 400, answer.text
 
