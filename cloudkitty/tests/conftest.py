@@ -25,10 +25,19 @@ SERVERS = {
     'mariadb': os.environ.get('CLOUDKITTY_TEST_MARIADB', 'mysql+pymysql://root@127.0.0.1:3306'),
 }
 KINDS = ('sqlite', *SERVERS)
+# Characters of a value in the name of a test.
+ID_MAX = 150
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile('tests', deadline=None)
 hypothesis.settings.load_profile('tests')
+
+
+def pytest_make_parametrize_id(val):
+    """Cut a long text in the name of a test: some have 100,000 characters."""
+    if isinstance(val, str | bytes) and len(val) > ID_MAX:
+        return f'{val[:ID_MAX]!a}... of {len(val)}'
+    return None
 
 
 @pytest.fixture
