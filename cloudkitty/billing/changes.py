@@ -7,6 +7,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty.core.billing import month
+from cloudkitty.core.billing.plan import UTC
+from cloudkitty.core.timeframe import Period
 from cloudkitty.db import billing_tables, tables, upsert
 
 CHANGES = billing_tables.changes
@@ -23,6 +25,11 @@ _NOTED = (
         SCOPES.c.scope_key == sa.bindparam('scope_key'),
         SCOPES.c.identifier.in_(sa.bindparam('scopes', expanding=True)),
     )
+)
+_CONSUME = sa.delete(CHANGES).where(
+    CHANGES.c.scope_id == sa.bindparam('of_scope'),
+    CHANGES.c.month == sa.bindparam('of_month'),
+    CHANGES.c.changes == sa.bindparam('seen'),
 )
 _ORDERED = sa.select(RECHECKS.c.month, RECHECKS.c.changes).where(
     RECHECKS.c.account == sa.bindparam('account')
@@ -101,6 +108,12 @@ def near(note: Note) -> set[str]:
     return {month.following(noted, by) for by in (-1, 0, 1)}
 
 
+def touches(note: Note, span: Period) -> bool:
+    """Return whether the noted month (UTC) has hours of *span*."""
+    noted = month.bounds(note.month.strftime('%Y-%m'), UTC)
+    return noted.begin < span.end and span.begin < noted.end
+
+
 def affected(pending: Pending, closed: Iterable[str]) -> set[str]:
     """Return those of the closed months of an account whose amounts may have changed."""
     found = {recheck.month for recheck in pending.rechecks}
@@ -111,13 +124,8 @@ def affected(pending: Pending, closed: Iterable[str]) -> set[str]:
 def consume(connection: sa.Connection, account_id: str, pending: Pending) -> None:
     """Delete the notes that are billed now; those that grew meanwhile are kept."""
     for note in pending.notes:
-        connection.execute(
-            sa.delete(CHANGES).where(
-                CHANGES.c.scope_id == note.scope,
-                CHANGES.c.month == note.month,
-                CHANGES.c.changes == note.changes,
-            )
-        )
+        values = {'of_scope': note.scope, 'of_month': note.month, 'seen': note.changes}
+        connection.execute(_CONSUME, values)
     for recheck in pending.rechecks:
         connection.execute(
             sa.delete(RECHECKS).where(

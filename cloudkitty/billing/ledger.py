@@ -65,6 +65,11 @@ _COUNTS = (
     .where(TABLE.c.account.in_(_ACCOUNTS), TABLE.c.month == sa.bindparam('month'))
     .group_by(TABLE.c.account)
 )
+_VERSIONS = (
+    sa.select(TABLE.c.month, TABLE.c.version)
+    .where(TABLE.c.month.in_(sa.bindparam('months', expanding=True)))
+    .distinct()
+)
 _BOOKED = (
     sa.select(*_LINE_COLUMNS)
     .where(LINES.c.account == _ACCOUNT, LINES.c.period == sa.bindparam('period'))
@@ -315,18 +320,17 @@ def account_ids(connection: sa.Connection) -> list[str]:
 
 def versions(connection: sa.Connection, months: Collection[str]) -> list[tuple[str, int]]:
     """Return the months with statements among *months*, with the versions of their documents."""
-    return _versions(connection, TABLE.c.month.in_(months)) if months else []
+    if not months:
+        return []
+    rows = connection.execute(_VERSIONS, {'months': sorted(months)})
+    return sorted((row.month, row.version) for row in rows)
 
 
 def versions_since(connection: sa.Connection, month: str) -> list[tuple[str, int]]:
     """Return the months with statements from *month* on, with the versions of their documents."""
-    return _versions(connection, TABLE.c.month >= month)
-
-
-def _versions(
-    connection: sa.Connection, condition: sa.ColumnElement[bool]
-) -> list[tuple[str, int]]:
-    rows = connection.execute(sa.select(TABLE.c.month, TABLE.c.version).where(condition).distinct())
+    rows = connection.execute(
+        sa.select(TABLE.c.month, TABLE.c.version).where(TABLE.c.month >= month).distinct()
+    )
     return sorted((row.month, row.version) for row in rows)
 
 

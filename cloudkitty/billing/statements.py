@@ -256,13 +256,37 @@ class Statements:
         return sorted(found)
 
     def changed_months(
-        self, closed: dict[str, ledger.Entry], pending: changes.Pending
+        self,
+        connection: sa.Connection,
+        account_id: str,
+        closed: dict[str, ledger.Entry],
+        pending: changes.Pending,
     ) -> list[str]:
         """Return the closed months of an account whose amounts may have changed, sorted."""
-        found = changes.affected(pending, closed)
+        found = {
+            period
+            for period in changes.affected(pending, closed)
+            if self._may_have_changed(connection, account_id, closed[period], pending)
+        }
         if not self.sums.storage.notes_changes:
             found.update(sorted(closed)[-LOOK_BACK:])
         return sorted(period for period in found if self.has_sums(period))
+
+    def _may_have_changed(
+        self,
+        connection: sa.Connection,
+        account_id: str,
+        entry: ledger.Entry,
+        pending: changes.Pending,
+    ) -> bool:
+        document = self.documents.get(connection, entry.version, entry.month)
+        # Shared costs depend on the months of others, too, which may have another zone.
+        if document.partners(account_id):
+            return True
+        zone = accounts.find(document, account_id, has_statements=True).zone
+        span = month.bounds(entry.month, zone)
+        ordered = {recheck.month for recheck in pending.rechecks}
+        return entry.month in ordered or any(changes.touches(note, span) for note in pending.notes)
 
     def has_sums(self, period: str) -> bool:
         """Return whether the sums of a month are kept: removed months are not corrected."""
@@ -287,7 +311,7 @@ class Statements:
         lines: list[Line] = []
         taxes: dict[tuple[str, str], TaxRate | None] = {}
         problems: list[str] = []
-        for period in self.changed_months(closed, pending):
+        for period in self.changed_months(connection, account.id, closed, pending):
             document = self.documents.get(connection, closed[period].version, period)
             old = accounts.find(document, account.id, has_statements=True)
             resolved, computed, faults = self.compute(connection, document, old, period)

@@ -40,7 +40,7 @@ def to_units(amount: Fraction, digits: int) -> int:
     scale: int = 10**digits
     # Whole numbers: a statement rounds thousands of amounts, and fractions would be reduced.
     units = (2 * abs(amount.numerator) * scale + amount.denominator) // (2 * amount.denominator)
-    return -units if amount < 0 else units
+    return -units if amount.numerator < 0 else units
 
 
 def of_units(units: int, digits: int) -> Decimal:

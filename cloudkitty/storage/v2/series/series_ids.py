@@ -1,5 +1,6 @@
 """Scopes and series of rated data: each is stored once and has a surrogate id."""
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -225,10 +226,16 @@ def choose_owners(
     """
     if scope_key not in window.filters:
         return None
-    numbers = scope_numbers(scope_key, window.filters[scope_key])
+    values = {'scopes': list(window.filters[scope_key])}
+    return frozenset(connection.execute(_owners(scope_key), values).scalars())
+
+
+@functools.cache
+def _owners(scope_key: str) -> sa.Select[Any]:
+    """Return the statement of choose_owners(): to build it takes longer than to execute it."""
+    numbers = scope_numbers(scope_key, sa.bindparam('scopes', expanding=True))
     table = tables.rated_series
-    found = sa.select(table.c.owner_id).where(table.c.scope_id.in_(numbers)).distinct()
-    return frozenset(connection.execute(found).scalars())
+    return sa.select(table.c.owner_id).where(table.c.scope_id.in_(numbers)).distinct()
 
 
 def has_calendar(series: Series) -> bool:

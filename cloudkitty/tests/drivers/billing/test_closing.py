@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import errors
-from cloudkitty.billing import closing, ledger, reconciliation
+from cloudkitty.billing import changes, closing, ledger, reconciliation
 from cloudkitty.db import billing_tables
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests.drivers.billing.test_drafts import rate
@@ -138,6 +138,29 @@ def test_the_last_hours_of_a_month_are_those_of_the_zone(world):
     assert world.pending('paris', '2026-11') == []
     assert world.draft('paris', '2026-11').statement.totals.list_price == 1
     assert world.draft('york', '2026-12').statement.totals.list_price == 1
+
+
+def test_only_months_with_hours_of_the_change_are_computed_again(world):
+    """What is noted is a month UTC, and each account has the months of its zone."""
+    accounts = {'acme': 'a', 'paris': 'b', 'york': 'c'}
+    for month in ('2026-09', '2026-10'):
+        for account in accounts:
+            world.close(account, month)
+    for scope in accounts.values():
+        world.push(scope, OCTOBER + HOUR, '20')
+
+    found = {}
+    with world.database.reader() as connection:
+        for account, scope in accounts.items():
+            closed = ledger.closed_months(connection, account)
+            pending = changes.read(connection, account, 'project_id', [scope])
+            found[account] = world.statements.changed_months(connection, account, closed, pending)
+
+    assert found == {
+        'acme': ['2026-10'],
+        'paris': ['2026-10'],
+        'york': ['2026-09', '2026-10'],
+    }
 
 
 def test_a_statement_is_taken_back_and_closed_again(world):
