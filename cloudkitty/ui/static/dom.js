@@ -27,7 +27,7 @@ export function svg(tag, attributes = {}, ...children) {
 
 /**
  * Return a table.
- * @param columns list of {title, isNumber}
+ * @param columns list of {title, isNumber, isSentence}
  * @param rows list of lists of nodes or texts
  */
 export function table(caption, columns, rows) {
@@ -35,10 +35,12 @@ export function table(caption, columns, rows) {
     el('table', {},
       el('caption', {}, caption),
       el('thead', {}, el('tr', {}, columns.map((column) =>
-        el('th', { scope: 'col', class: column.isNumber && 'number' }, column.title)))),
+        el('th', { scope: 'col', class: look(column) }, column.title)))),
       el('tbody', {}, rows.map((row) => el('tr', {}, row.map((cell, n) =>
-        el('td', { class: columns[n].isNumber && 'number' }, cell)))))));
+        el('td', { class: look(columns[n]) }, cell)))))));
 }
+
+const look = (column) => (column.isNumber ? 'number' : column.isSentence && 'sentence');
 
 /** Offer *blob* as a file called *name*. */
 export function download(blob, name) {

@@ -78,6 +78,9 @@ export function quantity(number, unit = '') {
   return unit ? `${text} ${unit}` : text;
 }
 
+/** Return a number of a calculation, with up to six digits behind the point. */
+export const term = (number) => new Intl.NumberFormat(language, { maximumFractionDigits: 6 }).format(plain(number));
+
 /** Return a length of time, whole seconds, in the largest unit that fits. */
 export function duration(seconds) {
   const [unit, size] = Object.entries({ day: 86400, hour: 3600, minute: 60, second: 1 })

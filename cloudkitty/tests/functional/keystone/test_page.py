@@ -33,7 +33,7 @@ def _log_in(browser, page, *, user, password, project):
 def test_a_wrong_password_is_told_and_the_page_stays(browser):
     _log_in(browser, f'costs?{MONTH}', user='alice', password='wrong', project='alpha')
 
-    browser.wait_for('Name, password or project are wrong.')
+    browser.wait_for('The name, password or project is wrong.')
 
 
 def test_a_member_sees_the_costs_of_the_own_project_on_the_page_asked_for(browser, cloud):
@@ -46,7 +46,7 @@ def test_a_member_sees_the_costs_of_the_own_project_on_the_page_asked_for(browse
         ['instance', '0.5'],
         ['ip', '0.1'],
     ]
-    assert 'Authentication is switched off' not in browser.text
+    assert 'Authentication is off' not in browser.text
     # Pages about all projects are not offered, and refused to whoever knows their names.
     assert [link.text for link in browser.find_all('nav a')] == ['Costs', 'Months', 'Price list']
     beta = cloud.keystone.project_id('beta')

@@ -83,7 +83,7 @@ def test_why_a_machine_costs_what_it_does_adds_up(site):
     assert 'Why does id-of-vm-1 cost €' in shown
     assert f'hashmap: field id = id-of-vm-1: flat {cost}' in shown
     assert f'{cost} × 1.0 = {cost}' in shown
-    assert 'By the rules of now' not in shown
+    assert 'With the current rules' not in shown
     (month,) = site.browser.tables['Used and charged']
     periods = (site.month.end - site.month.begin) / (6 * HOUR)
     assert Decimal(month[2]) == decimals.SUM_CONTEXT.multiply(cost, Decimal(periods))
@@ -427,8 +427,8 @@ def test_a_source_that_lags_is_told(site, lagging):
     """To the operator which metric since when, to the customer how far the costs reach."""
     site.browser.open('health')
     site.browser.picture('lag')
-    ((metric, state, newest),) = site.browser.tables['Metrics that come late']
-    assert (metric, state) == ('cpu', 'waits for the source')
+    ((metric, state, newest),) = site.browser.tables['Metrics with late data']
+    assert (metric, state) == ('cpu', 'waiting for the source')
     assert newest.startswith(f'{lagging.newest:%b} {lagging.newest.day}, ')
 
     site.browser.open('costs?project=web-shop')

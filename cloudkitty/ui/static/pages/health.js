@@ -32,7 +32,7 @@ export async function show({ values }) {
       answer.gaps.map((gap) => [gap.metric, `${moment(gap.begin)} – ${moment(gap.end)}`, gap.sign,
         gap.accepted_at ? t('accepted', { name: gap.accepted_by || '–', reason: gap.accepted_reason || '–' }) : t(STATES[gap.state])]))),
     el('section', {}, table(t('projectsNotFinal', { count: answer.not_final, total: answer.total }),
-      [{ title: t('project') }, { title: t('ratedTo') }, { title: t('state') }, { title: t('reason') }],
+      [{ title: t('project') }, { title: t('ratedTo') }, { title: t('state') }, { title: t('reason'), isSentence: true }],
       answer.results.map((entry) => [nameOf(entry.scope_id), moment(entry.rated_until), t(STATES[entry.state]),
         [entry.reason, ...entry.late.map((note) => note.reason)].filter(Boolean).join(' · ')]))),
   ];

@@ -33,7 +33,7 @@ export async function show({ me, values, projects }) {
     rules.length > 0 && el('section', {},
       table(t('priceList'),
         [{ title: t('service') }, { title: t('applies') }, { title: t('price'), isNumber: true }, { title: t('per') },
-          { title: duration(MONTH_S), isNumber: true }, { title: t('valid') }],
+          { title: duration(MONTH_S), isNumber: true }, { title: t('valid'), isSentence: true }],
         rules.map((rule) => line(rule, units.get(rule.service) || t('unit'), Number(me.period)))),
       more > 0 && el('p', { class: 'note' }, t('morePrices', { count: more })),
       el('p', { class: 'note' }, t('howPricesAdd'))),

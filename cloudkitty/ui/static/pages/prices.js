@@ -26,7 +26,7 @@ export async function show({ me, values, projects }) {
     ...[...new Set(rules.map((rule) => rule.service))].map((service) =>
       el('section', {}, table(service,
         [{ title: t('applies') }, { title: t('project') }, { title: t('group') }, { title: t('kind') },
-          { title: costTitle(me), isNumber: true }, { title: t('valid') }, { title: t('change') }],
+          { title: costTitle(me), isNumber: true }, { title: t('valid'), isSentence: true }, { title: t('change') }],
         rules.filter((rule) => rule.service === service).map((rule) => line(rule, values))))),
     el('section', {}, form, result),
   ];

@@ -4,7 +4,7 @@ import * as api from '../api.js';
 import { el, table } from '../dom.js';
 import { plain } from '../numbers.js';
 import { address, Month, projectOf } from '../state.js';
-import { moment, moneyOf, monthName, nameOf, quantity, t } from '../words.js';
+import { moment, moneyOf, monthName, nameOf, quantity, t, term } from '../words.js';
 
 export async function show({ me, values, projects }) {
   if (values.number) return closed(await api.get(`v2/statements/${encodeURIComponent(values.number)}`), values);
@@ -79,7 +79,10 @@ function content(statement) {
 }
 
 const steps = (line) => (line.steps.length
-  ? el('ul', { class: 'plain' }, line.steps.map((step) => el('li', {}, `${step.name}: ${step.operand.replaceAll(' x ', ' × ')} = ${plain(step.result)}`)))
+  ? el('ul', { class: 'plain' }, line.steps.map((step) => el('li', {}, `${step.name}: `,
+    // The first step often only takes a number over.
+    step.operand === plain(step.result) ? '' : `${step.operand.replaceAll(' x ', ' × ')} = `,
+    el('span', { title: plain(step.result) }, term(step.result)))))
   : '');
 
 function buttons(me, draft) {
