@@ -24,6 +24,7 @@ NAMES = (
     'idle',
     'memory',
     'neighbours',
+    'page',
     'sizing',
     'sources',
     'storage',

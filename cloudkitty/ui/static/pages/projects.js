@@ -15,15 +15,14 @@ export async function show({ me, values }) {
   const month = Month.named(values.month);
   const now = new Date();
   const isOpen = now < month.end;
-  const span = month.spanBefore(now);
   const before = t(isOpen ? 'sameDaysBefore' : 'monthBefore');
   const until = isOpen ? await ratedUntil(month) : null;
   const question = { groupby: me.scope_key, order_by: '-rate', limit: PROJECTS_MAX };
   const [projects, compared, services] = await Promise.all([
-    until && api.summary({ ...span, ...question }),
+    until && api.summary({ ...month.span, ...question }),
     // What is not rated yet is no saving: both sides end where all are rated.
-    api.summary({ ...(until ? month.spanBefore(until) : span), ...question, compare: 'previous' }),
-    api.summary({ ...span, groupby: 'type,unit', order_by: '-rate' }),
+    api.summary({ ...month.spanBefore(until || now), ...question, compare: 'previous' }),
+    api.summary({ ...month.span, groupby: 'type,unit', order_by: '-rate' }),
   ]);
   const rows = merge(until ? projects : compared, compared, me.scope_key);
   const total = sum(rows.map((row) => row.rate));
@@ -37,7 +36,7 @@ export async function show({ me, values }) {
     .some((text) => text.toLowerCase().includes(wanted)));
   const search = (event) => { location.hash = address('projects', { ...values, search: event.target.value }); };
   const save = async () => download(
-    await api.csv('v2/summary', { ...span, groupby: me.scope_key, order_by: '-rate', compare: 'previous' }), `projects-${month.name}.csv`);
+    await api.csv('v2/summary', { ...month.spanBefore(now), groupby: me.scope_key, order_by: '-rate', compare: 'previous' }), `projects-${month.name}.csv`);
   return [
     el('h1', {}, t('projectsIn', { month: monthName(month.begin) })),
     el('section', { class: 'tiles', 'aria-label': t('overview') },
@@ -57,10 +56,15 @@ export async function show({ me, values }) {
   ];
 }
 
-/** Return up to when the projects of a month are all rated; null: nobody knows, or none of it is. */
+/**
+ * Return up to when the projects of a month are all rated; null: nobody knows, or none of it is.
+ * After its first day that is a midnight: sums of whole days are ready, those of hours are not.
+ */
 async function ratedUntil(month) {
-  const { rated_until: until } = await api.get('v2/completeness', { month: month.name, limit: 1 });
-  return until && new Date(until) > month.begin ? new Date(until) : null;
+  const { rated_until: text } = await api.get('v2/completeness', { month: month.name, limit: 1 });
+  if (!text || new Date(text) <= month.begin) return null;
+  const midnight = new Date(text).setUTCHours(0, 0, 0, 0);
+  return new Date(midnight > month.begin ? midnight : text);
 }
 
 /** Return *costs* with what they were before, and what vanished. */
