@@ -21,7 +21,7 @@ from cloudkitty import conf as configuration
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.processor.intake.figures import Figures
 from cloudkitty.storage.v2 import sql
-from cloudkitty.tests import faults, services
+from cloudkitty.tests import faults, peers, services
 from cloudkitty.tests.functional import daemon, worker_run
 from cloudkitty.tests.processors import Processor
 
@@ -142,6 +142,33 @@ def test_a_dashboard_has_no_panel_twice_and_none_over_another(board):
     ]
     assert len(set(places)) == len(places)
     assert max(x for x, _ in places) < 24
+
+
+def _unknown_to_grafana(*boards):
+    """Return what Grafana's own model of dashboards loses of *boards*, as lines."""
+    ended = subprocess.run(
+        [peers.environment('grafana') / 'python', peers.LISTS / 'grafana_boards.py', *boards],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+@pytest.mark.timeout(300)
+def test_the_model_of_grafana_knows_all_of_the_dashboards(tmp_path):
+    """Misspelt keys of a board, a panel and a field are found, so nothing that is there is one."""
+    assert _unknown_to_grafana(DASHBOARD, COSTS, USAGE) == []
+    text = COSTS.read_text()
+    for name in ('"graphTooltip"', '"gridPos"', '"decimals"'):
+        assert name in text
+        text = text.replace(name, '"misspelt"', 1)
+    wrong = tmp_path / 'wrong.json'
+    wrong.write_text(text)
+
+    found = _unknown_to_grafana(wrong)
+    assert [line.rpartition('.')[2] for line in found] == ['misspelt: unknown'] * 3
 
 
 class Api(services.Daemon):
