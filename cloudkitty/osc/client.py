@@ -23,8 +23,8 @@ class Client:
         self._adapter = adapter.Adapter(opened, endpoint_override=root, service_type='rating')
 
     def get(self, path: str, **query: Any) -> Any:
-        """Return the JSON of an answer."""
-        return self._ask('GET', path, params=_given(query)).json()
+        """Return the JSON of an answer; numbers with a point are text, so they keep all digits."""
+        return self._ask('GET', path, params=_given(query)).json(parse_float=str)
 
     def download(self, path: str, **query: Any) -> bytes:
         """Return a file."""

@@ -63,6 +63,55 @@ BUDGET = {
     'thresholds': [50, 80],
 }
 DOCUMENT = {'plans': {'p': {'currency': 'EUR'}}}
+# With more digits than a float has.
+PRICED = {
+    'qty': 4,
+    'unit': 'vcpu',
+    'groupby': {'resource': 'db', 'project_id': 'p1'},
+    'steps': [
+        {
+            'module': 'hashmap',
+            'rules': ['service vcpus: flat 0.0123'],
+            'amounts': [
+                {'group': None, 'expression': '0.0123 * 4', 'amount': 'LONG'},
+                {'group': 'g', 'expression': '1', 'amount': 1},
+            ],
+            'price': 'LONG',
+        },
+        {'module': 'pyscripts', 'rules': [], 'amounts': [], 'price': None},
+    ],
+    'price': None,
+}
+LONG = '0.049200000000000000000000001'
+EXPLAINED = {
+    'results': [
+        {
+            'type': 'vcpus',
+            'series': [
+                {
+                    'labels': {'resource': 'db', 'flavor': 'm1'},
+                    'samples': [{'begin': '12:00', 'end': '13:00', 'value': '4', 'samples': 60}],
+                }
+            ],
+            'points': [PRICED],
+        }
+    ]
+}
+STORED = {
+    'results': [{'type': 'vcpus', 'points': [PRICED | {'steps': [], 'price': 2, 'stored': 3}]}]
+}
+EXPLAINED_LINE = {
+    'line': {
+        'steps': [{'name': 'tier-1', 'operand': '5 x 0.05', 'result': '0.25'}],
+        'amount': '0.24',
+    },
+    'resources': [
+        {'scope_id': 'p1', 'resource': 'db', 'quantity': '4', 'list': '0.2'},
+        {'scope_id': 'p1', 'resource': '', 'quantity': '1', 'list': '0.05'},
+    ],
+    'others': 7,
+    'current': False,
+}
 
 
 class Service(http.server.BaseHTTPRequestHandler):
@@ -106,6 +155,12 @@ def served():
         ('POST', '/v2/budgets'): (200, BUDGET),
         ('DELETE', '/v2/budgets/b'): (200, {}),
         ('GET', '/v2/billing/document'): (200, {'version': 1, 'document': DOCUMENT}),
+        ('GET', '/v2/explain'): (
+            200,
+            json.dumps(EXPLAINED).replace('"LONG"', LONG).encode(),
+        ),
+        ('GET', '/v2/explain/stored'): (200, STORED),
+        ('GET', '/v2/statements/explain'): (200, EXPLAINED_LINE),
         ('PUT', '/v2/billing/document'): (
             200,
             {'differences': ['+ plans.p: x'], 'version': 1, 'digest': ''},
@@ -225,6 +280,50 @@ def test_what_is_asked(run, served, line, asked):
     run(line)
 
     assert served.asked == [asked]
+
+
+def test_a_price_is_explained_with_all_its_digits(run, served):
+    names, rows = run('rating explain p1 db 2026-10-01T12:00')
+
+    assert names == ('metric', 'module', 'step', 'amount')
+    assert rows == [
+        ('vcpus', '', '60 samples from 12:00 to 13:00 of flavor=m1, resource=db', '4'),
+        ('vcpus', '', 'quantity of project_id=p1, resource=db', '4 vcpu'),
+        ('vcpus', 'hashmap', 'service vcpus: flat 0.0123', ''),
+        ('vcpus', 'hashmap', '0.0123 * 4', LONG),
+        ('vcpus', 'hashmap', 'group g: 1', '1'),
+        ('vcpus', 'hashmap', 'price', LONG),
+        ('vcpus', 'pyscripts', 'price', 'the point is left out'),
+    ]
+    assert served.asked == [
+        ('GET', '/v2/explain', 'scope_id=p1&resource=db&period=2026-10-01T12%3A00', None)
+    ]
+
+
+def test_a_stored_price_is_explained(run):
+    _, rows = run('rating explain p1 db 2026-10-01T12:00 --stored')
+
+    assert rows[1:] == [('vcpus', '', 'price', '2'), ('vcpus', '', 'stored price', '3')]
+
+
+@pytest.mark.parametrize(
+    'line, query',
+    [
+        ('2 --number CK-2026-000001', 'number=CK-2026-000001&position=2'),
+        ('1 --account acme --month 2026-10', 'account_id=acme&month=2026-10&position=1'),
+    ],
+)
+def test_a_line_of_a_statement_is_explained(run, served, line, query):
+    _, rows = run(f'rating statement explain {line}')
+
+    assert rows == [
+        ('usage of db', '4', '0.2'),
+        ('usage of no resource', '1', '0.05'),
+        ('usage of 7 more', '', ''),
+        ('tier-1', '5 x 0.05', '0.25'),
+        ('amount', '', '0.24'),
+    ]
+    assert served.asked == [('GET', '/v2/statements/explain', query, None)]
 
 
 def test_plans_are_applied_from_a_file(run, served, tmp_path):
