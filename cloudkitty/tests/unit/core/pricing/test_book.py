@@ -301,6 +301,9 @@ def test_a_value_is_the_spelling_of_the_attribute(attribute, value, matches):
         ('٣', None),
         ('9' * 501, None),
         (float('nan'), None),
+        (float('inf'), None),
+        (-float('inf'), None),
+        (Decimal('1e99999'), None),
         ((0, (1,), 0), None),
     ],
 )

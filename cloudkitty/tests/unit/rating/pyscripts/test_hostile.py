@@ -87,9 +87,11 @@ BAD = {
         '  except OSError: pass',
         'the answer is not a valid message',
     ),
+    # It waits, so that its own answer alone is there to be read.
     'forged answer': (
-        "import os\nbody = b'x' * 16 + b'{\"usage\": {}}'\nfor n in range(3, 9):\n"
-        "  try: os.write(n, len(body).to_bytes(4, 'big') + body)\n  except OSError: pass",
+        "import os, time\nbody = b'x' * 16 + b'{\"usage\": {}}'\nfor n in range(3, 9):\n"
+        "  try: os.write(n, len(body).to_bytes(4, 'big') + body)\n  except OSError: pass\n"
+        'time.sleep(99)',
         'the answer is not a valid message',
     ),
     'kill the parent': (
