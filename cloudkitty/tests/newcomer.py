@@ -1,5 +1,6 @@
 """Somebody who has never seen this service, and types the installation page."""
 
+import csv
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import sysconfig
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from cloudkitty.tests.services import Family, free_port
@@ -17,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / 'doc' / 'source' / 'install' / 'index.rst'
 BIN = Path(sys.executable).parent
 API = 'http://127.0.0.1:8889'
+COSTS = {('shop', 'memory'): '0.004', ('shop', 'cpu'): '0.03', ('istio-proxy', 'cpu'): '0.015'}
 # What a namespace uses all the time: GiB of memory, and the cores of two containers.
 MEMORY_GIB, CORES = 4, {'shop': 2, 'istio-proxy': 1}
 SCRAPE_S = 30
@@ -65,6 +68,27 @@ def cluster(begin: datetime) -> Iterator[Family]:
     yield counter('container_network_transmit_bytes_total', {'eth0': 9000}, 'interface')
 
 
+def bill_lines(lines: list[str]) -> list[str]:
+    """Return the line that asks for the same bill by container, as CSV for check_bill()."""
+    bill = next(line for line in lines if line.startswith('cloudkitty summary get '))
+    return [f'{bill.replace("-g namespace", "-g container")} -f csv']
+
+
+def check_bill(printed: str) -> None:
+    """Assert that what was typed has printed the bill of cluster(), at the prices of the page."""
+    assert re.search(r'\| +default +\| memory +\|', printed), printed
+    assert 'network.in has no price' in printed, printed
+    # Between its lines are those that the processor logs.
+    table = csv.DictReader(line for line in printed.splitlines() if line.startswith('"'))
+    costs = {
+        (row['Container'], row['Type']): Decimal(row['Rate']) / Decimal(row['Qty'])
+        for row in table
+        if Decimal(row['Rate'])
+    }
+    expected = {key: Decimal(cost) for key, cost in COSTS.items()}
+    assert {key: round(cost, 9) for key, cost in costs.items()} == expected, costs
+
+
 class Newcomer:
     """Types the page, in one terminal, on a machine that a folder stands for.
 
@@ -94,15 +118,18 @@ class Newcomer:
             ('connection = .*', f'connection = {database_url}'),
             ('prometheus_url = .*', f'prometheus_url = {prometheus_url}'),
             ('host = .*', rf'\g<0>\nport = {self._port}'),
-            (
-                'scope_key = .*',
-                rf'\g<0>\nmetrics_conf = {self._etc}/metrics.yml\nstart_date = {since:%Y-%m-%d}',
-            ),
+            ('scope_key = .*', rf'\g<0>\nstart_date = {since:%Y-%m-%d}'),
         ):
             text, count = re.subn(pattern, line, text)
             assert count, pattern
+        (self._etc / 'cloudkitty.conf').write_text(f'{self._place(text)}\n')
+
+    def _place(self, text):
+        """Return the configuration with its files in the folder."""
+        definitions = f'metrics_conf = {self._etc}/metrics.yml'
+        text = text.replace('\nstart_date', f'\n{definitions}\nstart_date')
         locks = f'coordination_url = file://{self._folder}/locks\nmax_workers = 1'
-        (self._etc / 'cloudkitty.conf').write_text(f'{text}\n[orchestrator]\n{locks}\n')
+        return f'{text}\n[orchestrator]\n{locks}'
 
     def type(self, lines: list[str]) -> str:
         """Type *lines*, and end what goes on then; return what they print.
@@ -113,8 +140,13 @@ class Newcomer:
         for line in lines:
             script += [f'echo {shlex.quote("$ " + line)} >&2', self._adapt(line)]
             script += self._waits(line)
-        ended = subprocess.run(
-            ['bash', '-c', '\n'.join(script)],
+        ended = self._run('\n'.join(script))
+        assert ended.returncode == 0, ended.stdout[-9000:] + ended.stderr[-4000:]
+        return ended.stdout
+
+    def _run(self, script):
+        return subprocess.run(
+            ['bash', '-c', script],
             cwd=self._folder,
             env={
                 **{name: value for name, value in os.environ.items() if name != 'PYTHONPATH'},
@@ -127,8 +159,6 @@ class Newcomer:
             text=True,
             timeout=DEADLINE_S,
         )
-        assert ended.returncode == 0, ended.stdout[-9000:] + ended.stderr[-4000:]
-        return ended.stdout
 
     def _adapt(self, line):
         for theirs, mine in (
@@ -143,11 +173,14 @@ class Newcomer:
 
     def _waits(self, line):
         """Return what to do after *line*: what takes a person the time that it needs."""
-        url = f'http://127.0.0.1:{self._port}'
         if ' -m venv ' in line:
             # The libraries of this environment.
             site = f'{self._folder}/opt/lib/python*/site-packages'
             return [f'echo {sysconfig.get_path("purelib")} > $(echo {site})/libraries.pth']
+        return self._waits_for_services(line)
+
+    def _waits_for_services(self, line):
+        url = f'http://127.0.0.1:{self._port}'
         if line == 'cloudkitty-api &':
             return [f'until curl -sf {url} >&2; do sleep 0.2; done']
         if line == 'cloudkitty-processor &':
