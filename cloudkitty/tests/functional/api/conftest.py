@@ -140,6 +140,7 @@ def authenticated(tmp_path, identity_service, conf, database, storage, known_sco
     secured = configuration.load([], files=[str(path)], conf=cfg.ConfigOpts())
     secured.set_override('connection', conf.database.connection, 'database')
     secured.set_override('metrics_conf', str(metrics_file), 'collect')
+    secured.set_override('enabled', conf.billing.enabled, 'billing')
     rate_as(secured)
     return Described(app.build(secured, database=database, storage=storage))
 

@@ -24,6 +24,14 @@ TIME_MAX_S = 5
 SIZE_MAX_BYTES = 64 * 2**20
 HASHMAP = '/v1/rating/module_config/hashmap'
 SCRIPTS = '/v1/rating/module_config/pyscripts/scripts'
+# Its account has a scope that nobody rates, so nothing keeps its months open.
+DOCUMENT = {
+    'plans': {'p': {'currency': 'EUR', 'items': [{'name': 'fee', 'price': {'flat': '5'}}]}},
+    'accounts': {'acme': {'scopes': ['x'], 'plan': 'p'}},
+}
+BILLING = ('/v2/billing', '/v2/statements', '/v2/budgets')
+BUDGET = {'account_id': 'acme', 'amount': '5'}
+CREDIT = {'amount': '5', 'currency': 'EUR'}
 FIXED = {
     'module_id': ['hashmap', 'noop', 'pyscripts'],
     'tenant_id': ['p1', 'p2'],
@@ -39,7 +47,14 @@ FIXED = {
     'start_reprocess_time': ['2018-12-31T22:00:00Z', '2018-12-31T23:00:00+00:00'],
     'end_reprocess_time': ['2019-01-01', '2018-12-31T23:00:00Z'],
     'last_processed_timestamp': ['2019-01-01T05:00:00Z'],
-    'month': ['2019-01'],
+    'month': ['2019-01', '2019-02'],
+    'from_month': ['2018-01', '2019-02'],
+    'account_id': ['acme', 'p1'],
+    'document': [DOCUMENT],
+    'format': ['json', 'html'],
+    'position': [1],
+    'resource': ['u1'],
+    'period': ['2019-01-01'],
 }
 
 
@@ -51,8 +66,8 @@ class Pool:
         self._headers = headers
         self.values: dict[str, list] = {}
 
-    def refill(self) -> None:
-        """Look at what is there; make what is missing."""
+    def refill(self, path: str) -> None:
+        """Look at what is there; make what is missing for requests to *path*."""
         self.values = dict(FIXED)
         service_id = self._some('services', 'service_id', {'name': 'instance'})
         field_id = self._some(
@@ -74,6 +89,22 @@ class Pool:
             f'?service_id={service_id}',
         )
         self._some('scripts', 'script_id', {'name': 's', 'data': 'pass'}, base=SCRIPTS)
+        if path.startswith(BILLING):
+            self._refill_billing()
+
+    def _refill_billing(self):
+        if 'acme' not in json.dumps(self._send('GET', '/v2/billing/accounts')):
+            form = {'document': DOCUMENT, 'from_month': '2018-01'}
+            self._send('PUT', '/v2/billing/document', form)
+        for name, path, new in (
+            ('number', '/v2/statements', {'account_id': 'acme', 'month': '2019-01'}),
+            ('budget_id', '/v2/budgets?account_id=acme', BUDGET),
+            ('credit_id', '/v2/billing/accounts/acme/credits', CREDIT),
+        ):
+            found = self._send('GET', path)['results']
+            if not found:
+                found = [self._send('POST', path.partition('?')[0], new)]
+            self.values[name] = [form['number' if name == 'number' else 'id'] for form in found]
 
     def _some(self, collection, name, new, question='', base=None):
         """Return one id of a collection; note all of them."""
@@ -139,7 +170,7 @@ class Fuzz:
             share = -(-(requests - self.sent) // (2 * len(operations)))
             for operation in operations:
                 for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                    self._pool.refill()
+                    self._pool.refill(operation.path)
                     seed += 1
                     self._run(operation, mode, share, seed)
 

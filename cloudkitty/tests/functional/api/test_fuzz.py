@@ -20,6 +20,7 @@ ADMIN = {'X-Auth-Token': 'admin'}
 def conf(conf, server_schemas):
     """The configuration with the database that is chosen."""
     with conftest.on_schema(DATABASE, conf, server_schemas) as configured:
+        configured.set_override('enabled', True, 'billing')
         yield configured
 
 
