@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import orjson
 from oslo_config import cfg
 
 from cloudkitty import collector, errors
@@ -34,11 +35,12 @@ from cloudkitty.collector.prometheus_query import (
     scope_lists,
     steps_max,
 )
-from cloudkitty.core import timeframe
+from cloudkitty.core import repeated, timeframe
 from cloudkitty.core.bounds import EXPONENT_MAX, is_bounded
 from cloudkitty.core.columns import Column, points_of
 from cloudkitty.core.dataframe import Series
 from cloudkitty.core.decimals import INTEGER_DIGITS_MAX, ZERO
+from cloudkitty.core.repeated import Repeated
 from cloudkitty.core.timeframe import Period
 
 LOG = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ class PrometheusCollector(collector.BaseCollector):
             for key, metric in self.conf.items()
         }
         self._series: dict[Series, Series] = {}
+        # The same by the key of the metric, the scope id, and the labels as JSON.
+        self._series_by_labels: dict[tuple[str, str, bytes], Series] = {}
         self.client = prometheus.Client(self.build_access(), owner=self.collector_name)
         self._coverages: dict[tuple[str, ...], prometheus_coverage.PrometheusCoverage] = {}
         # How far back a query must look where samples are further apart than a period is long.
@@ -317,27 +321,35 @@ class PrometheusCollector(collector.BaseCollector):
             own = everywhere if at == instants else [offsets[instant] for instant in at]
             own, quantities = _quantities(metric, own, texts, skipped)
             if quantities:
-                series = self._shared(metric.series({**labels, self.scope_key: scope_id}))
+                series = self._series_of(metric, scope_id, labels)
                 column = Column.unpriced(metric.published_name, series, own, quantities)
                 found.append((scope_id, column))
         return found, skipped
 
-    def _shared(self, series):
-        """Intern *series*: later code compares series by identity."""
-        if len(self._series) > SERIES_KEPT_MAX:
-            self._series.clear()
-        return self._series.setdefault(series, series)
+    def _series_of(self, metric, scope_id, labels):
+        """Return the series of *labels*, always the same object: it is compared by identity."""
+        key = metric.key, scope_id, orjson.dumps(labels)
+        known = self._series_by_labels.get(key)
+        if known is None:
+            if len(self._series_by_labels) > SERIES_KEPT_MAX:
+                self._series_by_labels.clear()
+                self._series.clear()
+            series = metric.series({**labels, self.scope_key: scope_id})
+            known = self._series_by_labels[key] = self._series.setdefault(series, series)
+        return known
 
 
 def _quantities(metric, offsets, texts, skipped):
     """Return offsets and quantities of the values in *texts* that can be stored."""
-    raw = list(map(Decimal, texts))
-    if _all_bounded(raw):
-        quantities = metric.quantities(raw)
+    raw = repeated.apply(Decimal, repeated.find(texts))
+    distinct = repeated.distinct_of(raw)
+    if _all_bounded(distinct):
+        quantities = metric.quantities(distinct)
         if max(map(Decimal.adjusted, quantities), default=0) < INTEGER_DIGITS_MAX and (
             metric.allow_negative or min(quantities, default=ZERO) >= 0
         ):
-            return offsets, quantities
+            spread = repeated.spread_of(raw)
+            return offsets, quantities if spread is None else Repeated.of(quantities, spread)
     kept = []
     for offset, number in zip(offsets, raw, strict=True):
         if (

@@ -23,12 +23,15 @@ from collections.abc import Sequence
 from decimal import Decimal
 from itertools import accumulate, repeat
 
+from cloudkitty.core import repeated
 from cloudkitty.core.decimals import PRODUCT_CONTEXT, RATE_CONTEXT
 
 VERSION = 2
 _HEAD = bytes([VERSION])
 # Least length of a price's text for which it pays to look for a rate.
 _LONG = 5
+# Stands for items that are the texts of the prices; no item is equal to it.
+_AS_TEXT = 'text'
 _LEVEL = 1  # higher levels cost three times the time for 5 % of the size
 # Window and memory (zlib's wbits and memLevel) for short text: the default ones take ten times as
 # long to prepare as the text of twenty points takes to compress.
@@ -104,23 +107,36 @@ class _Rates:
         texts: Sequence[str],
     ) -> Sequence[str]:
         """Return the items for the prices of a series; mostly they are the same in all blocks."""
-        if not self._own:
-            if max(map(len, texts)) < _LONG:
-                return texts
-            if min(map(len, texts)) >= _LONG:
-                if self._common is not None and _reproduces(self._common, quantities, texts):
-                    return [''] * len(texts)
-                # Without quantities of 0 no block can keep another rate than this one.
-                rate = RATE_CONTEXT.divide(prices[0], quantities[0])
-                if (
-                    len(texts) == self._count
-                    and all(quantities)
-                    and str(rate) != str(self._common)
-                    and _reproduces(rate, quantities, texts)
-                ):
-                    self._common = rate
-                    return [f'*{rate}'] * len(texts)
+        item = None if self._own else self._common_item(quantities, prices, texts)
+        if item is not None:
+            return texts if item == _AS_TEXT else [item] * len(texts)
         return self._one_by_one(offsets, quantities, prices, texts)
+
+    def _common_item(
+        self, quantities: Sequence[Decimal], prices: Sequence[Decimal], texts: Sequence[str]
+    ) -> str | None:
+        """Return the item that all blocks have, _AS_TEXT for the texts; None: they differ."""
+        is_in_all = len(texts) == self._count
+        if repeated.spread_of(quantities, prices, texts) is not None:
+            quantities, prices = repeated.distinct_of(quantities), repeated.distinct_of(prices)
+            texts = repeated.distinct_of(texts)
+        if max(map(len, texts)) < _LONG:
+            return _AS_TEXT
+        if min(map(len, texts)) < _LONG:
+            return None
+        if self._common is not None and _reproduces(self._common, quantities, texts):
+            return ''
+        # Without quantities of 0 no block can keep another rate than this one.
+        rate = RATE_CONTEXT.divide(prices[0], quantities[0])
+        if (
+            is_in_all
+            and all(quantities)
+            and str(rate) != str(self._common)
+            and _reproduces(rate, quantities, texts)
+        ):
+            self._common = rate
+            return f'*{rate}'
+        return None
 
     def _one_by_one(
         self,
@@ -145,7 +161,7 @@ def _reproduces(rate: Decimal, quantities: Sequence[Decimal], texts: Sequence[st
     """Return whether all quantities times the rate are the prices, to the last digit."""
     products = map(PRODUCT_CONTEXT.multiply, quantities, repeat(rate))
     # Mostly the first one decides.
-    return str(next(products)) == texts[0] and list(map(str, products)) == texts[1:]
+    return str(next(products)) == texts[0] and list(map(str, products)) == list(texts[1:])
 
 
 def _item(

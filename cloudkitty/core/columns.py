@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
+from cloudkitty.core import repeated
 from cloudkitty.core.dataframe import NO_ATTRIBUTES, Attributes, DataPoint, FrozenDict, Series
 from cloudkitty.core.decimals import ZERO
 from cloudkitty.core.timeframe import Period, calendar_of
@@ -42,7 +43,7 @@ class Column(NamedTuple):
         quantities: Sequence[Decimal],
     ) -> 'Column':
         """Return a column whose prices are 0."""
-        return cls(metric, series, offsets, quantities, (ZERO,) * len(offsets))
+        return cls(metric, series, offsets, quantities, repeated.constant(ZERO, quantities))
 
     def point(self, index: int, calendars: Sequence[Mapping[str, Any]]) -> DataPoint:
         """Return the point at *index* of the column.

@@ -363,17 +363,19 @@ class RuleBook:
         for metric, columns in itertools.groupby(usage.columns, key=lambda column: column.metric):
             rules = self._rules_by_place(metric, usage)
             for column in columns:
-                prices: list[Decimal] = []
+                parts: list[Sequence[Decimal]] = []
                 for begin, end, in_force, calendar in _runs(column, rules, usage.calendars):
-                    part = column.prices[begin:end]
+                    quantities, part = column.quantities, column.prices
+                    # The whole keeps what is known of it, such as that its values repeat.
+                    if end - begin < len(part):
+                        quantities, part = quantities[begin:end], part[begin:end]
                     if in_force is not None:
                         known = in_force.formula_count
-                        part, found = in_force.price_run(
-                            column.series, column.quantities[begin:end], part, calendar
-                        )
+                        part, found = in_force.price_run(column.series, quantities, part, calendar)
                         self._count_formulas(in_force.formula_count - known)
                         defects += [(column.offsets[begin + n], defect) for n, defect in found]
-                    prices += part
+                    parts.append(part)
+                prices = parts[0] if len(parts) == 1 else [*itertools.chain.from_iterable(parts)]
                 priced.append(column._replace(prices=prices))
         return priced, defects
 

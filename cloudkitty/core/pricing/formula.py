@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from cloudkitty.core import decimals
+from cloudkitty.core import decimals, repeated
 from cloudkitty.core.pricing import rules
 
 _add = decimals.CONTEXT.add
 _multiply = decimals.CONTEXT.multiply
+_multiply_and_add = decimals.CONTEXT.fma
 
 
 class Ladder(NamedTuple):
@@ -115,18 +116,25 @@ class Formula:
                 price = _add(price, amount)
         return price
 
-    def prices(self, quantities: Sequence[Decimal], prices: Sequence[Decimal]) -> list[Decimal]:
+    def prices(self, quantities: Sequence[Decimal], prices: Sequence[Decimal]) -> Sequence[Decimal]:
         """Vectorised price()."""
+        spread = repeated.spread_of(quantities, prices)
+        if spread is not None:
+            quantities, prices = repeated.distinct_of(quantities), repeated.distinct_of(prices)
         for term in self.terms:
             if term.ladder is None and term.factor is not None:
-                amounts = map(_multiply, itertools.repeat(term.factor), quantities)
-                prices = list(map(_add, prices, amounts))
+                factors = itertools.repeat(term.factor)
+                if any(prices):
+                    prices = list(map(_add, prices, map(_multiply, factors, quantities)))
+                else:
+                    # What is added to 0 needs no second rounding.
+                    prices = list(map(_multiply_and_add, factors, quantities, prices))
                 continue
             prices = [
                 price if amount is None else _add(price, amount)
                 for price, amount in zip(prices, map(term.amount, quantities), strict=True)
             ]
-        return list(prices)
+        return prices if spread is None else repeated.Repeated.of(prices, spread)
 
 
 def assemble(buckets: Mapping[str | None, Bucket], ladders: Mapping[str | None, Ladder]) -> Formula:

@@ -13,7 +13,7 @@ from oslo_config import cfg
 
 from cloudkitty.core import timeframe
 from cloudkitty.db import billing_tables, upsert
-from cloudkitty.storage.v2.series.series_ids import Entry
+from cloudkitty.storage.v2.series.series_ids import Place
 
 TABLE = billing_tables.changes
 COLUMNS = ('scope_id', 'month', 'changes')
@@ -39,12 +39,12 @@ class Changes:
     def note(
         self,
         connection: sa.Connection,
-        entries_of: Callable[[set[int]], Mapping[int, Entry]],
+        places_of: Callable[[set[int]], Mapping[int, Place]],
         touched: Iterable[tuple[datetime, Iterable[int]]],
     ) -> None:
         """Record that series change in periods.
 
-        :param entries_of: returns the entries of series ids.
+        :param places_of: returns the places of series ids.
         :param touched: (begin of a period, naive UTC, series ids).
         """
         end = timeframe.to_naive(border(self.clock()))
@@ -53,9 +53,9 @@ class Changes:
             if begin < end:
                 series.setdefault(begin.date().replace(day=1), set()).update(ids)
         if series:
-            entries = entries_of(set().union(*series.values()))
+            places = places_of(set().union(*series.values()))
             found = {
-                (entries[number].scope, month) for month, ids in series.items() for number in ids
+                (places[number].scope, month) for month, ids in series.items() for number in ids
             }
             # In order of the key, so that two writers never deadlock.
             upsert.add(connection, TABLE, COLUMNS, [(*key, 1) for key in sorted(found)])

@@ -4,6 +4,7 @@ The periods of a batch mostly hold the same series, so what depends on a series 
 batch and not once per point.
 """
 
+import functools
 import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,10 +14,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty.core import block, decimals, timeframe
+from cloudkitty.core import block, decimals, repeated, timeframe
 from cloudkitty.core.columns import Column
 from cloudkitty.core.dataframe import Series
 from cloudkitty.core.scope_period import ScopePeriods
+from cloudkitty.core.timeframe import Period
 from cloudkitty.storage.v2.series import series_ids
 
 # Shorter text without exponent always fits the columns.
@@ -131,11 +133,11 @@ class IdAssignment:
             )
         ]
 
-    def entries(self, ids: set[int]) -> Mapping[int, series_ids.Entry]:
-        """Return the entries of series ids, including those assigned in this transaction."""
+    def places(self, ids: set[int]) -> Mapping[int, series_ids.Place]:
+        """Return the places of series ids, including those assigned in this transaction."""
         # An id assigned in this transaction must not be cached before the commit.
-        made = {series_id: entry for entry, series_id in self.series.items()}
-        return self.id_cache.entries(self.connection, ids - made.keys()) | made
+        made = {number: series_ids.place_of(entry) for entry, number in self.series.items()}
+        return self.id_cache.places(self.connection, ids - made.keys()) | made
 
     def _laid_out(
         self, parts: Sequence[Part], owners: Sequence[int]
@@ -274,17 +276,23 @@ def _frame(
     owner: int, part: Part, offset: int, ids: Sequence[int], line: str, row: Sequence[Any]
 ) -> Frame:
     quantities, prices, quantity_texts, items = row
-    period = part.usage.periods[offset]
+    begin, end = _naive(part.usage.periods[offset])
     return Frame(
         owner,
         part.origin,
-        timeframe.to_naive(period.begin),
-        timeframe.to_naive(period.end),
+        begin,
+        end,
         ids,
         quantities,
         prices,
         block.pack(line, ','.join(quantity_texts), ','.join(items)),
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _naive(period: Period) -> tuple[datetime, datetime]:
+    """Return the bounds of *period* as they are stored; the scopes of a batch share them."""
+    return timeframe.to_naive(period.begin), timeframe.to_naive(period.end)
 
 
 def _by_offset(
@@ -324,16 +332,16 @@ def _by_offset(
 
 def _fitting(
     columns: Sequence[Sequence[Decimal]], offsets: Sequence[Sequence[int]]
-) -> tuple[Sequence[Sequence[Decimal]], list[list[str]]]:
+) -> tuple[Sequence[Sequence[Decimal]], list[Sequence[str]]]:
     """Return columns of decimals that fit the columns of every database, and their texts.
 
     In a period with a number that may not fit, zeros are stored without fractional digits.
     """
-    texts = [list(map(str, numbers)) for numbers in columns]
+    texts = [repeated.apply(str, numbers) for numbers in columns]
     odd = {
         offset
         for column, own in zip(texts, offsets, strict=True)
-        if max(map(len, column), default=0) > PLAIN_DIGITS_MAX or 'E' in ''.join(column)
+        if not _all_plain(repeated.distinct_of(column))
         for text, offset in zip(column, own, strict=True)
         if len(text) > PLAIN_DIGITS_MAX or 'E' in text
     }
@@ -345,5 +353,9 @@ def _fitting(
             ]
             for numbers, own in zip(columns, offsets, strict=True)
         ]
-        texts = [list(map(str, numbers)) for numbers in columns]
+        texts = [repeated.apply(str, numbers) for numbers in columns]
     return columns, texts
+
+
+def _all_plain(texts: Sequence[str]) -> bool:
+    return max(map(len, texts), default=0) <= PLAIN_DIGITS_MAX and 'E' not in ''.join(texts)

@@ -15,6 +15,7 @@ from cloudkitty.db import tables, upsert
 from cloudkitty.storage import query
 
 KNOWN_MAX = 30_000  # entries kept in memory; about 1 KiB each
+PLACES_MAX = 100_000  # places kept in memory; about 100 bytes each
 IDS_PER_STATEMENT = 500
 SERIES_COLUMNS = (
     'digest',
@@ -49,6 +50,16 @@ class Entry(NamedTuple):
     series: Series
 
 
+class Place(NamedTuple):
+    """The part of an Entry that sums by scope and metric need.
+
+    :ivar scope: number of the scope that is named in the points.
+    """
+
+    scope: int
+    metric: str
+
+
 class IdCache:
     """Cached ids of scopes and series; a row that has an id never changes.
 
@@ -62,6 +73,7 @@ class IdCache:
         self._identifiers: dict[int, str] = {}
         self._series: dict[tuple[int, str], dict[Series, int]] = {}
         self._entries: dict[int, Entry] = {}
+        self._places: dict[int, Place] = {}
         self._layouts: dict[int, KnownLayout] = {}
         self._layouts_size = 0
 
@@ -186,6 +198,7 @@ class IdCache:
             self._series.clear()
             self._entries.clear()
         self._scopes.update(scopes)
+        self._add_places({series_id: place_of(entry) for entry, series_id in series.items()})
         # Entries are only cached as the database returns them: Decimal('1.50') becomes text there.
         for entry, series_id in series.items():
             self._series.setdefault((entry.owner, entry.metric), {})[entry.series] = series_id
@@ -193,7 +206,8 @@ class IdCache:
     def clear(self) -> None:
         """Clear the cache; threads that read it meanwhile continue with the old content."""
         self._scopes, self._identifiers, self._series = {}, {}, {}
-        self._entries, self._layouts, self._layouts_size = {}, {}, 0
+        self._entries, self._places = {}, {}
+        self._layouts, self._layouts_size = {}, 0
 
     def entries(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Entry]:
         """Return the entries of series ids."""
@@ -207,6 +221,35 @@ class IdCache:
             for row in connection.execute(sa.select(table).where(table.c.id.in_(chunk))):
                 known[row.id] = entry_of(row)
         return {series_id: known[series_id] for series_id in wanted}
+
+    def places(self, connection: sa.Connection, ids: Iterable[int]) -> dict[int, Place]:
+        """Return the places of series ids."""
+        known = self._places
+        found = {number: known[number] for number in ids if number in known}
+        missing = sorted(set(ids) - found.keys())
+        table = tables.rated_series
+        read: dict[int, Place] = {}
+        for chunk in chunks(missing):
+            rows = connection.execute(
+                sa.select(table.c.id, table.c.scope_id, table.c.metric).where(table.c.id.in_(chunk))
+            )
+            read.update((row.id, Place(row.scope_id, row.metric)) for row in rows)
+        self._add_places(read)
+        return found | read
+
+    def _add_places(self, places: dict[int, Place]) -> None:
+        if len(self._places) + len(places) > PLACES_MAX:
+            self._places = {}
+        # Series share them, so each is kept once.
+        shared: dict[Place, Place] = {}
+        self._places.update(
+            (number, shared.setdefault(place, place)) for number, place in places.items()
+        )
+
+
+def place_of(entry: Entry) -> Place:
+    """Return the place of a series."""
+    return Place(entry.scope, entry.metric)
 
 
 def scope_numbers(scope_key: str, identifiers: Allowed) -> sa.Select[Any]:

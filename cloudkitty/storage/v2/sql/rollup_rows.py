@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from cloudkitty.core import timeframe
+from cloudkitty.core import repeated, timeframe
 from cloudkitty.core.decimals import ZERO
 from cloudkitty.db import tables, upsert
 from cloudkitty.storage.v2.series.frame_rows import NumberedPart
-from cloudkitty.storage.v2.series.series_ids import Entry
+from cloudkitty.storage.v2.series.series_ids import Place
 
 SUMS = ('qty', 'price', 'points')
 
@@ -28,14 +28,14 @@ _Group = TypeVar('_Group')
 class Rollups:
     """Adds sums to the tables; the caller sets the context that makes them exact.
 
-    :param entries: returns the entries of series ids.
+    :param places: returns the places of series ids.
     """
 
     def __init__(
-        self, connection: sa.Connection, entries: Callable[[set[int]], Mapping[int, Entry]]
+        self, connection: sa.Connection, places: Callable[[set[int]], Mapping[int, Place]]
     ) -> None:
         self.connection = connection
-        self._entries = entries
+        self._places = places
 
     def add(self, sums: SumsByDay, later: SumsByDay = NO_SUMS, missed: SumsByDay = NO_SUMS) -> None:
         """Add sums by (series, day) to the roll-ups; rows without points are deleted.
@@ -51,14 +51,11 @@ class Rollups:
         self.add_by_series(sums)
 
     def _add_by_scope(self, sums: Sequence[tuple[tuple[int, date], Sums]]) -> None:
-        entries = self._entries({series for (series, _), _ in sums})
+        places = self._places({series for (series, _), _ in sums})
         months = {day: day.replace(day=1) for (_, day), _ in sums}
         # A month's sums have its first day as key, whether that day has data or not.
         self._fill_calendar({*months, *months.values()})
-        totals = _grouped(
-            ((entries[series].scope, entries[series].metric, day), total)
-            for (series, day), total in sums
-        )
+        totals = _grouped(((*places[series], day), total) for (series, day), total in sums)
         scope_months = _grouped(
             ((scope, metric, months[day]), total) for (scope, metric, day), total in totals.items()
         )
@@ -129,8 +126,8 @@ class Days:
             for day, begin, end in runs[key]:
                 self._add(
                     (column.id, day),
-                    sum(column.quantities[begin:end], ZERO),
-                    sum(column.prices[begin:end], ZERO),
+                    _sum(column.quantities, begin, end),
+                    _sum(column.prices, begin, end),
                     end - begin,
                 )
 
@@ -159,6 +156,12 @@ class Days:
                 self._add((series_id, day), qty, price, count)
         self._columns.clear()
         return {key: total for key, total in self._totals.items() if any(total)}
+
+
+def _sum(numbers: Sequence[Decimal], begin: int, end: int) -> Decimal:
+    """Return the sum of numbers[begin:end]."""
+    distinct = repeated.distinct_of(numbers)
+    return distinct[0] * (end - begin) if len(distinct) == 1 else sum(numbers[begin:end], ZERO)
 
 
 def _day_runs(offsets: Sequence[int], days: Sequence[date]) -> list[tuple[date, int, int]]:

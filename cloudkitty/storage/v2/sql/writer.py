@@ -93,7 +93,7 @@ class Writer:
         self.changes = changes
         self.ids = IdAssignment(connection, id_cache)
         self._unfolded = Unfolded(connection)
-        self._rollups = Rollups(connection, self.ids.entries)
+        self._rollups = Rollups(connection, self.ids.places)
 
     @functools.cached_property
     def retention_cutoff(self) -> datetime:
@@ -205,7 +205,7 @@ class Writer:
     def _note(self, touched: Iterable[tuple[datetime, Iterable[int]]]) -> None:
         """Record that series change in periods, by their begin, naive UTC."""
         if self.changes is not None:
-            self.changes.note(self.connection, self.ids.entries, touched)
+            self.changes.note(self.connection, self.ids.places, touched)
 
     def remove(
         self,

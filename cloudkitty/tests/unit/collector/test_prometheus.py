@@ -191,6 +191,56 @@ def test_the_scope_is_the_one_asked_for(build, server):
     ]
 
 
+def test_equal_labels_of_two_scopes_or_metrics_are_two_series(build, server):
+    """Where a prefix or suffix dropped the label of the scope, the labels may be equal."""
+    server.answer = faults.vector(({'id': 'i'}, '1'))
+    driver = build(metrics={'a': {'unit': 'x'}, 'b': {'unit': 'y'}})
+
+    found = [
+        (point.groupby['project_id'], point.unit)
+        for scope_id in ('mine', 'yours', 'mine')
+        for name in 'ab'
+        for point in driver.fetch_all(name, *HOUR, scope_id)
+    ]
+
+    assert found == [
+        *(('mine', 'x'), ('mine', 'y')),
+        *(('yours', 'x'), ('yours', 'y')),
+        *(('mine', 'x'), ('mine', 'y')),
+    ]
+
+
+@pytest.mark.parametrize(
+    'values, kept',
+    [
+        (['2'] * 6, [0, 1, 2, 3, 4, 5]),
+        (['2', '3'] * 3, [0, 1, 2, 3, 4, 5]),
+        (['2', 'NaN'] * 3, [0, 2, 4]),
+        (['2', '-2'] * 3, [0, 2, 4]),
+        (['2', '1e20'] * 3, [0, 2, 4]),
+        (['NaN'] * 6, []),
+    ],
+)
+def test_values_that_repeat_are_those_of_their_periods(build, server, values, kept):
+    periods = [history.hour(number) for number in range(len(values))]
+    answer = {
+        'metric': {'id': 'i'},
+        'values': [
+            [int(period.end.timestamp()), text]
+            for period, text in zip(periods, values, strict=True)
+        ],
+    }
+    data = {'resultType': 'matrix', 'result': [answer]}
+    server.answer = faults.as_json({'status': 'success', 'data': data})
+
+    found = [
+        (periods.index(period), str(points[0].qty), str(points[0].price))
+        for _, period, points in build().collect('NAME', periods, ['a'])
+    ]
+
+    assert found == [(offset, values[offset], '0') for offset in kept]
+
+
 def test_series_of_other_scopes_are_ignored_and_counted(build, server, caplog):
     server.answer = _matrix(({'project_id': 'a'}, [1]), ({'project_id': 'x'}, [2]), ({}, [3]))
 
