@@ -112,6 +112,8 @@ def is_deeper(form: Any, levels: int) -> bool:
             if isinstance(part, (dict, list))
             for child in (part.values() if isinstance(part, dict) else part)
         ]
+        if not parts:
+            return False
     return any(isinstance(part, (dict, list)) for part in parts)
 
 

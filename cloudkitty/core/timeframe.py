@@ -84,17 +84,16 @@ def parse_exact(text: str) -> datetime:
 
     :raises InvalidInput: anything else, a part of a date included.
     """
-    # A caller's text of any length must not fill an answer or a log.
-    reason = f'{text!r:.{ECHO_MAX}} is not an ISO 8601 date'
-    if not isinstance(text, str) or not _INSTANT.fullmatch(text.strip()):
-        raise errors.InvalidInput(reason=reason)
     try:
+        if not isinstance(text, str) or not _INSTANT.fullmatch(text.strip()):
+            raise ValueError
         instant = datetime.fromisoformat(text.strip())
         if instant.tzinfo is None:
             instant = instant.replace(tzinfo=UTC)
         return instant.astimezone(UTC)
     except (ValueError, OverflowError) as exc:
-        raise errors.InvalidInput(reason=reason) from exc
+        # A caller's text of any length must not fill an answer or a log.
+        raise errors.InvalidInput(reason=f'{text!r:.{ECHO_MAX}} is not an ISO 8601 date') from exc
 
 
 def render(instant: datetime) -> str:

@@ -262,14 +262,18 @@ def _births(
     }
     births: dict[tuple[str, str], list[int]] = defaultdict(list)
     for chunk in chunks(sorted(wanted)):
+        scope_ids, resource_ids = map(set, zip(*chunk, strict=True))
+        # SQLite would scan the table for a list of pairs.
         for scope_id, resource_id, begin in connection.execute(
             sa.select(_SERIES.c.scope_id, _SERIES.c.resource_id, _LIVES.c.begin)
             .join_from(_SERIES, _LIVES, _LIVES.c.series_id == _SERIES.c.id)
             .where(
-                sa.tuple_(_SERIES.c.scope_id, _SERIES.c.resource_id).in_(chunk),
+                _SERIES.c.scope_id.in_(scope_ids),
+                _SERIES.c.resource_id.in_(resource_ids),
                 _LIVES.c.begin >= grid.begin - query.hold_us,
                 _LIVES.c.begin < grid.end,
             )
         ):
-            births[scope_id, resource_id].append(begin)
+            if (scope_id, resource_id) in wanted:
+                births[scope_id, resource_id].append(begin)
     return births

@@ -6,7 +6,7 @@ Refused messages are recorded with the reason, and have no other effect.
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 
 # Values of usage_batches.trust that are no names of keys.
 BUS, API, PASSWORD, UNSIGNED = VOUCHED = ('bus', 'api', 'password', 'unsigned')
+# Built once: json.dumps() builds one for each message.
+_ENCODER = json.JSONEncoder(allow_nan=False)
 WARNING_PAUSE = timedelta(minutes=1)
 # Errors of the database that are caused by the content of a row.
 UNFIT = (
@@ -146,10 +148,10 @@ class Receiver:
         censuses: list[Any] = []
         for number, one in enumerate(received):
             try:
-                trust = self._trust(one)
-                form = message.normal(one.form)
+                form = message.check(message.normal(one.form))
+                trust = self._trust(form, one.trust)
                 if form['counter_name'] not in reports.METERS:
-                    groups[trust].append((number, self._entry(one.form, project_id)))
+                    groups[trust].append((number, self._entry(one.form, form, project_id)))
                 elif project_id is not None:
                     raise errors.InvalidInput(reason='Only agents say what is complete')
                 elif form['counter_name'] == reports.BEACON:
@@ -189,25 +191,29 @@ class Receiver:
                 lambda connection: producers.record(connection, told, now_us=now_us)
             )
 
-    def _trust(self, one: Received) -> str:
-        """Return why a message is trusted.
+    def _trust(self, form: Mapping[str, Any], given: str | None) -> str:
+        """Return why a checked message is trusted.
 
-        :raises InvalidInput: it has another form, or its signature is unknown.
+        :param given: see Received.trust.
+        :raises InvalidInput: its signature is unknown.
         """
-        form = message.check(message.normal(one.form))
-        if one.trust is not None:
-            return one.trust
+        if given is not None:
+            return given
         trust = self.keys.trust(form)
         if form['source'] == message.SOURCE and not message.is_as_built(form):
             raise errors.InvalidInput(reason='untrusted: its id is not that of its content')
         return trust
 
-    def _entry(self, form: Any, project_id: str | None) -> Entry:
+    def _entry(self, received: Any, form: Mapping[str, Any], project_id: str | None) -> Entry:
+        """Return what is stored of a message.
+
+        :param received: it as received; *form* is it as checked.
+        """
         try:
-            text = json.dumps(form, allow_nan=False)
+            text = _ENCODER.encode(received)
         except ValueError as exc:
             raise errors.InvalidInput(reason='a number is not finite') from exc
-        fact = message.fact_of(message.normal(form), self._ignored)
+        fact = message.fact_of(form, self._ignored)
         if project_id is None:
             return Entry(text, (fact,))
         if fact.scope_id != project_id:

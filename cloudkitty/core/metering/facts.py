@@ -181,8 +181,10 @@ def check_name(what: str, name: Any, length_max: int = NAME_LENGTH_MAX) -> None:
     if (
         not isinstance(name, str)
         or not 0 < len(name) <= length_max
-        or not dataframe.is_text(name)
-        or bounds.CONTROLS.search(name)
+        # What is printable has neither; other text is examined.
+        or not (
+            name.isprintable() or (dataframe.is_text(name) and not bounds.CONTROLS.search(name))
+        )
     ):
         _refuse(f'{what} must be text of 1 to {length_max} characters without control characters')
 

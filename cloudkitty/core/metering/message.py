@@ -52,6 +52,7 @@ _HTTP_NAMES = {
     'volume': 'counter_volume',
     'id': 'message_id',
 }
+_SORTED = json.JSONEncoder(sort_keys=True)
 _SEALS = ('message_id', signature.KEY)
 
 
@@ -112,7 +113,7 @@ def build(counter: Counter, secret: str = '', source: str = SOURCE) -> dict[str,
 
 
 def _id_of(message: Mapping[str, Any]) -> str:
-    return str(uuid.uuid5(ID_SPACE, json.dumps(message, sort_keys=True)))
+    return str(uuid.uuid5(ID_SPACE, _SORTED.encode(message)))
 
 
 def is_as_built(message: Mapping[str, Any]) -> bool:
@@ -151,15 +152,14 @@ def check(message: Any) -> Mapping[str, Any]:
     """
     if not isinstance(message, dict):
         raise errors.InvalidInput(reason='a metering message is an object')
-    unknown, missing = message.keys() - KEYS, REQUIRED - message.keys()
-    if unknown or missing:
-        raise errors.InvalidInput(
-            reason=f'unknown keys: {sorted(unknown)!s:.200}; missing keys: {sorted(missing)!s:.200}'
-        )
-    for key in (*_TEXTS, *_OPTIONAL_TEXTS):
-        value = message.get(key)
-        if not isinstance(value, str) and (key in _TEXTS or value is not None):
-            raise errors.InvalidInput(reason=f'{key} is no text')
+    if message.keys() != KEYS:
+        unknown, missing = message.keys() - KEYS, REQUIRED - message.keys()
+        if unknown or missing:
+            raise errors.InvalidInput(
+                reason=f'unknown keys: {sorted(unknown)!s:.200}; '
+                f'missing keys: {sorted(missing)!s:.200}'
+            )
+    _check_texts(message)
     volume = message['counter_volume']
     if isinstance(volume, bool) or not isinstance(volume, (int, float, Decimal, str)):
         raise errors.InvalidInput(reason='counter_volume is no number')
@@ -168,6 +168,16 @@ def check(message: Any) -> Mapping[str, Any]:
     if bounds.is_deeper(message['resource_metadata'], DEPTH_MAX):
         raise errors.InvalidInput(reason=f'resource_metadata has more than {DEPTH_MAX} levels')
     return message
+
+
+def _check_texts(message: Mapping[str, Any]) -> None:
+    for key in _TEXTS:
+        if not isinstance(message[key], str):
+            raise errors.InvalidInput(reason=f'{key} is no text')
+    for key in _OPTIONAL_TEXTS:
+        value = message.get(key)
+        if value is not None and not isinstance(value, str):
+            raise errors.InvalidInput(reason=f'{key} is no text')
 
 
 def fact_of(message: Mapping[str, Any], ignored: frozenset[str] = frozenset()) -> Fact:
@@ -215,7 +225,7 @@ def _tag(kind: str, given_id: Any, quantity: Decimal, attributes: facts.Attribut
         return 0
     if isinstance(given_id, str):
         return facts.tag_of('id', given_id)
-    return facts.tag_of(format(quantity, 'f'), json.dumps(attributes, sort_keys=True))
+    return facts.tag_of(format(quantity, 'f'), _SORTED.encode(attributes))
 
 
 def _attributes(metadata: Mapping[str, Any], ignored: frozenset[str]) -> facts.Attributes:

@@ -9,7 +9,7 @@ Source: doc/source/contributor/metering.rst, "Signatures".
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 KEY = 'message_signature'
@@ -26,9 +26,9 @@ def is_secret(secret: str) -> bool:
 def sign(message: Mapping[str, Any], secret: str) -> str:
     """Return the signature of *message* as 64 hexadecimal digits; a signature in it is left out."""
     parts: list[str] = []
-    for name, value in _leaves(message):
+    for name in sorted(message):
         if name != KEY:
-            parts += (name, str(value))
+            _add(parts, name, message[name])
     # At once, which takes half as long as piece by piece.
     return hmac.digest(secret.encode(), ''.join(parts).encode(), 'sha256').hex()
 
@@ -53,18 +53,20 @@ def key_name(secret: str) -> str:
     return hmac.new(secret.encode(), b'name of the key', hashlib.sha256).hexdigest()[:8]
 
 
-def _leaves(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the values by name; the names of nested mappings are joined with colons."""
-    for name, value in sorted(message.items()):
-        if isinstance(value, Mapping):
-            yield from ((f'{name}:{below}', leaf) for below, leaf in _leaves(value))
-        else:
-            yield name, _as_bytes(value) if isinstance(value, (list, tuple)) else value
+def _add(parts: list[str], name: str, value: Any) -> None:
+    """Add a name and its value; the names of nested mappings are joined with colons."""
+    if isinstance(value, str):
+        parts += (name, value)
+    elif isinstance(value, dict):
+        for below in sorted(value):
+            _add(parts, f'{name}:{below}', value[below])
+    else:
+        parts += (name, str(_as_bytes(value) if isinstance(value, (list, tuple)) else value))
 
 
 def _as_bytes(value: Any) -> Any:
     """Return *value* with its texts as bytes and its mappings sorted, as lists are signed."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {_as_bytes(key): _as_bytes(below) for key, below in sorted(value.items())}
     if isinstance(value, (list, tuple)):
         return [_as_bytes(below) for below in value]

@@ -17,6 +17,7 @@ from cloudkitty.tests.usage import ORIGIN, entry, fact, life, us
 from cloudkitty.usage import keys
 
 SAMPLES = usage_tables.samples
+TABLES = [name for name in usage_tables.metadata.tables if name.startswith('usage_')]
 
 
 def counts(outcome):
@@ -271,3 +272,27 @@ def test_completeness_only_grows(any_database):
 
     found = usage.rows(any_database, usage_tables.producers, 'source', 'meter', 'until')
     assert found == [('s', 'm', us(12))]
+
+
+def test_storing_looks_facts_up(database):
+    """However many are stored: no statement reads one of the tables as a whole."""
+    statements = []
+    sa.event.listen(
+        database.engine, 'before_cursor_execute', lambda *args: statements.append(args[2:4])
+    )
+
+    usage.store(
+        database,
+        fact(us(13.4), kind=facts.GAUGE),
+        fact(us(13.4), kind=facts.GAUGE),
+        *life(us(12), us(13), resource_id='v2'),
+    )
+
+    read = [one for one in statements if not one[0].startswith(('BEGIN', 'PRAGMA'))]
+    assert len(read) > 5
+    with database.engine.connect() as connection:
+        for statement, parameters in read:
+            parameters = parameters[0] if isinstance(parameters, list) else parameters
+            plan = connection.exec_driver_sql(f'EXPLAIN QUERY PLAN {statement}', parameters)
+            steps = {row[3] for row in plan}
+            assert steps & {'SCAN found', *(f'SCAN {name}' for name in TABLES)} == set()
