@@ -242,7 +242,10 @@ class Exporter(cotyledon.Service):
         database = db.Database(self._conf)
         registry.register(
             ProgressCollector(
-                database, settings, clock=_now, unreconciled=_reconciliation(self._conf, database)
+                database,
+                settings,
+                clock=_now,
+                unreconciled=unreconciled_counter(self._conf, database),
             )
         )
         registry.register(HeartbeatCollector(self._heartbeats, workers_of(self._conf)))
@@ -263,8 +266,10 @@ class Exporter(cotyledon.Service):
         self._stopping.set()
 
 
-def _reconciliation(conf, database):
-    """Return the counter of closed months whose usage has changed since, if billing is on."""
+def unreconciled_counter(
+    conf: cfg.ConfigOpts, database: db.Database
+) -> Callable[[sa.Connection], int] | None:
+    """Return the counter of closed months whose usage has changed since; None: billing is off."""
     if not conf.billing.enabled:
         return None
     documents = Documents(database)

@@ -4,10 +4,13 @@ import random
 import signal
 import socket
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from cloudkitty import db, errors
+from cloudkitty.audit import trail
+from cloudkitty.billing.documents import Documents
 from cloudkitty.processor import service
 from cloudkitty.rating import module_state
 from cloudkitty.tests import conftest, faults, services
@@ -151,6 +154,21 @@ def test_all_is_checked_before_workers_are_started(make_conf, old, new, expected
     assert expected in str(caught.value)
     assert 'secret' not in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+def test_points_that_a_local_month_needs_must_be_kept(make_conf):
+    """With the number of hours that is allowed."""
+    conf = worker_run.load_conf(make_conf('http://127.0.0.1:1/api/v1'))
+    conf.set_override('enabled', True, 'billing')
+    conf.set_override('retention_period', 24 * 60, 'storage')
+    form = {'accounts': {'acme': {'scopes': ['a'], 'zone': 'Europe/Paris', 'close_after': '0 h'}}}
+    documents = Documents(db.Database(conf))
+    documents.apply(form, '2026-01', actor=trail.Actor(), now=datetime.now(UTC))
+
+    with pytest.raises(errors.ConfigurationError, match='need 1488'):
+        service.check(conf)
+    conf.set_override('retention_period', 1488, 'storage')
+    service.check(conf)
 
 
 @pytest.mark.parametrize(

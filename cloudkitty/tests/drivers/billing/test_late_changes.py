@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from cloudkitty.billing import ledger, reconciliation
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import Period
+from cloudkitty.processor import exporter
+from cloudkitty.processor.settings import Settings
 from cloudkitty.scopes import reprocessing, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
@@ -78,6 +80,18 @@ def stored(world):
         return rows.all()
 
 
+def measured(world):
+    """Return the metric of what is unbooked."""
+    progress = exporter.ProgressCollector(
+        world.database,
+        Settings.of(world.conf),
+        clock=lambda: world.now,
+        unreconciled=exporter.unreconciled_counter(world.conf, world.database),
+    )
+    by_name = {metric.name: metric for metric in progress.collect()}
+    return by_name['cloudkitty_billing_unreconciled'].samples[0].value
+
+
 def unbooked(world):
     with world.database.reader() as connection:
         return reconciliation.unbooked_months(connection, world.statements.documents, 'project_id')
@@ -101,10 +115,11 @@ def test_a_change_is_corrected_by_the_next_statement(world, change, listed, amou
     change(world)
 
     assert stored(world) == before
-    assert unbooked(world) == {('acme', '2026-10')}
+    assert (unbooked(world), measured(world)) == ({('acme', '2026-10')}, 1)
     assert world.pending('acme', '2026-11') == [('2026-10', listed, amount)]
     entry = world.close('acme', '2026-11')
     assert str(entry.net) == amount
     assert stored(world)[: len(before)] == before
-    assert (unbooked(world), world.pending('acme', '2026-12')) == (set(), [])
+    assert (unbooked(world), measured(world)) == (set(), 0)
+    assert world.pending('acme', '2026-12') == []
     assert world.faults() == []

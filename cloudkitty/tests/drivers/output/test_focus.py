@@ -126,19 +126,30 @@ def test_a_statement_that_takes_one_back_corrects_it(world):
     assert {row['InvoiceId'] for row in taken} >= {statements[1].content['number']}
 
 
-@pytest.mark.parametrize('name', NUMBERS)
-def test_a_broken_number_is_found(world, name):
-    """The checks above have teeth, for each column of numbers that is ever filled."""
+AMOUNTS = ('BilledCost', 'EffectiveCost', 'ContractedCost', 'ListCost')
+FACTORS = ('ContractedUnitPrice', 'ListUnitPrice', 'PricingQuantity')
+BROKEN = [
+    *((name, Decimal('0.01')) for name in (*AMOUNTS, *FACTORS)),
+    ('ChargeCategory', 'Purchase'),
+    *((name, '') for name in ('SkuId', 'SkuPriceId', 'PricingUnit', 'ListUnitPrice')),
+    ('InvoiceId', 'CK-2026-999999'),
+    ('BillingAccountId', 'another'),
+    *((name, '2026-10-01T00:00:00') for name in MOMENTS),
+]
+
+
+@pytest.mark.parametrize('name, change', BROKEN)
+def test_a_broken_cell_is_found(world, name, change):
+    """The checks above have teeth: a number that is changed a little, and what a row must have."""
     statements = bills.closed(world)
     rows = rows_of(written(statements))
     index, row = next(
-        ((n, row) for n, row in enumerate(rows) if row[name] and Decimal(row[name])), (None, None)
+        (n, row) for n, row in enumerate(rows) if row['SkuId'] and Decimal(row['BilledCost'])
     )
-    if name.startswith(('Commitment', 'Pricing', 'Consumed')):
-        # Not part of a sum or product.
-        assert name == 'CommitmentDiscountQuantity' or row[name]
-        return
-    rows[index] = row | {name: str(Decimal(row[name]) + Decimal('0.01'))}
+    assert faults(rows, statements) == []
+
+    value = change if isinstance(change, str) else str(Decimal(row[name]) + change)
+    rows[index] = row | {name: value}
 
     assert faults(rows, statements) != []
 

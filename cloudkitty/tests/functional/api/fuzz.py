@@ -139,17 +139,19 @@ class Pool:
 class Fuzz:
     """A run.
 
+    :param hidden: text in the data of another project, which no answer may contain; '': none.
     :ivar sent: number of requests.
     :ivar problems: what was wrong, the text of the first one for each operation and kind.
     :ivar statuses: number of answers by status.
     :ivar slowest_s, largest_bytes: what the worst of the answers took.
     """
 
-    def __init__(self, application, headers: Mapping[str, str], pool: Pool):
+    def __init__(self, application, headers: Mapping[str, str], pool: Pool, *, hidden: str = ''):
         self._schema = schemathesis.openapi.from_wsgi('/openapi.json', application)
         self._checks = [checks.CHECKS.get_one(name) for name in CHECKS]
         self._headers = headers
         self._pool = pool
+        self._hidden = hidden.encode()
         self.sent = 0
         self.problems: dict[tuple, str] = {}
         self.statuses: dict[int, int] = {}
@@ -211,6 +213,10 @@ class Fuzz:
             self.largest_bytes = max(self.largest_bytes, size_bytes)
             assert taken_s <= TIME_MAX_S, f'{case.as_curl_command()}: {taken_s:.1f} s'
             assert size_bytes <= SIZE_MAX_BYTES, f'{case.as_curl_command()}: {size_bytes} bytes'
+            if self._hidden in response.content and self._hidden:
+                # What was asked may be repeated in an error.
+                asked = case.as_curl_command()
+                assert self._hidden in asked.encode(), f'{asked}: data of another project'
             self.statuses[response.status_code] = self.statuses.get(response.status_code, 0) + 1
             case.validate_response(response, checks=self._checks)
         except (AssertionError, BaseExceptionGroup) as exc:

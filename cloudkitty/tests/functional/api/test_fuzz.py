@@ -14,6 +14,8 @@ REQUESTS = int(os.environ.get('CLOUDKITTY_TEST_FUZZ_REQUESTS', '600'))
 SEED = int(os.environ.get('CLOUDKITTY_TEST_FUZZ_SEED', '1'))
 DATABASE = os.environ.get('CLOUDKITTY_TEST_FUZZ_DATABASE', 'sqlite')
 ADMIN = {'X-Auth-Token': 'admin'}
+# In each price of p2, and in each sum that has one: 0.5000000000000000000000000001.
+PRICES_OF_P2 = 20 * '0'
 
 
 @pytest.fixture
@@ -26,13 +28,18 @@ def conf(conf, server_schemas):
 
 @pytest.mark.timeout(max(300, REQUESTS // 2))
 @pytest.mark.parametrize(
-    'strategy, token',
-    [('noauth', None), ('authenticated', 'admin'), ('authenticated', 'reader-p1')],
+    'strategy, token, hidden',
+    [
+        ('noauth', None, ''),
+        ('authenticated', 'admin', ''),
+        ('authenticated', 'reader-p1', PRICES_OF_P2),
+    ],
 )
-def test_no_request_makes_it_fail(strategy, token, request):
+def test_no_request_makes_it_fail(strategy, token, hidden, request):
+    """Nor shows what is another project's, whatever is asked."""
     application = request.getfixturevalue(strategy)
     headers = {'X-Auth-Token': token} if token else {}
-    run = Fuzz(application, headers, Pool(application, ADMIN))
+    run = Fuzz(application, headers, Pool(application, ADMIN), hidden=hidden)
 
     run.run(-(-REQUESTS // 3), SEED)
 
