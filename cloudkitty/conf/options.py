@@ -272,8 +272,9 @@ STORAGE_OPTS = [
         min=1,
         help='Retention of rated points in hours, counted from their day (UTC); older ones are '
         'removed in the background. Unset: all are kept. The sums by day and by month, from which '
-        'most reports are made, are kept; see rollup_retention_period. Drivers of other packages '
-        'have their own retention.',
+        'most reports are made, are kept; see rollup_retention_period. The driver clickhouse '
+        'removes whole months, and keeps no sums. Drivers of other packages have their own '
+        'retention.',
     ),
     cfg.IntOpt(
         'rollup_retention_period',

@@ -14,6 +14,7 @@ from cloudkitty.db import migration
 from cloudkitty.tests import gnocchi as gnocchi_peer
 from cloudkitty.tests import history, metric_stores, schemas, services
 from cloudkitty.tests.aetos import Aetos
+from cloudkitty.tests.clickhouse import ClickHouse
 from cloudkitty.tests.influxdb import InfluxDB
 from cloudkitty.tests.keystone import Keystone
 from cloudkitty.tests.rabbitmq import RabbitMQ
@@ -119,6 +120,13 @@ def server_conf(request):
     with on_database(request.param, unchanged) as configured:
         _upgrade(configured.database.connection)
         yield configured
+
+
+@pytest.fixture(scope='session')
+def clickhouse(tmp_path_factory):
+    """ClickHouse; for tests of the xdist group clickhouse."""
+    with ClickHouse(tmp_path_factory.mktemp('clickhouse')) as server:
+        yield server
 
 
 @pytest.fixture(scope='session')

@@ -17,6 +17,8 @@ from cloudkitty.tests import services
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ROOT / 'tools' / 'peers'
 INSTALL_S = 600
+# The lists name everything that is used.
+PIP_OPTIONS = ('--disable-pip-version-check', '--no-deps')
 
 
 def python_since(minor: int) -> str | None:
@@ -59,7 +61,7 @@ def _make(folder, listed, python):
     shutil.rmtree(folder, ignore_errors=True)
     for command in (
         [python, '-m', 'venv', folder],
-        [folder / 'bin' / 'pip', 'install', '-q', '--disable-pip-version-check', '-r', listed],
+        [folder / 'bin' / 'pip', 'install', '-q', *PIP_OPTIONS, '-r', listed],
     ):
         ended = subprocess.run(command, text=True, capture_output=True, timeout=INSTALL_S)
         if ended.returncode:

@@ -6,13 +6,17 @@ announcement on, points before it are never read, and storing such points only a
 sums. So the removal needs no lock, and no reader takes a sum for wrong because points are gone.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from cloudkitty import errors
 from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.db import tables, upsert
+from cloudkitty.scopes.progress import Replacement
 
 TABLE = tables.rated_horizon
 ROW_ID = 1
@@ -49,3 +53,25 @@ def move(connection: sa.Connection, day: date, now: datetime) -> None:
     new = {'day': day, 'since': timeframe.to_naive(now)}
     upsert.insert_missing(connection, TABLE, [{'id': ROW_ID, **new}])
     connection.execute(sa.update(TABLE).where(TABLE.c.id == ROW_ID, TABLE.c.day < day).values(new))
+
+
+def require_points(cutoff: datetime, frames: Iterable[DataFrame]) -> None:
+    """Make sure that no frame is before the cut-off, where stored points are unknown.
+
+    :param cutoff: aware UTC.
+    :raises InvalidInput: one of them is of a time of which only sums are kept.
+    """
+    for frame in frames:
+        if frame.start < cutoff:
+            raise errors.InvalidInput(
+                reason=f'The period that begins at {timeframe.render(frame.start)} is older '
+                f'than [storage]retention_period; points are kept from '
+                f'{timeframe.render(cutoff)} on'
+            )
+
+
+def shortened(replacement: Replacement, cutoff: datetime) -> Replacement:
+    """Return *replacement* without the periods before *cutoff*, of which only sums are kept."""
+    usage = replacement.batch.usage
+    kept = usage.at([offset for offset in usage.offsets if usage.periods[offset].begin >= cutoff])
+    return replacement._replace(batch=replacement.batch._replace(frames=kept))

@@ -14,6 +14,7 @@ from cloudkitty.storage.v2.series import series_ids
 
 # Series ids, quantities and prices of a frame.
 Columns = tuple[Sequence[int], Sequence[Decimal], Sequence[Decimal]]
+NO_POINTS: Columns = ((), (), ())
 
 
 class StoredFrame(NamedTuple):
@@ -84,6 +85,24 @@ def as_dataframe(frame: StoredFrame) -> DataFrame:
         )
         usage.setdefault(entry.metric, []).append(DataPoint.of(entry.series, qty, price, shown))
     return DataFrame(frame.begin, frame.end, usage)
+
+
+def merge(frame: DataFrame, columns: Columns, entries: Mapping[int, series_ids.Entry]) -> DataFrame:
+    """Return *frame* with those stored points of its period that it does not contain itself.
+
+    :param entries: the entries of the series ids in *columns*.
+    """
+    whole = DataFrame(frame.start, frame.end)
+    named = {
+        (name, series_ids.without_calendar(point.series, frame.start)) for name, point in frame
+    }
+    for series_id, qty, price in zip(*columns, strict=True):
+        entry = entries[series_id]
+        if (entry.metric, entry.series) not in named:
+            whole.add_point(DataPoint.of(entry.series, qty, price), entry.metric)
+    for name, points in frame.itertypes():
+        whole.add_points(points, name)
+    return whole
 
 
 class Page:

@@ -32,13 +32,6 @@ from cloudkitty.storage.v2.sql.writer import Cell, Writer, fold_left, parts_of
 LEFT = timedelta(days=1)
 
 
-def _from(begin: datetime, replacement: v2.Replacement) -> v2.Replacement:
-    """Return *replacement* without the periods before *begin*, of which only sums are kept."""
-    usage = replacement.batch.usage
-    kept = usage.at([offset for offset in usage.offsets if usage.periods[offset].begin >= begin])
-    return replacement._replace(batch=replacement.batch._replace(frames=kept))
-
-
 def _rated(batch: v2.ScopeBatch, can_wait: bool = False) -> Part:
     return Part(RATED, batch.usage, can_wait)
 
@@ -85,7 +78,7 @@ class SQLStorage(v2.BaseStorage):
             writer = self._writer(connection)
             # Locked first, so that the reads that follow see what the previous holder committed.
             writer.lock(numbers)
-            writer.require_points(cell.frame for cell in cells)
+            retention_cutoff.require_points(writer.retention_cutoff, (cell.frame for cell in cells))
             writer.store(parts_of(cells if scope_id is not None else writer.merged(cells)))
             return writer
 
@@ -192,7 +185,7 @@ class SQLStorage(v2.BaseStorage):
             valid = [one for one in replacements if one not in late]
             writer = self._writer(connection)
             kept = self._count_kept(connection, valid, writer.retention_cutoff)
-            valid = [_from(writer.retention_cutoff, one) for one in valid]
+            valid = [retention_cutoff.shortened(one, writer.retention_cutoff) for one in valid]
             writer.store([_rated(one.batch) for one in valid])
             progress.finish(connection, valid, kept)
             return writer, late

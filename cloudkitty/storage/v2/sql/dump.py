@@ -231,7 +231,7 @@ def _write(
         writer = Writer(connection, id_cache, changes)
         _lock_states(connection, owners)
         writer.lock(numbers.values())
-        writer.require_points(cell.frame for cell in whole)
+        retention_cutoff.require_points(writer.retention_cutoff, (cell.frame for cell in whole))
         writer.store(parts_of(whole))
         return writer
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty import db, errors
+from cloudkitty import db
 from cloudkitty.core import block, timeframe
-from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.db import tables, upsert
@@ -29,9 +29,10 @@ from cloudkitty.storage.v2.series.frame_rows import (
     NumberedPart,
     Part,
 )
+from cloudkitty.storage.v2.series.stored_frames import merge
 from cloudkitty.storage.v2.sql import folding, overlaps
 from cloudkitty.storage.v2.sql.folding import Unfolded
-from cloudkitty.storage.v2.sql.rollup_rows import Columns, Days, Rollups
+from cloudkitty.storage.v2.sql.rollup_rows import Days, Rollups
 
 FRAMES, DAYS, SERIES = tables.rated_frames, tables.rated_days, tables.rated_series
 # Scopes that are folded in one transaction.
@@ -99,19 +100,6 @@ class Writer:
     def retention_cutoff(self) -> datetime:
         """The retention cut-off, aware UTC, as the transaction sees it."""
         return retention_cutoff.read(self.connection).begin
-
-    def require_points(self, frames: Iterable[DataFrame]) -> None:
-        """Make sure that no frame is before the retention cut-off, where stored points are unknown.
-
-        :raises InvalidInput: one of them is of a time of which only sums are kept.
-        """
-        for frame in frames:
-            if frame.start < self.retention_cutoff:
-                raise errors.InvalidInput(
-                    reason=f'The period that begins at {timeframe.render(frame.start)} is older '
-                    f'than [storage]retention_period; points are kept from '
-                    f'{timeframe.render(self.retention_cutoff)} on'
-                )
 
     def lock(self, owners: Iterable[int]) -> None:
         """Lock *owners* against other writers until the transaction ends.
@@ -330,23 +318,12 @@ class Writer:
                 )
                 .with_for_update()
             ).scalar()
-            result.append(cell if stored is None else self._merge(cell, block.decode(stored)))
+            if stored is not None:
+                columns = block.decode(stored)
+                entries = self.id_cache.entries(self.connection, columns[0])
+                cell = cell._replace(frame=merge(cell.frame, columns, entries))
+            result.append(cell)
         return result
-
-    def _merge(self, cell: Cell, columns: Columns) -> Cell:
-        from_ids = self.id_cache.entries(self.connection, columns[0])
-        frame = DataFrame(cell.frame.start, cell.frame.end)
-        named = {
-            (name, series_ids.without_calendar(point.series, frame.start))
-            for name, point in cell.frame
-        }
-        for series_id, qty, price in zip(*columns, strict=True):
-            entry = from_ids[series_id]
-            if (entry.metric, entry.series) not in named:
-                frame.add_point(DataPoint.of(entry.series, qty, price), entry.metric)
-        for name, points in cell.frame.itertypes():
-            frame.add_points(points, name)
-        return cell._replace(frame=frame)
 
     def _existing(self, frames: Sequence[Frame]) -> dict[Key, tables.Row]:
         """Return the rows that *frames* replace, by key."""

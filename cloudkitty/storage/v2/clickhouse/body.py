@@ -1,0 +1,299 @@
+"""The tables in ClickHouse, and the statements that fill and read them.
+
+No row is ever changed: what a key has is in its row with the highest revision that the snapshot
+shows; a row without points says that there are none any more. A row may be there several times.
+
+Source: doc/source/contributor/storage-clickhouse.rst, "Tables".
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import orjson
+
+from cloudkitty import errors
+from cloudkitty.core import timeframe
+from cloudkitty.storage.v2.clickhouse import literals
+from cloudkitty.storage.v2.clickhouse.client import Client
+from cloudkitty.storage.v2.clickhouse.revisions import Snapshot, Ticket
+from cloudkitty.storage.v2.series import series_ids
+from cloudkitty.storage.v2.series.frame_rows import Frame
+from cloudkitty.storage.v2.series.stored_frames import Columns
+
+INSERT_SIZE = 1 << 24  # bytes
+IDS_AT_ONCE = 50_000
+_TABLES = {
+    'frames': (
+        "scope UInt64 CODEC(Delta, ZSTD), begin DateTime64(6, 'UTC') CODEC(Delta, ZSTD), "
+        'origin UInt8, revision UInt64 CODEC(Delta, ZSTD), '
+        "end DateTime64(6, 'UTC') CODEC(Delta, ZSTD), "
+        "until DateTime('UTC') CODEC(Delta, ZSTD), ids Array(UInt64) CODEC(Delta, ZSTD), "
+        'quantities Array(Decimal(76, 38)) CODEC(ZSTD), prices Array(Decimal(76, 38)) CODEC(ZSTD), '
+        # So that the revision can be forgotten later: a row that is late is refused.
+        'CONSTRAINT in_time CHECK until > now()',
+        # The revision is part of the key, so that a merge removes nothing but copies.
+        'PARTITION BY toYYYYMM(begin) ORDER BY (scope, begin, origin, revision)',
+    ),
+    'series': (
+        'id UInt64, owner UInt64, scope_key LowCardinality(String), identifier String, '
+        'metric LowCardinality(String), unit LowCardinality(String), groupby Map(String, String), '
+        'metadata Map(String, String)',
+        'ORDER BY id',
+    ),
+}
+
+
+class Row(NamedTuple):
+    """Key of a frame that exists.
+
+    :ivar begin, end: aware UTC.
+    :ivar points: number of its points.
+    """
+
+    scope: int
+    begin: datetime
+    origin: int
+    end: datetime
+    points: int
+
+
+class Where(NamedTuple):
+    """A selection of frames that begin in [begin, end), aware UTC.
+
+    :ivar owners: numbers of scopes; None: all.
+    :ivar origin: rated or pushed ones; None: both.
+    """
+
+    begin: datetime
+    end: datetime
+    owners: Collection[int] | None = None
+    origin: int | None = None
+
+
+class Body:
+    """The tables in one database of ClickHouse."""
+
+    def __init__(self, client: Client, options: Any) -> None:
+        self.client = client
+        self._options = options
+        self._database = options.database
+
+    def create(self) -> None:
+        """Make the database and the tables that are missing, on all servers."""
+        self.client.execute_everywhere(f'CREATE DATABASE IF NOT EXISTS {self._database}')
+        for name, (columns, order) in _TABLES.items():
+            engine = 'ReplacingMergeTree'
+            if self._options.replicated:
+                path = f'/clickhouse/tables/{{shard}}/{self._database}/{name}'
+                engine = f"Replicated{engine}('{path}', '{{replica}}')"
+            self.client.execute_everywhere(
+                f'CREATE TABLE IF NOT EXISTS {self._database}.{name} ({columns}) '
+                f'ENGINE = {engine} {order}'
+            )
+
+    # Writing.
+
+    def insert(self, frames: Iterable[tuple[Frame, Ticket]]) -> None:
+        """Write frames with their tickets; they do not exist before these are closed.
+
+        :raises InvalidInput: a period begins when ClickHouse has no times.
+        """
+        for data in _pieces(_frame_line(*one) for one in frames):
+            self._insert('frames', 'TabSeparated', data)
+
+    def insert_removal(self, ticket: Ticket, where: Where) -> None:
+        """Write that the frames of *where* that the ticket's snapshot shows are gone."""
+        visible = self.visible(ticket.snapshot, where, 'end, empty(ids) AS is_gone')
+        self.client.execute(
+            f'INSERT INTO {self._database}.frames '
+            f'SELECT scope, begin, origin, {ticket.revision}, end, {_unix(ticket.until)}, '
+            f'[], [], [] FROM ({visible}) WHERE NOT is_gone',
+            **self._insert_settings(),
+        )
+
+    def insert_series(
+        self,
+        entries: Mapping[int, series_ids.Entry],
+        scope_key: str,
+        identifiers: Mapping[int, str],
+    ) -> None:
+        """Write those of the series, by id, that are missing.
+
+        :param identifiers: ids of the scopes that their points name, by number.
+        """
+        known = self._known_series(sorted(entries))
+        lines = (
+            _series_line(number, entry, scope_key, identifiers[entry.scope])
+            for number, entry in entries.items()
+            if number not in known
+        )
+        for data in _pieces(lines):
+            self._insert('series', 'JSONEachRow', data)
+
+    def _known_series(self, ids: Sequence[int]) -> set[int]:
+        found: set[int] = set()
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            chosen = literals.is_in('id', ids[start : start + IDS_AT_ONCE])
+            rows = self.client.rows(f'SELECT DISTINCT id FROM {self.series} WHERE {chosen}')
+            found.update(row[0] for row in rows)
+        return found
+
+    def _insert(self, table: str, form: str, data: bytes) -> None:
+        statement = f'INSERT INTO {self._database}.{table} FORMAT {form}'
+        self.client.execute(statement, data, **self._insert_settings())
+
+    def _insert_settings(self) -> dict[str, Any]:
+        quorum = self._options.insert_quorum if self._options.replicated else 0
+        # A batch may have periods of any number of months.
+        return {'max_partitions_per_insert_block': 0, 'insert_quorum': quorum}
+
+    def remove_revisions(self, revisions: Collection[int]) -> None:
+        """Remove the rows of revisions, and wait until they are gone."""
+        chosen = literals.is_in('revision', revisions)
+        self.client.execute(
+            f'ALTER TABLE {self._database}.frames DELETE WHERE {chosen}', mutations_sync=2
+        )
+
+    def remove_months(self, month: date) -> None:
+        """Remove all frames of the months before *month*."""
+        rows = self.client.rows(
+            "SELECT DISTINCT partition_id FROM system.parts WHERE table = 'frames' AND active "
+            f'AND database = {literals.text(self._database)} '
+            f'AND partition_id < {literals.text(month.strftime("%Y%m"))}'
+        )
+        for (partition,) in rows:
+            self.client.execute(
+                f'ALTER TABLE {self._database}.frames DROP PARTITION ID {literals.text(partition)}'
+            )
+
+    # Reading.
+
+    @property
+    def series(self) -> str:
+        """The name of the table of series; a series may be there several times."""
+        return f'{self._database}.series'
+
+    def visible(self, snapshot: Snapshot, where: Where, columns: str) -> str:
+        """Return the query for the frames that *snapshot* shows; every read is made of it.
+
+        Those without points are among them.
+
+        :param columns: beside scope, begin and origin.
+        """
+        conditions = [
+            f'begin >= {literals.instant(where.begin)}',
+            f'begin < {literals.instant(where.end)}',
+            f'revision <= {snapshot.last}',
+        ]
+        if snapshot.open:
+            conditions.append(f'NOT ({literals.is_in("revision", snapshot.open)})')
+        if where.owners is not None:
+            conditions.append(literals.is_in('scope', where.owners))
+        if where.origin is not None:
+            conditions.append(f'origin = {int(where.origin)}')
+        # In the order of the key: no sorting, and of copies only one is read.
+        return (
+            f'SELECT scope, begin, origin, {columns} FROM {self._database}.frames '
+            f'WHERE {" AND ".join(conditions)} '
+            'ORDER BY scope DESC, begin DESC, origin DESC, revision DESC '
+            'LIMIT 1 BY scope, begin, origin'
+        )
+
+    def keys(self, snapshot: Snapshot, where: Where) -> list[Row]:
+        """Return the keys of the frames that exist, in the order of pages."""
+        visible = self.visible(snapshot, where, 'end, length(ids) AS points')
+        return [
+            Row(scope, literals.from_micros(begin), origin, literals.from_micros(end), points)
+            for scope, begin, origin, end, points in self.client.rows(
+                'SELECT scope, toUnixTimestamp64Micro(begin), origin, toUnixTimestamp64Micro(end), '
+                f'points FROM ({visible}) WHERE points > 0 ORDER BY begin, scope, origin'
+            )
+        ]
+
+    def points(
+        self, snapshot: Snapshot, where: Where, chosen: str = '1'
+    ) -> Iterator[tuple[datetime, datetime, Columns]]:
+        """Yield begin, end and points of frames, aware UTC, in the order of pages.
+
+        :param chosen: a condition on scope, begin and origin.
+        """
+        visible = self.visible(snapshot, where, 'end, ids, quantities, prices')
+        for begin, end, ids, quantities, prices in self.client.rows(
+            'SELECT toUnixTimestamp64Micro(begin), toUnixTimestamp64Micro(end), ids, quantities, '
+            f'prices FROM ({visible}) WHERE {chosen} ORDER BY begin, scope, origin'
+        ):
+            yield (
+                literals.from_micros(begin),
+                literals.from_micros(end),
+                (ids, list(map(Decimal, quantities)), list(map(Decimal, prices))),
+            )
+
+    def series_of(self, snapshot: Snapshot, where: Where) -> list[tuple[datetime, Sequence[int]]]:
+        """Return the begins, naive UTC, and the ids of the series of frames."""
+        visible = self.visible(snapshot, where, 'ids')
+        rows = self.client.rows(f'SELECT toUnixTimestamp64Micro(begin), ids FROM ({visible})')
+        return [(timeframe.to_naive(literals.from_micros(begin)), ids) for begin, ids in rows]
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[bytes]:
+    """Yield *lines* joined to pieces of a bounded size."""
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        part.append(line)
+        size += len(line)
+        if size >= INSERT_SIZE:
+            yield '\n'.join(part).encode()
+            part, size = [], 0
+    if part:
+        yield '\n'.join(part).encode()
+
+
+def _unix(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def _frame_line(frame: Frame, ticket: Ticket) -> str:
+    begin, end = timeframe.from_naive(frame.begin), timeframe.from_naive(frame.end)
+    if not literals.EARLIEST <= begin <= end <= literals.LATEST:
+        raise errors.InvalidInput(
+            reason=f'the period that begins at {timeframe.render(begin)} cannot be stored: '
+            f'ClickHouse has times from {literals.EARLIEST.year} to {literals.LATEST.year}'
+        )
+    return '\t'.join(
+        (
+            str(frame.owner),
+            str(frame.begin),
+            str(frame.origin),
+            str(ticket.revision),
+            str(frame.end),
+            str(_unix(ticket.until)),
+            _array(frame.ids),
+            _array(frame.quantities),
+            _array(frame.prices),
+        )
+    )
+
+
+def _array(numbers: Sequence[Any]) -> str:
+    return f'[{",".join(map(str, numbers))}]'
+
+
+def _series_line(number: int, entry: series_ids.Entry, scope_key: str, identifier: str) -> str:
+    attributes: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    for row in series_ids.attribute_rows(number, entry):
+        attributes[row['is_groupby']][row['name']] = row['value']
+    return orjson.dumps(
+        {
+            'id': number,
+            'owner': entry.owner,
+            'scope_key': scope_key,
+            'identifier': identifier,
+            'metric': entry.metric,
+            'unit': entry.series.unit,
+            'groupby': attributes[True],
+            'metadata': attributes[False],
+        }
+    ).decode()

@@ -1,0 +1,161 @@
+"""HTTP client of ClickHouse: statements go to one of several servers, answers are lines of JSON."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+import requests
+import urllib3
+from oslo_config import cfg
+
+from cloudkitty import errors
+from cloudkitty.storage import http
+
+LOG = logging.getLogger(__name__)
+
+GROUP = 'storage_clickhouse'
+# Lists of ids are literals of a statement.
+STATEMENT_SIZE_MAX = 1 << 28
+SETTINGS = {
+    'max_query_size': STATEMENT_SIZE_MAX,
+    'max_ast_elements': 10_000_000,
+    'max_expanded_ast_elements': 10_000_000,
+    # With an answer that breaks off, the status says so.
+    'wait_end_of_query': 1,
+    'output_format_json_quote_decimals': 1,
+    'output_format_json_quote_64bit_integers': 0,
+}
+OPTS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        'urls',
+        default=['http://127.0.0.1:8123'],
+        help='Base URLs of the HTTP interface of a ClickHouse server, 24 or newer, or of all '
+        'replicas of it: the first one that answers is used.',
+    ),
+    cfg.StrOpt('database', default='cloudkitty', regex='[A-Za-z_][A-Za-z0-9_]*', help='Database.'),
+    cfg.StrOpt('username', default='default', help='User.'),
+    cfg.StrOpt('password', default='', secret=True, help='Password of the user.'),
+    cfg.IntOpt(
+        'timeout',
+        default=60,
+        min=1,
+        help='Seconds to wait for an answer. The server ends a query that takes longer.',
+    ),
+    *http.tls_options(),
+    cfg.BoolOpt(
+        'replicated',
+        default=False,
+        help='Whether cloudkitty-storage-init makes replicated tables, on each server of urls; '
+        'the macros shard and replica of each server, and Keeper or ZooKeeper, are needed.',
+    ),
+    cfg.IntOpt(
+        'insert_quorum',
+        default=0,
+        min=0,
+        help='With replicated tables, the number of replicas that must have usage before it '
+        'counts as stored, such as 2 of 3. With less than 2, usage is lost with the disk of the '
+        'replica that took it.',
+    ),
+    cfg.BoolOpt(
+        'sync_before_read',
+        default=True,
+        help='With replicated tables, whether a replica fetches what it lacks before it answers. '
+        'Disable it only if each replica is written with insert_quorum = number of replicas.',
+    ),
+]
+
+
+class Client:
+    """Sends statements to the first server that answers.
+
+    :param options: section [storage_clickhouse].
+    """
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self._local = threading.local()
+        # Number of the server that answered last.
+        self._first = 0
+
+    def execute(self, statement: str, data: bytes = b'', **settings: Any) -> None:
+        """Run a statement without an answer; it may be sent several times.
+
+        :param data: rows of an INSERT, in the format that the statement names.
+        :raises DatabaseAway: no server runs it.
+        """
+        body = f'{statement}\n'.encode() + data
+        self._run(lambda server: _done(server, body, settings))
+
+    def execute_everywhere(self, statement: str) -> None:
+        """Run a statement on every server.
+
+        :raises SourceError: one of them refuses or does not answer.
+        """
+        for server in self._servers():
+            _done(server, statement.encode(), {})
+
+    def rows(self, statement: str) -> list[list[Any]]:
+        """Return the rows of a query; decimals are text.
+
+        :raises DatabaseAway: no server answers it.
+        """
+        body = f'{statement}\nFORMAT JSONCompactEachRow'.encode()
+        settings = {'max_execution_time': self._options.timeout}
+
+        def ask(server: http.Server) -> list[list[Any]]:
+            self._sync(server)
+            return [orjson.loads(line) for line in _lines(server, body, settings)]
+
+        found: list[list[Any]] = self._run(ask)
+        return found
+
+    def _sync(self, server: http.Server) -> None:
+        if self._options.replicated and self._options.sync_before_read:
+            for table in ('frames', 'series'):
+                statement = f'SYSTEM SYNC REPLICA {self._options.database}.{table}'
+                _done(server, statement.encode(), {'receive_timeout': self._options.timeout})
+
+    def _run(self, ask: Any) -> Any:
+        servers = self._servers()
+        for number in range(len(servers)):
+            place = (self._first + number) % len(servers)
+            try:
+                answer = ask(servers[place])
+            except errors.SourceError as exc:
+                LOG.warning('ClickHouse: %s', exc)
+                continue
+            self._first = place
+            return answer
+        raise errors.DatabaseAway
+
+    def _servers(self) -> list[http.Server]:
+        """Return the servers, with connections that no other thread uses."""
+        if not hasattr(self._local, 'servers'):
+            options = self._options
+            self._local.servers = [
+                http.Server(
+                    GROUP,
+                    url,
+                    timeout_s=options.timeout,
+                    cafile=options.cafile,
+                    is_insecure=options.insecure,
+                    login=(options.username, options.password),
+                )
+                for url in options.urls
+            ]
+        servers: list[http.Server] = self._local.servers
+        return servers
+
+
+def _done(server: http.Server, body: bytes, settings: Mapping[str, Any]) -> None:
+    for _ in _lines(server, body, settings):
+        pass
+
+
+def _lines(server: http.Server, body: bytes, settings: Mapping[str, Any]) -> Iterator[bytes]:
+    try:
+        yield from server.lines('POST', '', params={**SETTINGS, **settings}, data=body)
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
+        raise server.error(type(exc).__name__) from exc

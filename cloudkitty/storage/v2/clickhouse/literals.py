@@ -1,0 +1,35 @@
+"""Values as literals of ClickHouse's SQL: nothing else of a caller is ever in a statement. Pure."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+
+# What a DateTime64 with microseconds can have.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2299, 12, 31, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+_ESCAPES = str.maketrans({'\\': r'\\', "'": r'\'', '\0': r'\0'})
+
+
+def text(value: str) -> str:
+    """Return a literal of type String."""
+    return f"'{value.translate(_ESCAPES)}'"
+
+
+def instant(at: datetime) -> str:
+    """Return a literal for an instant, aware UTC; the nearest one, if there is none for it."""
+    micros = (min(max(at, EARLIEST), LATEST) - _EPOCH) // MICROSECOND
+    return f"fromUnixTimestamp64Micro({micros}, 'UTC')"
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the instant, aware UTC, for microseconds since 1970."""
+    return _EPOCH + micros * MICROSECOND
+
+
+def is_in(expression: str, values: Collection[str] | Collection[int]) -> str:
+    """Return the condition that *expression* is one of *values*, of which there may be none."""
+    if not values:
+        return '0'
+    found = (text(one) if isinstance(one, str) else str(int(one)) for one in values)
+    return f'{expression} IN ({", ".join(found)})'
