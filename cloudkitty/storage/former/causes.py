@@ -35,6 +35,8 @@ LAST_OF_REPROCESSING = 'the last period of a reprocessing'
 LATE = 'rated before its data was complete'
 SHIFTED = 'times in the old bill are {hours:+d} periods off: another time zone'
 DELETED_RULE = 'rule {name!r} applies here until it was deleted'
+UNPRICED = 'quantities are equal, and no rule prices them in the new bill'
+REPRICED = 'quantities are equal: the rules differ from those of the old bill'
 SCOPE_NAME = 'the same amount is that of scope {name!r} {where}'
 METRIC_NAME = 'the same amount is that of metric {name!r} {where}'
 
@@ -105,6 +107,7 @@ class Investigator:
             self._overwritten,
             self._rounded,
             self._deleted_rule,
+            self._repriced,
         )
         if not wrong:
             return ''
@@ -189,12 +192,22 @@ class Investigator:
         )
         return ROUNDED if is_rounded else ''
 
-    def _deleted_rule(self, found: Inquiry) -> str:
-        if any(
-            None not in (pair.old.qty, pair.new.qty)
-            and not self._same(pair.old._replace(price=ZERO), pair.new._replace(price=ZERO))
+    def _has_equal_quantities(self, pair: Pair) -> bool:
+        """Return whether the quantities are equal; also if one of them is unknown."""
+        return None in (pair.old.qty, pair.new.qty) or self._same(
+            pair.old._replace(price=ZERO), pair.new._replace(price=ZERO)
+        )
+
+    def _repriced(self, found: Inquiry) -> str:
+        if not all(
+            pair.old.qty is not None and pair.old.qty != ZERO and self._has_equal_quantities(pair)
             for pair in found.wrong
         ):
+            return ''
+        return REPRICED if any(pair.new.price for pair in found.wrong) else UNPRICED
+
+    def _deleted_rule(self, found: Inquiry) -> str:
+        if not all(map(self._has_equal_quantities, found.wrong)):
             return ''
         names: set[str] | None = None
         for pair in found.wrong:

@@ -332,7 +332,12 @@ def test_other_names(new, old, conf, capsys):
 def test_a_difference_without_a_known_cause(new, old, conf, capsys):
     """It is told all the same, in a table."""
     _fill(old)
-    _change(old, 'a', 5, _only('instance', lambda point: [point.set_price(9)]))
+    _change(
+        old,
+        'a',
+        5,
+        _only('instance', lambda point: [DataPoint.of(point.series, Decimal(3), Decimal(9))]),
+    )
 
     with _served(old) as server:
         assert _run(conf, server) == 1
@@ -345,6 +350,18 @@ def test_a_difference_without_a_known_cause(new, old, conf, capsys):
     assert '7 equal, 0 within, 1 different' in out
     assert '7 equal, 1 within, 0 different' in out
     assert '4 equal, 0 within, 0 different' in out
+
+
+def test_a_price_that_other_rules_made(new, old, conf, capsys):
+    """The quantities are equal, which says that the rules are not."""
+    _fill(old)
+    _change(old, 'a', 5, _only('instance', lambda point: [point.set_price(9)]))
+
+    with _served(old) as server:
+        assert _run(conf, server) == 1
+    out = capsys.readouterr().out
+    assert '| a     | instance | price | ' in out
+    assert causes.REPRICED in out
 
 
 def test_floats_are_tolerated(new, old, conf, capsys):

@@ -178,6 +178,11 @@ def _round(metric, points):
     ]
 
 
+def _price(metric, points):
+    factor = 3 if metric == 'volume' else 1
+    return [DataPoint.of(point.series, point.qty, point.price * factor) for point in points]
+
+
 def _double(metric, points):
     return points * 2 if metric == 'instance' else points
 
@@ -188,6 +193,7 @@ def _double(metric, points):
         (_overwrite, 'volume', causes.OVERWRITTEN),
         (_round, 'volume', causes.ROUNDED),
         (_double, 'instance', causes.DOUBLED_THERE),
+        (_price, 'volume', causes.REPRICED),
     ],
 )
 def test_differences_of_the_old_bill(store, conf, capsys, change, metric, cause):
@@ -217,6 +223,20 @@ def test_a_deleted_rule(store, conf, database, capsys):
     cells = [cell.strip() for cell in row.strip('|').split('|')]
     cause = causes.DELETED_RULE.format(name='gone')
     assert cells == ['instance', '18.0', '48.0', '30.0', '1', '1', cause]
+
+
+def test_a_metric_that_no_rule_prices_here(store, conf, database, capsys):
+    """Its rule was not carried over: the quantities are the same, and all of it is free."""
+    with database.writer() as connection:
+        mappings = tables.hashmap_mappings
+        connection.execute(mappings.delete().where(mappings.c.mapping_id == 'volume'))
+
+    assert _run(conf, hours=6) == 1
+
+    out = capsys.readouterr().out
+    (row,) = [line for line in out.splitlines() if '| volume ' in line]
+    cells = [cell.strip() for cell in row.strip('|').split('|')]
+    assert (cells[2], cells[4:]) == ('0.0', ['2', '2', causes.UNPRICED])
 
 
 def test_a_source_that_fails(store, conf, tmp_path):
