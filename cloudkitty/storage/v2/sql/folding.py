@@ -83,22 +83,19 @@ class Unfolded:
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
 
-    def defer(self, first: Mapping[int, datetime | None]) -> set[int]:
+    def defer(self, first: Mapping[int, datetime]) -> set[int]:
         """Return which of the scopes need not be folded to store more periods of them.
 
-        :param first: begin of the first of these periods, naive UTC, by scope; None: they have no
-            points.
+        :param first: begin of the first of these periods, naive UTC, by scope.
         """
         begins = self._begins(first)
-        new = {owner: begin for owner, begin in first.items() if begin and owner not in begins}
+        new = {owner: begin for owner, begin in first.items() if owner not in begins}
         for owner in self._have_later(new):
             del new[owner]
         upsert.insert(self.connection, UNFOLDED, ('scope_id', 'begin'), sorted(new.items()))
         begins |= new
         return {
-            owner
-            for owner, begin in first.items()
-            if owner in begins and (begin is None or begin >= begins[owner])
+            owner for owner, begin in first.items() if owner in begins and begin >= begins[owner]
         }
 
     def take(self, owners: Iterable[int] | None) -> Iterator[tables.Row]:

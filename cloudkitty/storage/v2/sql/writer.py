@@ -127,8 +127,13 @@ class Writer:
 
         :raises PeriodsOverlap: a rated period would overlap another one of its scope.
         """
+        idle = self._find_idle(parts)
+        parts = [part for part in parts if part.usage.offsets]
+        rated = self._lock_rated(parts, idle)
+        if not parts:
+            self.fold(rated)
+            return
         with decimal.localcontext(SUM_CONTEXT):
-            rated = self._lock_rated(parts)
             numbered = self.ids.assign(parts)
             kept_from = timeframe.to_naive(self.retention_cutoff)
             frames = [frame for one in numbered for frame in one.frames if frame.begin >= kept_from]
@@ -164,10 +169,21 @@ class Writer:
     def _place_of(self, part: Part) -> tuple[int, int]:
         return self.ids.scopes[part.owner], part.origin
 
-    def _lock_rated(self, parts: Sequence[Part]) -> set[int]:
-        """Lock the scopes of rated *parts* and return their numbers."""
+    def _find_idle(self, parts: Sequence[Part]) -> Collection[int]:
+        """Return the numbers of the scopes of *parts* that are to be folded and used nothing.
+
+        A scope that never used anything has no number, and gets none.
+        """
+        owners = [part.owner for part in parts if not part.usage.offsets and not part.can_wait]
+        found = self.id_cache.find_scopes(self.connection, owners)
+        self.ids.scopes.update(found)
+        return found.values()
+
+    def _lock_rated(self, parts: Sequence[Part], idle: Collection[int]) -> set[int]:
+        """Lock the scopes of rated *parts* and those in *idle*; return their numbers."""
         self.ids.add_scopes(part.owner for part in parts)
         rated = {self.ids.scopes[part.owner] for part in parts if part.origin == RATED}
+        rated.update(idle)
         self.lock(rated)
         return rated
 
@@ -175,11 +191,11 @@ class Writer:
         self, parts: Sequence[Part], numbered: Sequence[NumberedPart], kept_from: datetime
     ) -> set[tuple[int, int]]:
         """Return (scope, origin) of *parts* whose sums by series are added later."""
-        first: dict[int, datetime | None] = {}
+        first: dict[int, datetime] = {}
         for part, one in zip(parts, numbered, strict=True):
-            begin = min((frame.begin for frame in one.frames), default=None)
+            begin = min(frame.begin for frame in one.frames)
             # Of periods before the cut-off there is nothing but the sums.
-            if part.can_wait and (begin is None or begin >= kept_from):
+            if part.can_wait and begin >= kept_from:
                 first[self.ids.scopes[part.owner]] = begin
         return {(owner, RATED) for owner in self._unfolded.defer(first)}
 

@@ -76,12 +76,15 @@ def frame(name, begin, price=1):
 
 def commit(storage, name, periods, price=1):
     """Store the next periods of a scope."""
+    assert storage.commit([next_part(storage, name, periods, price)]) == []
+
+
+def next_part(storage, name, periods, price=1, *, is_idle=False):
+    """Return the next periods of a scope, to be stored."""
     mark = marks(storage)[name]
     begins = [mark + number * STEP for number in range(1, periods + 1)]
-    part = ScopeBatch(
-        keys(storage)[name], name, mark, begins[-1], [frame(name, one, price) for one in begins]
-    )
-    assert storage.commit([part]) == []
+    frames = [] if is_idle else [frame(name, one, price) for one in begins]
+    return ScopeBatch(keys(storage)[name], name, mark, begins[-1], frames)
 
 
 def with_exact_sums(function):
@@ -189,13 +192,31 @@ def test_single_periods_wait_and_long_batches_do_not(sql):
         assert connection.scalar(sa.select(sa.func.sum(tables.rated_totals.c.points))) == 24
 
 
+def test_periods_without_usage_fold_the_scope_when_its_turn_comes(storage):
+    """And a scope that never used anything has no row but its mark."""
+    commit(storage, 'a', 5)
+    while 'a' not in unfolded(storage):
+        commit(storage, 'a', 1)
+    before = marks(storage)
+    for _ in range(4):
+        parts = [next_part(storage, name, 1, is_idle=name != 'b') for name in SCOPES]
+        assert storage.commit(parts) == []
+        check(storage)
+
+    assert 'a' not in unfolded(storage)
+    assert marks(storage) == {name: mark + 4 * STEP for name, mark in before.items()}
+    with storage.database.reader() as connection:
+        known = connection.execute(sa.select(tables.rated_scopes.c.identifier)).scalars()
+        assert set(known) == {'a', 'b'}
+
+
 def test_every_answer_is_exact_whatever_happens(storage):
     dice = random.Random(storage.database.engine.dialect.name)
     for turn in range(24):
         name = dice.choice(SCOPES)
         mark = marks(storage)[name]
         deed = dice.choice(('commit', 'commit', 'commit', 'commit', 'more', 'replace', 'push',
-                            'delete', 'reset', 'left'))  # fmt: skip
+                            'delete', 'reset', 'left', 'idle'))  # fmt: skip
         back = mark - dice.randrange(4) * STEP
         if deed == 'commit':
             commit(storage, name, 1, Decimal(turn) / 7)
@@ -203,6 +224,8 @@ def test_every_answer_is_exact_whatever_happens(storage):
             commit(storage, name, dice.randrange(2, 6))
         elif deed == 'left':
             storage.fold(back + LEFT)
+        elif deed == 'idle':
+            assert storage.commit([next_part(storage, name, 2, is_idle=True)]) == []
         elif back >= BEGIN:
             deeds = {'push': push, 'replace': replace, 'delete': delete, 'reset': reset}
             deeds[deed](storage, name, back)
