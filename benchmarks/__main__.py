@@ -19,6 +19,7 @@ from rich import console, table
 NAMES = (
     'adoption',
     'api',
+    'documents',
     'end_to_end',
     'gnocchi',
     'idle',

@@ -3,7 +3,9 @@
 Source: doc/source/admin/files.rst, "Report files".
 """
 
+import codecs
 import csv
+import functools
 import io
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,26 +92,29 @@ class CSVBody(writer.Body):
                 yield 1
             rows.seek(0)
             self.columns = [*COLUMNS, *sorted(names)]
-            out.write(_line(self.columns))
+            table = _table(out)
+            table.writerow(self.columns)
             for line in rows:
-                self._write_row(orjson.loads(line), out)
+                self._write_row(orjson.loads(line), table)
 
     def append(self, periods: Iterable[RatedPeriod], out: Sink) -> Iterator[int]:
-        known = set(self.columns)
+        known, table = set(self.columns), _table(out)
         for period in periods:
             self.totals.add(period)
             for metric, point in period.frame:
                 row = _row(period, metric, point)
                 if not row.keys() <= known:
                     raise writer.HeaderChanged
-                self._write_row(row, out)
+                self._write_row(row, table)
             yield 1
 
-    def _write_row(self, row: Mapping[str, str], out: Sink) -> None:
-        out.write(_line([row.get(name, '') for name in self.columns]))
+    def _write_row(self, row: Mapping[str, str], table: Any) -> None:
+        table.writerow([row.get(name, '') for name in self.columns])
 
     def trailer(self) -> bytes:
-        return b''.join(_line(values) for values in self.totals.lines())
+        sink = io.BytesIO()
+        _table(sink).writerows(self.totals.lines())
+        return sink.getvalue()
 
     def state(self) -> dict[str, Any]:
         return {'columns': self.columns, **self.totals.state()}
@@ -164,8 +169,8 @@ def _row(period: RatedPeriod, metric: str, point: DataPoint) -> dict[str, str]:
     attributes = {**point.metadata, **point.groupby}
     frame = period.frame
     return {
-        'UsageStart': frame.start.strftime(TIME),
-        'UsageEnd': frame.end.strftime(TIME),
+        'UsageStart': _moment(frame.start),
+        'UsageEnd': _moment(frame.end),
         'Operation': 'RunInstances' if metric in RUNNING else '',
         'Service': _safe(metric),
         'UsageQuantity': _text(point.qty),
@@ -196,7 +201,12 @@ def _text(number: Decimal) -> str:
     return format(decimals.trim(number), 'f')
 
 
-def _line(values: list[str]) -> bytes:
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator='\r\n').writerow(values)
-    return sink.getvalue().encode()
+# The points of a period have the same ones.
+@functools.lru_cache(maxsize=64)
+def _moment(value: datetime) -> str:
+    return value.strftime(TIME)
+
+
+def _table(out: Any) -> Any:
+    """Return the writer of the module csv for *out*, a Sink."""
+    return csv.writer(codecs.getwriter('utf-8')(out), lineterminator='\r\n')

@@ -217,15 +217,22 @@ def _unit_prices(
     :param at_list: in the currency of the statement; *in_prices*: in that of the plan.
     """
 
-    def each(cost: Fraction) -> Decimal:
-        return money.to_exact(cost / Fraction(units))
-
-    return {
+    whole = Fraction(units)
+    net, listed = Fraction(exact) / whole, Fraction(in_prices) / whole
+    found: Row = {
         'PricingQuantity': units,
-        'ContractedUnitPrice': each(Fraction(exact)),
-        'ListUnitPrice': each(Fraction(at_list)),
-        'PricingCurrencyContractedUnitPrice': each(Fraction(exact) / rate),
-        'PricingCurrencyListUnitPrice': each(Fraction(in_prices)),
+        'ContractedUnitPrice': money.to_exact(net),
+        'PricingCurrencyListUnitPrice': money.to_exact(listed),
+    }
+    if rate == 1 and at_list == in_prices:
+        return found | {
+            'ListUnitPrice': found['PricingCurrencyListUnitPrice'],
+            'PricingCurrencyContractedUnitPrice': found['ContractedUnitPrice'],
+            'PricingCurrencyEffectiveCost': decimals.trim(amount),
+        }
+    return found | {
+        'ListUnitPrice': money.to_exact(Fraction(at_list) / whole),
+        'PricingCurrencyContractedUnitPrice': money.to_exact(net / rate),
         'PricingCurrencyEffectiveCost': money.to_exact(Fraction(amount) / rate),
     }
 

@@ -66,12 +66,17 @@ def split(units: int, weights: Sequence[Fraction]) -> list[int]:
     """
     if len(weights) == 1:
         return [units]
-    whole = sum(weights, Fraction(0))
+    # Whole numbers in the same proportion: fractions would be reduced after each operation.
+    scale = math.lcm(*(weight.denominator for weight in weights))
+    ratios = [weight.numerator * (scale // weight.denominator) for weight in weights]
+    whole = sum(ratios)
     if not whole:
-        weights, whole = [Fraction(1)] * len(weights), Fraction(len(weights))
-    shares = [units * weight / whole for weight in weights]
-    parts = [math.floor(share) for share in shares]
-    order = sorted(range(len(shares)), key=lambda n: (parts[n] - shares[n], n))
+        ratios, whole = [1] * len(weights), len(weights)
+    elif whole < 0:
+        ratios, whole = [-ratio for ratio in ratios], -whole
+    shares = [divmod(units * ratio, whole) for ratio in ratios]
+    parts = [share for share, _ in shares]
+    order = sorted(range(len(shares)), key=lambda n: (-shares[n][1], n))
     for n in order[: units - sum(parts)]:
         parts[n] += 1
     return parts
