@@ -9,14 +9,13 @@ import hashlib
 import logging
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from urllib import parse
 
 import tooz
 from stevedore import exception as stevedore_exception
 
-from cloudkitty import errors
+from cloudkitty import errors, no_eventlet
 
 LOG = logging.getLogger(__name__)
 
@@ -109,13 +108,12 @@ class Locks:
 
 
 def _start(url):
-    with warnings.catch_warnings():
-        # futurist, a dependency of tooz, imports eventlet if installed, which warns on stderr and
-        # takes long: a command that needs no lock does without.
-        warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
+    # It takes long: a command that needs no lock does without.
+    with no_eventlet.hidden():
         from tooz import coordination
 
-    coordinator = coordination.get_coordinator(url, uuid.uuid4().hex.encode())
+        # It imports the driver.
+        coordinator = coordination.get_coordinator(url, uuid.uuid4().hex.encode())
     coordinator.start(start_heart=True)
     return coordinator
 

@@ -13,18 +13,15 @@ import logging
 import os
 import queue
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from oslo_config import cfg
 
-from cloudkitty import errors
+from cloudkitty import errors, no_eventlet
 
-with warnings.catch_warnings():
-    # futurist, a dependency of oslo.messaging, imports eventlet, which then warns on stderr.
-    warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
+with no_eventlet.hidden():
     from oslo_service import backend
 
     # Unless its backend is chosen before the first use, oslo.service (of oslo.messaging) uses

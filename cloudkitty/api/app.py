@@ -90,7 +90,8 @@ def load(conf: cfg.ConfigOpts):
 
 
 def library_options(conf: cfg.ConfigOpts) -> list[tuple[str, list[cfg.Opt]]]:
-    """Return the options of the libraries around the application, by section."""
+    """Return the options of the libraries around the application, by section, with our defaults."""
+    configuration.set_library_defaults()
     token_options = keystone_opts.list_auth_token_opts() if conf.auth_strategy == 'keystone' else []
     return [
         ('cors', cors.OPTS),

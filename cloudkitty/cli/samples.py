@@ -7,7 +7,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-from oslo_config import cfg, generator
+from oslo_config import cfg
 
 from cloudkitty import errors
 
@@ -98,6 +98,9 @@ def _chosen(found, name) -> Path:
 
 
 def _print_configuration(found):
+    # It brings docutils, which no daemon needs.
+    from oslo_config import generator
+
     conf = cfg.ConfigOpts()
     generator.register_cli_opts(conf)
     conf(['--config-file', str(found[GENERATOR])], project='cloudkitty-sample')

@@ -13,7 +13,6 @@ import traceback
 from oslo_config import cfg
 from oslo_db import options as db_options
 from oslo_log import log
-from oslo_middleware import cors, sizelimit
 
 from cloudkitty import errors, version
 from cloudkitty.conf.options import (
@@ -52,13 +51,20 @@ def register(conf: cfg.ConfigOpts) -> None:
     for group, options in GROUPS.items():
         conf.register_opts(options, group=group)
     log.register_options(conf)
+    _set_database_defaults()
     conf.register_opts(db_options.database_opts, group='database')
-    set_library_defaults()
+
+
+def _set_database_defaults() -> None:
+    cfg.set_defaults(db_options.database_opts, connection=DEFAULT_CONNECTION)
 
 
 def set_library_defaults() -> None:
-    """Give the libraries this service's defaults; also called by the sample generator."""
-    cfg.set_defaults(db_options.database_opts, connection=DEFAULT_CONNECTION)
+    """Give the libraries this service's defaults: for the API, and the sample generator."""
+    # Daemons that serve no HTTP do without its 7 MiB.
+    from oslo_middleware import cors, sizelimit
+
+    _set_database_defaults()
     cfg.set_defaults(sizelimit.OPTS, max_request_body_size=BODY_SIZE_MAX)
     cors.set_defaults(**CORS_DEFAULTS)
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from oslo_config import cfg
+from oslo_middleware import sizelimit
 
 from cloudkitty import conf as configuration
 from cloudkitty import errors
@@ -117,7 +118,8 @@ def _loaded():
 
 def test_the_defaults_are_those_that_installations_run_with():
     loaded = _loaded()
-    loaded.register_opts(configuration.sizelimit.OPTS, group='oslo_middleware')
+    configuration.set_library_defaults()
+    loaded.register_opts(sizelimit.OPTS, group='oslo_middleware')
 
     assert {
         section: {name: (loaded if section == 'DEFAULT' else loaded[section])[name] for name in own}
