@@ -6,6 +6,7 @@ refers to the one it was made with.
 
 import dataclasses
 import json
+import weakref
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -112,6 +113,10 @@ class Documents:
         self._parsed: dict[int, Document] = {}
         # With the scopes of groups, by version, month and stamp.
         self._joined: dict[tuple[int, str, tuple[int, int]], Document] = {}
+        # Of each transaction: a draft looks at the documents of all closed months of its account.
+        self._stamps: weakref.WeakKeyDictionary[sa.Connection, tuple[int, int]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def forget(self) -> None:
         """Clear the parsed versions: the database may be another one now."""
@@ -156,7 +161,10 @@ class Documents:
         if not document.groups:
             return document
         # What the transaction sees may be older than what another thread has read.
-        key = version, period, members.stamp(connection)
+        stamp = self._stamps.get(connection)
+        if stamp is None:
+            stamp = self._stamps[connection] = members.stamp(connection)
+        key = version, period, stamp
         found = self._joined.get(key)
         if found is None:
             found = members.join(connection, document, period)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from cloudkitty import locks
 from cloudkitty.billing import members
@@ -116,3 +117,21 @@ def test_the_processor_asks_the_fetcher_once_an_hour(world, tmp_path):
 
     assert fetcher.asked == 2
     assert owners(world, '2026-10') == {'a': 'whole', 'c': 'named'}
+
+
+def test_a_draft_asks_once_what_changed(world):
+    """However many months of its account are closed."""
+    record(world, '2026-03-05', a=[TAG])
+    for month in ('2026-03', '2026-04', '2026-05'):
+        world.close('acme', month)
+    world.draft('acme')
+    asked = []
+    sa.event.listen(
+        world.database.engine,
+        'before_cursor_execute',
+        lambda _connection, _cursor, text, *_: asked.append('billing_members' in text),
+    )
+
+    world.draft('acme')
+
+    assert sum(asked) == 1
