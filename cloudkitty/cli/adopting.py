@@ -103,13 +103,13 @@ def refuse_running(
     sleep(WATCH_S)
     with database.reader() as connection:
         if _progress(connection) != before:
-            raise _at_work('marks of scopes move')
+            raise _at_work('marks of scopes are moving')
 
 
 def _at_work(sign):
     return errors.SchemaMismatch(
-        reason=f'a processor is at work on this database ({sign}): stop it first; --force goes on '
-        'nevertheless'
+        reason=f'a processor is running on this database ({sign}): stop it first, or use --force '
+        'to continue anyway'
     )
 
 

@@ -33,12 +33,12 @@ class Adoption:
         self.guard = guard
 
     def run(self, connection: sa.Connection) -> bool:
-        """Adopt the database behind *connection*; does nothing if it is no former one.
+        """Adopt the database behind *connection*; do nothing unless it is a former one.
 
         It may be stopped at any moment and run again. With `is_dry_run` nothing is written.
 
         :returns: whether there is a former database.
-        :raises SchemaMismatch: it cannot be adopted; nothing was changed.
+        :raises SchemaMismatch: the database cannot be adopted; nothing was changed.
         """
         if not heads.read(connection):
             return False
@@ -72,7 +72,8 @@ class Adoption:
 def _refuse_sqlite(connection):
     if shape.dialect_of(connection) == 'sqlite':
         raise errors.SchemaMismatch(
-            reason='a former database is adopted on MariaDB and PostgreSQL only, not on SQLite'
+            reason='a database of an earlier CloudKitty can be adopted on MariaDB and PostgreSQL, '
+            'not on SQLite'
         )
 
 

@@ -46,7 +46,7 @@ def _rows(connection, table, condition, what):
 
 
 def check_privileges(connection: sa.Connection) -> None:
-    """Check the privileges with a test table, on servers without transactional DDL.
+    """Check the privileges by creating a test table, on servers without transactional DDL.
 
     An error of the server is passed to the caller. On PostgreSQL a rollback undoes everything.
     """
@@ -71,18 +71,18 @@ def explain(connection: sa.Connection, tell: Tell) -> None:
     ).all()
     for identifier, count in several:
         tell(
-            f'{scopes.name}: scope {identifier} has {count} rows, of several fetchers, collectors '
-            'or scope keys; all stay'
+            f'{scopes.name}: scope {identifier} has {count} rows with different fetchers, '
+            'collectors or scope keys; all are kept'
         )
     tasks = former.TASKS
     if not sa.inspect(connection).has_table(tasks.name):
         return
-    strangers = connection.execute(
+    unknown = connection.execute(
         sa.select(tasks.c.id, tasks.c.identifier)
         .where(
             ~sa.exists(sa.select(sa.literal(1)).where(scopes.c.identifier == tasks.c.identifier))
         )
         .order_by(tasks.c.id)
     ).all()
-    for key, identifier in strangers:
-        tell(f'{tasks.name}: task {key} is of scope {identifier}, which is unknown; it stays')
+    for key, identifier in unknown:
+        tell(f'{tasks.name}: task {key} belongs to the unknown scope {identifier}; it is kept')

@@ -1,7 +1,7 @@
 """Copy of a former database into our tables, on the same or the other kind of server.
 
-It may be repeated: rows that were changed there follow, unless they were changed here too. Rated
-data of storage v1 is left out: `cloudkitty-storage migrate` copies it.
+It may be repeated: rows that were changed in the former database are updated, unless they were
+changed here too. Rated data of storage v1 is left out: `cloudkitty-storage migrate` copies it.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from cloudkitty.db.adoption import (
 from cloudkitty.db.adoption.options import Options, Tell
 
 CONNECT_TIMEOUT_S = 10
-# Note of the journal: what was copied, and how.
+# The note in the journal about the first copy.
 COPY = 'copy'
 # Tables with rules; their first word is the rating module.
 RULES = frozenset(name for name in former.TABLES if name.startswith(('hashmap_', 'pyscripts_')))
@@ -84,10 +84,13 @@ class Copier:
         :param has_schema: *target* has our tables.
         """
         if not heads.read(source):
-            raise errors.SchemaMismatch(reason='--source holds no schema of an earlier CloudKitty')
+            raise errors.SchemaMismatch(
+                reason='--source is not the database of an earlier CloudKitty'
+            )
         if shape.dialect_of(target) == 'sqlite':
             raise errors.SchemaMismatch(
-                reason='a former database is adopted on MariaDB and PostgreSQL only, not on SQLite'
+                reason='a database of an earlier CloudKitty can be adopted on MariaDB and '
+                'PostgreSQL, not on SQLite'
             )
         checks.refuse(source)
         if self.options.objection:
@@ -105,14 +108,14 @@ class Copier:
         zone = json.loads(noted)['zone']
         if zone != self.options.zone.key:
             raise errors.SchemaMismatch(
-                reason=f'times were copied as those of zone {zone} before, and would now be those '
-                f'of {self.options.zone.key}: run it with --timezone {zone}'
+                reason=f'the first copy read times as those of zone {zone}, not of '
+                f'{self.options.zone.key}: use --timezone {zone}'
             )
 
     def run(self, source: sa.Connection, target: sa.Connection, *, has_schema: bool) -> None:
         """Copy, or with `is_dry_run` tell what would be copied.
 
-        :raises SchemaMismatch: rows of both claim one unique name.
+        :raises SchemaMismatch: two different rows have the same unique name.
         """
         plan.explain(source, self.options, plan.row_steps(source, self.options), self.tell)
         is_dry_run = self.options.is_dry_run
@@ -140,7 +143,7 @@ def _refuse_tables(target):
     occupied = sa.inspect(target).get_table_names()
     if occupied:
         raise errors.SchemaMismatch(
-            reason=f'[database]connection holds tables already ({min(occupied)} for one); a copy '
+            reason=f'[database]connection already has tables, such as {min(occupied)}; a copy '
             'needs an empty database'
         )
 
@@ -150,6 +153,6 @@ def _refuse_rows(target):
         table = tables.metadata.tables[name]
         if target.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is not None:
             raise errors.SchemaMismatch(
-                reason=f'[database]connection holds rules or scopes of its own (table {name}); a '
-                'copy needs an empty database, or one that an earlier copy filled'
+                reason=f'[database]connection has rules or scopes of its own (table {name}); a '
+                'copy needs an empty database, or one that an earlier copy has filled'
             )

@@ -1,6 +1,6 @@
 """Which former databases can be adopted: the revisions of releases 9.0 to 25.0.
 
-A former database has a version table for each of its parts, and none of them has the release.
+A former database has one version table for each of its parts; none of them names the release.
 """
 
 import sqlalchemy as sa
@@ -41,7 +41,8 @@ def read(connection: sa.Connection) -> dict[str, str]:
         found[table] = ', '.join(sorted(rows)) or 'none'
         if found[table] not in REVISIONS[table]:
             raise errors.SchemaMismatch(
-                reason=f'table {table} holds revision {found[table]}; databases of releases 9.0 to '
-                '25.0 are adopted: run the cloudkitty-dbsync of one of them on this one first'
+                reason=f'table {table} is at revision {found[table]}, which is not the last one of '
+                'any of the releases 9.0 to 25.0: first run the cloudkitty-dbsync of one of these '
+                'releases on this database'
             )
     return found

@@ -1,6 +1,6 @@
-"""Merge of converted former rows into our tables, as often as it is wanted.
+"""Merges converted rows of a former database into our tables; may be repeated.
 
-Parents are written before children, and what is gone is deleted the other way round.
+Parents are written before children, and rows are deleted in the reverse order.
 """
 
 import sqlalchemy as sa
@@ -41,7 +41,7 @@ class Merge:
     def run(self) -> None:
         """Merge every table that the former database has.
 
-        :raises SchemaMismatch: two different rows claim one unique name.
+        :raises SchemaMismatch: two different rows have the same unique name.
         """
         for name in former.TABLES:
             table = tables.metadata.tables[name]
@@ -65,7 +65,7 @@ class Merge:
         self._report(part)
 
     def _with_parents(self, table, row):
-        """Return *row* with the ids that its parents have here; None: one was deleted here."""
+        """Return *row* with the ids of its parents here; None if one of them was deleted here."""
         found = {}
         for key in table.foreign_keys:
             name, value = key.parent.name, row[key.parent.name]
@@ -80,7 +80,7 @@ class Merge:
             part.write()
         except db_exception.DBDuplicateEntry as exc:
             raise errors.SchemaMismatch(
-                reason=f'{part.table.name}: rows with one name were made in both databases '
+                reason=f'{part.table.name}: rows of the same name were created in both databases '
                 f'({", ".join(exc.columns or [])} {exc.value or ""}): rename or delete one of them'
             ) from exc
 
@@ -88,14 +88,14 @@ class Merge:
         used = self._used(part)
         if used:
             self._tell(
-                f'{part.table.name}: {_listed(used)} is gone from the former database, but rows '
-                'made here need it: it stays'
+                f'{part.table.name}: {_listed(used)} was deleted from the former database, but '
+                'rows created here refer to it: kept'
             )
         if not self._is_dry_run:
             part.delete([key for key in part.gone if key not in used])
 
     def _used(self, part):
-        """Return the keys of rows that are gone there and that rows which stay here refer to."""
+        """Return the keys of deleted former rows that rows which remain here refer to."""
         owners = {own: key for key, own in part.gone.items()}
         used = set()
         for child in self._parts.values():
@@ -111,21 +111,21 @@ class Merge:
     def _report(self, part):
         name = part.table.name
         if part.is_first:
-            self._tell(f'copied: {name}, {len(part.inserted)} rows')
+            self._tell(f'copied {name}: {len(part.inserted)} rows')
         else:
             self._tell(
-                f'copied again: {name}, {len(part.inserted)} new, {len(part.updated)} changed, '
-                f'{len(part.gone)} gone'
+                f'copied {name} again: {len(part.inserted)} new, {len(part.updated)} changed, '
+                f'{len(part.gone)} deleted'
             )
         for keys, what in (
-            (part.kept, 'changed in both databases: stays as it is here'),
-            (part.deleted_here, 'was deleted here: does not come back'),
-            (part.orphans, 'belongs to what was deleted here: left out'),
+            (part.kept, 'was changed in both databases: the row here is kept'),
+            (part.deleted_here, 'was deleted here: not copied again'),
+            (part.orphans, 'belongs to a row that was deleted here: not copied'),
         ):
             if keys:
                 self._tell(f'{name}: {_listed(keys)} {what}')
         if part.rated_here:
-            self._tell(f'{name}: marks of {part.rated_here} scopes moved here, and stay')
+            self._tell(f'{name}: {part.rated_here} scopes were rated here: their marks are kept')
 
 
 def _listed(keys):

@@ -1,7 +1,7 @@
 """Merge of one former table, row by row.
 
-A row follows the former database until somebody changes it here; from then on it stays as it is
-here. The journal keeps the key and a digest of each row as it was copied, to tell the two apart.
+A row is updated from the former database until it is changed here for the first time. To detect
+that, the journal has the key and a digest of each row as it was copied.
 """
 
 import itertools
@@ -32,7 +32,7 @@ COPIED = 'copied'
 
 
 class Row(NamedTuple):
-    """A row as it is here, or as it was copied.
+    """A row in our database: its present state, or that when it was copied.
 
     :ivar own: its primary key here.
     :ivar digest: of the columns that are copied.
@@ -49,7 +49,7 @@ class TableMerge:
     :ivar inserted: new rows.
     :ivar updated: pairs of a primary key here and new values.
     :ivar kept: keys of rows that were changed in both databases.
-    :ivar deleted_here: keys of rows that do not come back.
+    :ivar deleted_here: keys of rows that were deleted here, and are not copied again.
     :ivar orphans: keys of new rows whose parent was deleted here.
     :ivar rated_here: number of scopes whose mark was moved here.
     """
@@ -67,7 +67,7 @@ class TableMerge:
         self._connection = connection
         self._is_scopes = table is tables.scopes
         copied = conversion.read_columns(table)
-        # Marks move in both databases, so each is looked at by itself.
+        # Marks move in both databases, so they are compared separately.
         self._columns = [name for name in copied if name not in ('id', convert.MARK)]
         self.ids: dict[int, int | str] = {}
         self.inserted: list[dict[str, Any]] = []
@@ -94,12 +94,12 @@ class TableMerge:
 
     @property
     def has_changes(self) -> bool:
-        """Whether a row is new, changed or gone."""
+        """Whether a row is new, changed or deleted."""
         return bool(self.inserted or self.updated or self.gone)
 
     @property
     def gone(self) -> dict[str, int | str]:
-        """Our primary keys, by key, of rows that are gone there and unchanged here."""
+        """Our primary keys, by key, of rows that were deleted there and are unchanged here."""
         return {
             key: row.own
             for key, row in self._known.items()
@@ -135,7 +135,10 @@ class TableMerge:
         return {own: datetime.fromisoformat(str(one.before)) for own, one in noted.items()}
 
     def take(self, former_id: int | None, key: str, row: dict[str, Any] | None) -> None:
-        """Decide about a former row; None: its parent was deleted here."""
+        """Decide what to do with a former row.
+
+        :param row: None if its parent was deleted here.
+        """
         self._seen.add(key)
         here, before = self._here.get(key), self._known.get(key)
         if row is None or here is None:

@@ -76,7 +76,7 @@ class Shape:
 class Journal:
     """Create the journal of changed rows."""
 
-    title = f'make table {journal.journal.name}'
+    title = f'create table {journal.journal.name}'
 
     def is_done(self, connection):
         return sa.inspect(connection).has_table(journal.journal.name)
@@ -125,7 +125,7 @@ def explain(connection: sa.Connection, options: Options, steps: Sequence[Step], 
     revisions = heads.read(connection)
     told = ', '.join(f'{table} {revision}' for table, revision in sorted(revisions.items()))
     tell(f'adopting the former database: {told}')
-    tell(f'local times of rules and scripts are those of zone {options.zone.key}')
+    tell(f'times of rules and scripts are read as local times of zone {options.zone.key}')
     checks.explain(connection, tell)
     for step in steps:
         if isinstance(step, rows.RowStep):

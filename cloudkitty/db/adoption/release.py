@@ -1,7 +1,7 @@
-"""The way back: a database that was adopted in place is given back to the earlier CloudKitty.
+"""Returns a database that was adopted in place to the earlier CloudKitty.
 
 Tables keep their columns, which the releases from 23 on can use as they are. Rows that adoption
-changed get the values that they had, unless somebody changed them since.
+changed get their former values, unless they were changed since.
 """
 
 import json
@@ -74,28 +74,30 @@ def release(
 
 
 def released_revision(connection: sa.Connection) -> str | None:
-    """Return our revision of a database that was given back; None: it was not."""
+    """Return our revision of a database that was returned, None of any other."""
     return journal.note_of(connection, RELEASED)
 
 
 def _refuse(connection, request):
     if not sa.inspect(connection).has_table(journal.journal.name):
-        raise errors.SchemaMismatch(reason='this database was not adopted: there is no way back')
+        raise errors.SchemaMismatch(
+            reason='this database was not adopted, so it cannot be returned'
+        )
     revisions = heads.read(connection)
     if not revisions:
         raise errors.SchemaMismatch(
-            reason='it is a copy, so the earlier CloudKitty still has its own database'
+            reason='this database is a copy: the earlier CloudKitty still has its own'
         )
     older = [name for name, revision in USABLE.items() if revisions.get(name) != revision]
     if older:
         raise errors.SchemaMismatch(
-            reason='it was adopted from a release before 23, which cannot use the columns that '
-            f'were added (table {min(older)}): restore the copy that was made before'
+            reason='this database was adopted from a release before 23, which cannot use the added '
+            f'columns (table {min(older)}): restore the back-up made before the adoption'
         )
     unfit = list(_unfit(connection))
     if unfit and not request.is_forced:
         raise errors.SchemaMismatch(
-            reason=f'{"; ".join(unfit)}: change them first; --force goes on nevertheless'
+            reason=f'{"; ".join(unfit)}: change them first, or use --force to continue anyway'
         )
 
 
@@ -124,17 +126,17 @@ def _listed(connection, table, condition, what) -> Iterator[str]:
 
 def _plan(connection, request) -> Iterator[str]:
     if released_revision(connection) is not None:
-        yield 'rows were given back already'
+        yield 'the rows were returned already'
         return
     local = journal.note_of(connection, rows.LocalTimes.title)
-    yield f'times of rules and scripts become those of zone {local or "UTC"} again'
+    yield f'times of rules and scripts become local times of zone {local or "UTC"} again'
     orders = len(_dry_runs(connection))
     if orders:
-        yield f'{orders} dry runs that are not finished go: the former service would store them'
+        yield f'{orders} unfinished dry runs are deleted: the former service would store them'
     if request.is_setting_back:
-        yield 'marks of scopes become those of the adoption: the former service rates again'
+        yield 'marks are set back to those at adoption: the former service rates from there again'
     else:
-        yield 'marks of scopes stay: what was rated since adoption is not in the former store'
+        yield 'marks are kept: the former store lacks what was rated since adoption'
 
 
 def _revert(connection, request, tell):
@@ -148,7 +150,7 @@ def _revert(connection, request, tell):
 
 
 def _revert_times(connection, local):
-    """Give times of rules and scripts back in local time, those of new ones too."""
+    """Convert times of rules and scripts to local times, also those of new ones."""
     for name, columns in former.LOCAL_TIMES.items():
         for column in columns:
             table = sa.table(name, sa.column('id'), sa.column(column, types.instant()))
@@ -163,14 +165,14 @@ def _revert_times(connection, local):
 
 
 def _local(value, change, local):
-    """Return a time, naive UTC, as the former service is to find it."""
+    """Return a time, naive UTC, as a naive local time; an unchanged one as it was before."""
     if change is not None and datetime.fromisoformat(change.after) == value:
         return datetime.fromisoformat(change.before)
     return timeframe.from_naive(value).astimezone(local).replace(tzinfo=None)
 
 
 def _revert_tasks(connection, length):
-    """Let unfinished tasks end with the begin of their last period again."""
+    """Set the end of unfinished tasks to the begin of their last period again."""
     keys = _dry_runs(connection)
     for first in range(0, len(keys), CHUNK):
         connection.execute(sa.delete(_TASKS).where(_TASKS.c.id.in_(keys[first : first + CHUNK])))
@@ -214,7 +216,7 @@ def _set_back(connection):
 
 
 def _revert_scopes(connection, tell):
-    """Take back what was filled in, and return rows that had been merged."""
+    """Clear what was filled in, and restore rows that had been merged."""
     for name in scope_rows.PARTS:
         for key, change in journal.changes(connection, _SCOPES.name, name, None).items():
             if change.before is None:
@@ -229,7 +231,7 @@ def _revert_scopes(connection, tell):
         if connection.scalar(sa.select(_SCOPES.c.id).where(_SCOPES.c.id == key)) is None:
             connection.execute(sa.insert(_SCOPES).values(row))
         else:
-            tell(f'{_SCOPES.name}: row {key} is in use; the one that was merged does not come back')
+            tell(f'{_SCOPES.name}: id {key} is in use: the merged row is not restored')
 
 
 def _parsed(row: Mapping[str, Any]) -> dict[str, Any]:

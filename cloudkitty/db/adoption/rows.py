@@ -70,8 +70,8 @@ class LocalTimes(RowStep):
             sa.select(column).where(sa.or_(*twice)).distinct().order_by(column)
         ):
             tell(
-                f'{column.table.name}.{column.name}: {local} was shown twice by the clocks of '
-                f'{self.options.zone.key}; it counts as the earlier, '
+                f'{column.table.name}.{column.name}: {local} is ambiguous in '
+                f'{self.options.zone.key}, where clocks were set back; the earlier is taken, '
                 f'{zone.utc_of(self.options.zone, local)} UTC'
             )
 
@@ -127,12 +127,12 @@ class Fill(RowStep):
         if self.is_done(connection):
             return
         values = ', '.join(f'{name} = {self._told(value)}' for name, value in self.columns.items())
-        tell(f'{self.table.name}: rows of an older release get {values}')
+        tell(f'{self.table.name}: columns that the old release lacks get {values}')
 
     def _told(self, value):
         if value is former.NOW:
             return 'now'
-        return f'digits of {value[1:-1]}' if _is_column(value) else value
+        return f'hexadecimal digits of {value[1:-1]}' if _is_column(value) else value
 
     def run(self, connection):
         values = {
@@ -206,8 +206,8 @@ class TaskEnds(RowStep):
             return
         for row in self._unfinished(connection):
             tell(
-                f'{_TASKS.name}: task {row.id} of scope {row.identifier} is not finished; its last '
-                f'period began at {row.end}, so it ends at {row.end + self._period}'
+                f'{_TASKS.name}: task {row.id} of scope {row.identifier} is unfinished; its last '
+                f'period begins at {row.end}, so its end becomes {row.end + self._period}'
             )
 
     @property

@@ -9,7 +9,7 @@ from cloudkitty.db.adoption import alter, former, journal
 from cloudkitty.db.adoption.rows import RowStep
 
 _SCOPES = former.SCOPES
-# Name of the marks in the journal.
+# The name under which the journal has the marks.
 MARK = 'mark'
 # In the order of Options.identity.
 PARTS = ('scope_key', 'fetcher', 'collector')
@@ -27,15 +27,19 @@ class Identities(RowStep):
         for kept, mark, dropped in self.doubles(connection):
             for row in dropped:
                 tell(
-                    f'{_SCOPES.name}: row {row.id} of scope {row.identifier} is the same scope as '
-                    f'row {kept.id} and goes; its mark is {row.mark}, row {kept.id} keeps {mark}'
+                    f'{_SCOPES.name}: row {row.id} of scope {row.identifier} duplicates row '
+                    f'{kept.id} and is deleted; its mark is {row.mark}, row {kept.id} gets the '
+                    f'latest mark, {mark}'
                 )
         count = connection.scalar(
             sa.select(sa.func.count()).select_from(_SCOPES).where(_is_incomplete())
         )
         if count:
             named = ', '.join(f'{part} {self.configured[part]}' for part in PARTS)
-            tell(f'{_SCOPES.name}: {count} rows do not name them all; they get {named}')
+            tell(
+                f'{_SCOPES.name}: {count} rows lack scope key, fetcher or collector; they get '
+                f'{named}'
+            )
 
     @property
     def configured(self):
@@ -117,7 +121,7 @@ def rated_until(connection: sa.Connection, scope_id: str) -> datetime | None:
 
 
 class Marks(RowStep):
-    """Note the marks, which tell what the former service has rated itself."""
+    """Record the marks, up to which the former service has rated."""
 
     title = 'note the marks of scopes'
 

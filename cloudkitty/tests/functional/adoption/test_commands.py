@@ -86,9 +86,9 @@ def test_the_command_of_the_page_that_copies(any_former, config_file, tmp_path):
         again = _run(config_file(url), *words)
 
     assert ended.returncode == 0, ended.stderr
-    assert 'copied: hashmap_mappings, ' in ended.stdout
+    assert 'copied hashmap_mappings: ' in ended.stdout
     assert again.returncode == 0, again.stderr
-    assert 'copied again: hashmap_mappings, 0 new, 0 changed, 0 gone' in again.stdout
+    assert 'copied hashmap_mappings again: 0 new, 0 changed, 0 deleted' in again.stdout
 
 
 def test_where_rated_data_stays_is_told(former_25, config_file):

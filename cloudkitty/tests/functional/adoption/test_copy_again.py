@@ -80,7 +80,7 @@ def test_what_changed_there_is_taken_over(former_25, target):
     found = _rows(target)
     assert versions == {'hashmap': 1, 'pyscripts': 1}
     assert last == datetime(2026, 11, 25)
-    assert 'copied again: hashmap_mappings, 1 new, 1 changed, 0 gone' in lines
+    assert 'copied hashmap_mappings again: 1 new, 1 changed, 0 deleted' in lines
     adopt(former_25, ZONE)
     wanted = _rows(former_25)
     for rows in (found, wanted):
@@ -98,7 +98,7 @@ def test_without_a_change_nothing_is_written(former_25, target):
 
     with target.reader() as connection:
         assert formers.contents(connection) == before
-    assert sum(line.endswith(' 0 new, 0 changed, 0 gone') for line in lines) == 10
+    assert sum(line.endswith(' 0 new, 0 changed, 0 deleted') for line in lines) == 10
 
 
 def test_a_dry_run_tells_what_changed(former_25, target):
@@ -162,9 +162,9 @@ def test_what_was_changed_here_stays(former_25, target):
     assert reasons[901] == 'new'
     assert marks == mark
     told = '\n'.join(lines)
-    assert 'changed in both databases: stays as it is here' in told
-    assert 'was deleted here: does not come back' in told
-    assert 'cloudkitty_storage_states: marks of 1 scopes moved here, and stay' in told
+    assert 'was changed in both databases: the row here is kept' in told
+    assert 'was deleted here: not copied again' in told
+    assert 'cloudkitty_storage_states: 1 scopes were rated here: their marks are kept' in told
 
 
 def test_a_parent_that_is_gone_there_and_used_here_stays(former_25, target):
@@ -181,8 +181,8 @@ def test_a_parent_that_is_gone_there_and_used_here_stays(former_25, target):
 
     lines = _copy(target, former_25.url)
 
-    (line,) = (line for line in lines if 'is gone from the former database' in line)
-    assert line.startswith('hashmap_services: ["s"] is gone')
+    (line,) = (line for line in lines if 'was deleted from the former database' in line)
+    assert line.startswith('hashmap_services: ["s"] was deleted')
     with target.writer() as connection:
         assert connection.scalar(sa.select(SERVICES.c.name).where(SERVICES.c.id == 70)) == 'used'
         connection.execute(sa.delete(MAPPINGS).where(MAPPINGS.c.mapping_id == 'own'))
@@ -205,7 +205,7 @@ def test_a_rule_of_what_was_deleted_here_is_left_out(former_25, target):
 
     lines = _copy(target, former_25.url)
 
-    assert 'hashmap_fields: ["f"] belongs to what was deleted here: left out' in lines
+    assert 'hashmap_fields: ["f"] belongs to a row that was deleted here: not copied' in lines
 
 
 def test_one_name_in_both_is_refused(former_25, target):
@@ -217,7 +217,7 @@ def test_one_name_in_both_is_refused(former_25, target):
     with target.reader() as connection:
         before = formers.contents(connection)
 
-    with pytest.raises(errors.SchemaMismatch, match='hashmap_services: rows with one name'):
+    with pytest.raises(errors.SchemaMismatch, match='hashmap_services: rows of the same name'):
         _copy(target, former_25.url)
 
     with target.reader() as connection:
@@ -228,7 +228,7 @@ def test_another_zone_is_refused(former_25, target):
     """It would move the times of all rules."""
     _copy(target, former_25.url)
 
-    with pytest.raises(errors.SchemaMismatch, match=f'run it with --timezone {ZONE}'):
+    with pytest.raises(errors.SchemaMismatch, match=f'use --timezone {ZONE}'):
         _copy(target, former_25.url, 'Asia/Tokyo')
 
 

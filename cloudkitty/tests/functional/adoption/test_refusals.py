@@ -33,13 +33,13 @@ def _contents(database):
     [
         (
             "UPDATE hashmap_alembic SET version_num = '4da82e1c11c8'",
-            'table hashmap_alembic holds revision 4da82e1c11c8; databases of releases 9.0 to 25.0',
+            'table hashmap_alembic is at revision 4da82e1c11c8, which is not the last one of any',
         ),
         (
             "UPDATE storage_states_alembic SET version_num = 'f00d'",
-            'table storage_states_alembic holds revision f00d; ',
+            'table storage_states_alembic is at revision f00d, ',
         ),
-        ('DELETE FROM pyscripts_alembic', 'table pyscripts_alembic holds revision none; '),
+        ('DELETE FROM pyscripts_alembic', 'table pyscripts_alembic is at revision none, '),
         (
             'UPDATE hashmap_mappings SET cost = NULL WHERE id IN (2, 3)',
             '2 rows of hashmap_mappings have no cost (id 2, 3): correct or delete them first',
@@ -104,7 +104,7 @@ def test_a_database_on_sqlite(conf):
         "INSERT INTO cloudkitty_alembic VALUES ('385e33fef139')",
     )
 
-    with pytest.raises(errors.SchemaMismatch, match='on MariaDB and PostgreSQL only'):
+    with pytest.raises(errors.SchemaMismatch, match='on MariaDB and PostgreSQL, not on SQLite'):
         adopt(database)
     database.close()
 
@@ -120,7 +120,7 @@ def test_a_processor_that_moves_marks(conf, any_former):
             "SET last_processed_timestamp = '2026-11-05 07:00:00' WHERE id = 1",
         )
 
-    with pytest.raises(errors.SchemaMismatch, match='marks of scopes move.: stop it first'):
+    with pytest.raises(errors.SchemaMismatch, match='marks of scopes are moving.: stop it first'):
         adopting.refuse_running(any_former, conf, sleep=rate)
 
 

@@ -156,7 +156,7 @@ def test_tasks(former_25):
 
     lines = _release(former_25)
 
-    assert any(line.startswith('1 dry runs that are not finished go') for line in lines)
+    assert any(line.startswith('1 unfinished dry runs are deleted') for line in lines)
     with former_25.reader() as connection:
         found = dict(
             connection.execute(
@@ -224,7 +224,7 @@ def test_older_releases_have_no_way_back(name, conf):
 
 def test_a_database_that_was_not_adopted(database):
     """There is nothing to go back to."""
-    with pytest.raises(errors.SchemaMismatch, match='was not adopted: there is no way back'):
+    with pytest.raises(errors.SchemaMismatch, match='was not adopted, so it cannot be returned'):
         _release(database)
 
 
@@ -254,7 +254,7 @@ def test_interrupted_before_the_version_is_dropped(former_25, monkeypatch):
         patched.setattr(migration, '_drop_version', stop)
         with pytest.raises(KeyboardInterrupt):
             _release(former_25)
-    assert _release(former_25) == ['rows were given back already']
+    assert _release(former_25) == ['the rows were returned already']
 
     assert _plain(former_25, columns) == before
 

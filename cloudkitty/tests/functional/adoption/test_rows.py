@@ -51,7 +51,7 @@ def test_local_times_of_rules_become_utc(former_25, zone_name, start):
 
     lines = adopt(former_25, zone_name)
 
-    assert f'local times of rules and scripts are those of zone {zone_name}' in lines
+    assert f'times of rules and scripts are read as local times of zone {zone_name}' in lines
     after = {row[0]: row[1] for row in _rows(former_25, statement)}
     assert [after[key] for key, local, _ in before if local == datetime(2026, 11, 2, 12)] == [start]
     assert _rows(former_25, tasks) == untouched
@@ -71,8 +71,8 @@ def test_a_time_that_came_twice_is_told(former_25):
     lines = adopt(former_25, 'Europe/Berlin')
 
     assert (
-        'hashmap_mappings.start: 2026-10-25 02:30:00 was shown twice by the clocks of '
-        'Europe/Berlin; it counts as the earlier, 2026-10-25 00:30:00 UTC'
+        'hashmap_mappings.start: 2026-10-25 02:30:00 is ambiguous in Europe/Berlin, where clocks '
+        'were set back; the earlier is taken, 2026-10-25 00:30:00 UTC'
     ) in lines
     ((start,),) = _rows(former_25, 'SELECT start FROM hashmap_mappings WHERE id = 1')
     assert start == datetime(2026, 10, 25, 0, 30)
@@ -95,7 +95,7 @@ def test_a_row_that_is_the_same_scope_as_a_complete_one_goes(former_25):
         'SELECT id, last_processed_timestamp FROM cloudkitty_storage_states '
         "WHERE identifier = 'p00002'",
     ) == [(3, mark)]
-    assert any(line.endswith(f'row 3 keeps {mark}') for line in lines)
+    assert any(line.endswith(f'row 3 gets the latest mark, {mark}') for line in lines)
     ((before, after),) = _rows(
         former_25,
         "SELECT `before`, `after` FROM adoption WHERE name = 'last_processed_timestamp'",
