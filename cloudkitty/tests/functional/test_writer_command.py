@@ -259,3 +259,59 @@ def test_the_command(world, tmp_path):
     options.write_text(options.read_text().replace('jsonl', 'tape'))
     broken = run('generate', *span)
     assert (broken.returncode, '[output]pipeline' in broken.stderr) == (1, True)
+
+
+PACKAGE = """\
+from cloudkitty.writer import BaseReportWriter
+
+
+class Counting(BaseReportWriter):
+    extension = 'txt'
+
+    def write(self, report, out):
+        for period in report.periods:
+            out.write(b'%d\\n' % sum(1 for _ in period.frame))
+            yield 1
+
+
+class Raising(BaseReportWriter):
+    extension = 'txt'
+
+    def write(self, report, out):
+        yield 1
+        raise RuntimeError('no paper')
+"""
+ENTRY_POINTS = """\
+[cloudkitty.output.writers]
+counting = counting:Counting
+raising = counting:Raising
+"""
+
+
+def test_a_format_of_an_installed_package(world, tmp_path):
+    """It is named in the pipeline like ours; one that raises fails its own files only."""
+    site = tmp_path / 'site'
+    (site / 'counting-1.dist-info').mkdir(parents=True)
+    (site / 'counting.py').write_text(PACKAGE)
+    (site / 'counting-1.dist-info' / 'METADATA').write_text('Name: counting\nVersion: 1\n')
+    (site / 'counting-1.dist-info' / 'entry_points.txt').write_text(ENTRY_POINTS)
+    options = tmp_path / 'cloudkitty.conf'
+    options.write_text(
+        f'[database]\nconnection = {world.conf.database.connection}\n'
+        f'[output]\nbasepath = {tmp_path}/files\npipeline = raising, counting, osrf\n'
+    )
+    path = os.pathsep.join(filter(None, (str(site), os.environ.get('PYTHONPATH'))))
+
+    ended = subprocess.run(
+        [*RUN, '--config-file', options, 'generate', '--begin', '2026-10-01', '--tenant', 'a'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': path, 'XDG_CACHE_HOME': str(tmp_path)},
+    )
+
+    assert 'RuntimeError: no paper' in ended.stderr
+    assert ended.returncode == 1
+    files = tmp_path / 'files'
+    assert (files / 'a-counting-2026-10.txt').read_text() == '2\n1\n'
+    assert (files / 'a-osrf-2026-10.json').exists()
+    assert not (files / 'a-raising-2026-10.txt').exists()
