@@ -29,8 +29,10 @@ TABLE = billing_tables.documents
 SIZE_MAX = 8 * 2**20
 # Documents that are kept parsed; one of 10,000 accounts takes 20 MB.
 KEPT_MAX = 8
-# Likewise with the scopes of a month: a draft looks at all closed months of its account.
-MONTHS_MAX = 24
+# Likewise with the scopes of groups. A draft looks at all closed months of its account, and most of
+# them have the same scopes.
+JOINED_MAX = 24
+MONTHS_MAX = 10_000
 
 _META = (
     TABLE.c.version,
@@ -111,8 +113,10 @@ class Documents:
     def __init__(self, database: db.Database) -> None:
         self.database = database
         self._parsed: dict[int, Document] = {}
-        # With the scopes of groups, by version, month and stamp.
-        self._joined: dict[tuple[int, str, tuple[int, int]], Document] = {}
+        # With the scopes of groups, by version and those scopes.
+        self._joined: dict[tuple[int, frozenset[Any]], Document] = {}
+        # The same, by version, month and stamp.
+        self._months: dict[tuple[int, str, tuple[int, int]], Document] = {}
         # Of each transaction: a draft looks at the documents of all closed months of its account.
         self._stamps: weakref.WeakKeyDictionary[sa.Connection, tuple[int, int]] = (
             weakref.WeakKeyDictionary()
@@ -122,6 +126,7 @@ class Documents:
         """Clear the parsed versions: the database may be another one now."""
         self._parsed.clear()
         self._joined.clear()
+        self._months.clear()
 
     def newest(self, connection: sa.Connection) -> Version:
         """Return the newest version; NONE: there is none."""
@@ -165,10 +170,24 @@ class Documents:
         if stamp is None:
             stamp = self._stamps[connection] = members.stamp(connection)
         key = version, period, stamp
-        found = self._joined.get(key)
+        found = self._months.get(key)
         if found is None:
-            found = members.join(connection, document, period)
-            self._keep(self._joined, key, found, MONTHS_MAX)
+            groups = members.groups_of(connection, document, period)
+            found = self._join(version, document, groups)
+            self._keep(self._months, key, found, MONTHS_MAX)
+        return found
+
+    def _join(
+        self, version: int, document: Document, groups: Mapping[tuple[str, str], list[str]]
+    ) -> Document:
+        """Return *document* with the scopes of groups; the same object for the same scopes."""
+        content = frozenset((group, frozenset(scopes)) for group, scopes in groups.items())
+        found = self._joined.get((version, content))
+        if found is None:
+            if len(self._joined) >= JOINED_MAX:
+                self._months.clear()
+            found = document.joined(groups)
+            self._keep(self._joined, (version, content), found, JOINED_MAX)
         return found
 
     @staticmethod

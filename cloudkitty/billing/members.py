@@ -89,8 +89,13 @@ def stamp(connection: sa.Connection) -> tuple[int, int]:
 
 def join(connection: sa.Connection, document: Document, period: str) -> Document:
     """Return *document* with the scopes of its groups in a month."""
-    if not document.groups:
-        return document
+    return document.joined(groups_of(connection, document, period)) if document.groups else document
+
+
+def groups_of(
+    connection: sa.Connection, document: Document, period: str
+) -> dict[tuple[str, str], list[str]]:
+    """Return the scopes that the groups of *document* have in a month, by kind and value."""
     groups: dict[tuple[str, str], list[str]] = {}
     for kind, values in document.groups.items():
         for chunk in chunks(sorted(values)):
@@ -104,4 +109,4 @@ def join(connection: sa.Connection, document: Document, period: str) -> Document
             )
             for row in rows:
                 groups.setdefault((kind, row.value), []).append(row.scope_id)
-    return document.joined(groups)
+    return groups

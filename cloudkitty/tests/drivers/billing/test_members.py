@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import locks
-from cloudkitty.billing import members
+from cloudkitty.billing import documents, members
 from cloudkitty.fetcher import BaseFetcher
 from cloudkitty.processor.groups import Groups
 from cloudkitty.tests.drivers.billing.world import HOUR, OCTOBER, World, moment
@@ -37,10 +37,10 @@ def record(world, now, **found):
 
 def owners(world, month):
     """Return the accounts of scopes in a month."""
-    documents = world.statements.documents
+    found = world.statements.documents
     with world.database.reader() as connection:
-        version = documents.version_of(connection, month)
-        return dict(documents.get(connection, version, month).owners)
+        version = found.version_of(connection, month)
+        return dict(found.get(connection, version, month).owners)
 
 
 def test_scopes_are_named_then_tagged_then_in_a_domain(world):
@@ -119,9 +119,11 @@ def test_the_processor_asks_the_fetcher_once_an_hour(world, tmp_path):
     assert owners(world, '2026-10') == {'a': 'whole', 'c': 'named'}
 
 
-def test_a_draft_asks_once_what_changed(world):
-    """However many months of its account are closed."""
-    record(world, '2026-03-05', a=[TAG])
+def test_a_draft_asks_once_what_changed(world, monkeypatch):
+    """However many months of its account are closed: those with the same scopes are kept as one."""
+    monkeypatch.setattr(documents, 'JOINED_MAX', 2)
+    record(world, '2026-02-05', a=[TAG])
+    record(world, '2026-02-06', a=[TAG, OTHER], b=[TAG])
     for month in ('2026-03', '2026-04', '2026-05'):
         world.close('acme', month)
     world.draft('acme')
@@ -135,3 +137,4 @@ def test_a_draft_asks_once_what_changed(world):
     world.draft('acme')
 
     assert sum(asked) == 1
+    assert owners(world, '2026-05') == {'a': 'acme', 'b': 'acme', 'c': 'named'}
