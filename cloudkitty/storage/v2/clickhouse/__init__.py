@@ -24,7 +24,7 @@ from cloudkitty.db import migration, tables
 from cloudkitty.scopes import agreement, progress, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
-from cloudkitty.storage.v2.clickhouse import chores, client, revisions
+from cloudkitty.storage.v2.clickhouse import chores, client, folding, revisions
 from cloudkitty.storage.v2.clickhouse.body import Body, Where
 from cloudkitty.storage.v2.clickhouse.literals import MICROSECOND
 from cloudkitty.storage.v2.clickhouse.reader import Reader
@@ -162,7 +162,8 @@ class ClickHouseStorage(v2.BaseStorage):
         return [part for part in batch if part in moved]
 
     def fold(self, now: datetime) -> bool:
-        return chores.sweep(self.database, self.body, now)
+        more = chores.sweep(self.database, self.body, now)
+        return folding.step(self.database, self.body, now) or more
 
     def expire(self, now: datetime) -> bool:
         return chores.expire(self.database, self.body, self.conf.storage, now)

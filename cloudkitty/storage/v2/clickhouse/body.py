@@ -7,7 +7,7 @@ Source: doc/source/contributor/storage-clickhouse.rst, "Tables".
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -35,6 +35,16 @@ _TABLES = {
         'CONSTRAINT in_time CHECK until > now()',
         # The revision is part of the key, so that a merge removes nothing but copies.
         'PARTITION BY toYYYYMM(begin) ORDER BY (scope, begin, origin, revision)',
+    ),
+    # The sums of a day of a scope by series.
+    'days': (
+        'scope UInt64 CODEC(Delta, ZSTD), day Date32 CODEC(Delta, ZSTD), '
+        'revision UInt64 CODEC(Delta, ZSTD), '
+        "until DateTime('UTC') CODEC(Delta, ZSTD), ids Array(UInt64) CODEC(Delta, ZSTD), "
+        'quantities Array(Decimal(76, 38)) CODEC(ZSTD), '
+        'prices Array(Decimal(76, 38)) CODEC(ZSTD), counts Array(UInt64) CODEC(ZSTD), '
+        'CONSTRAINT in_time CHECK until > now()',
+        'PARTITION BY toYYYYMM(day) ORDER BY (scope, day, revision)',
     ),
     'series': (
         'id UInt64, owner UInt64, scope_key LowCardinality(String), identifier String, '
@@ -64,12 +74,14 @@ class Where(NamedTuple):
 
     :ivar owners: numbers of scopes; None: all.
     :ivar origin: rated or pushed ones; None: both.
+    :ivar chosen: another condition on scope and begin.
     """
 
     begin: datetime
     end: datetime
     owners: Collection[int] | None = None
     origin: int | None = None
+    chosen: str | None = None
 
 
 class Body:
@@ -113,6 +125,41 @@ class Body:
             **self._insert_settings(),
         )
 
+    def insert_days(
+        self, ticket: Ticket, where: Where, days: Collection[tuple[int, date]] = ()
+    ) -> None:
+        """Write the sums by day of the frames of *where* that the ticket's snapshot shows.
+
+        :param days: days of scopes for which sums are written even if they have no points.
+        """
+        sources = [
+            'SELECT scope, toDate32(begin) AS day, id, qty, price, 1 AS count '
+            f'FROM ({self.visible(ticket.snapshot, where, "ids, quantities, prices")}) '
+            'ARRAY JOIN ids AS id, quantities AS qty, prices AS price'
+        ]
+        if days:
+            pairs = ', '.join(f'({scope}, {literals.day(one)})' for scope, one in days)
+            sources.append(
+                'SELECT pair.1, pair.2, 0, toDecimal256(0, 38), toDecimal256(0, 38), 0 '
+                f'FROM (SELECT arrayJoin([{pairs}]) AS pair)'
+            )
+        self.client.execute(
+            f'INSERT INTO {self._database}.days SELECT scope, day, {ticket.revision}, '
+            f'{_unix(ticket.until)}, groupArray(id), groupArray(q), groupArray(p), groupArray(n) '
+            'FROM (SELECT scope, day, id, sum(qty) AS q, sum(price) AS p, sum(count) AS n '
+            f'FROM ({" UNION ALL ".join(sources)}) GROUP BY scope, day, id) GROUP BY scope, day',
+            **self._insert_settings(),
+        )
+
+    def first_day(self, snapshot: Snapshot, begin: datetime = literals.EARLIEST) -> date | None:
+        """Return the day of the first frame that begins then or later; None: there is none."""
+        visible = self.visible(snapshot, Where(begin, literals.LATEST), 'ids')
+        rows = self.client.rows(
+            f'SELECT toUnixTimestamp64Micro(min(begin)) FROM ({visible}) '
+            'WHERE notEmpty(ids) HAVING count() > 0'
+        )
+        return literals.from_micros(rows[0][0]).date() if rows else None
+
     def insert_series(
         self,
         entries: Mapping[int, series_ids.Entry],
@@ -152,20 +199,22 @@ class Body:
     def remove_revisions(self, revisions: Collection[int]) -> None:
         """Remove the rows of revisions, and wait until they are gone."""
         chosen = literals.is_in('revision', revisions)
-        self.client.execute(
-            f'ALTER TABLE {self._database}.frames DELETE WHERE {chosen}', mutations_sync=2
-        )
+        for table in ('frames', 'days'):
+            self.client.execute(
+                f'ALTER TABLE {self._database}.{table} DELETE WHERE {chosen}', mutations_sync=2
+            )
 
     def remove_months(self, month: date) -> None:
         """Remove all frames of the months before *month*."""
         rows = self.client.rows(
-            "SELECT DISTINCT partition_id FROM system.parts WHERE table = 'frames' AND active "
+            'SELECT DISTINCT table, partition_id FROM system.parts WHERE active '
+            "AND table IN ('frames', 'days') "
             f'AND database = {literals.text(self._database)} '
             f'AND partition_id < {literals.text(month.strftime("%Y%m"))}'
         )
-        for (partition,) in rows:
+        for table, partition in rows:
             self.client.execute(
-                f'ALTER TABLE {self._database}.frames DROP PARTITION ID {literals.text(partition)}'
+                f'ALTER TABLE {self._database}.{table} DROP PARTITION ID {literals.text(partition)}'
             )
 
     # Reading.
@@ -185,14 +234,14 @@ class Body:
         conditions = [
             f'begin >= {literals.instant(where.begin)}',
             f'begin < {literals.instant(where.end)}',
-            f'revision <= {snapshot.last}',
+            *_shown(snapshot),
         ]
-        if snapshot.open:
-            conditions.append(f'NOT ({literals.is_in("revision", snapshot.open)})')
         if where.owners is not None:
             conditions.append(literals.is_in('scope', where.owners))
         if where.origin is not None:
             conditions.append(f'origin = {int(where.origin)}')
+        if where.chosen is not None:
+            conditions.append(f'({where.chosen})')
         # In the order of the key: no sorting, and of copies only one is read.
         return (
             f'SELECT scope, begin, origin, {columns} FROM {self._database}.frames '
@@ -200,6 +249,39 @@ class Body:
             'ORDER BY scope DESC, begin DESC, origin DESC, revision DESC '
             'LIMIT 1 BY scope, begin, origin'
         )
+
+    def visible_days(
+        self,
+        snapshot: Snapshot,
+        days: tuple[date, date],
+        owners: Collection[int] | None,
+        chosen: str,
+    ) -> str:
+        """Return the query for the sums of days, [first, end), that *snapshot* shows.
+
+        :param chosen: another condition on scope and day.
+        """
+        conditions = [
+            f'day >= {literals.day(days[0])}',
+            f'day < {literals.day(days[1])}',
+            *_shown(snapshot),
+            f'({chosen})',
+        ]
+        if owners is not None:
+            conditions.append(literals.is_in('scope', owners))
+        return (
+            f'SELECT scope, day, ids, quantities, prices, counts FROM {self._database}.days '
+            f'WHERE {" AND ".join(conditions)} ORDER BY scope DESC, day DESC, revision DESC '
+            'LIMIT 1 BY scope, day'
+        )
+
+    def days_of(self, snapshot: Snapshot, where: Where) -> list[tuple[int, date]]:
+        """Return the scopes and days of frames."""
+        rows = self.client.rows(
+            'SELECT DISTINCT scope, toInt32(toDate32(begin)) '
+            f'FROM ({self.visible(snapshot, where, "ids")}) WHERE notEmpty(ids)'
+        )
+        return [(scope, timeframe.EPOCH.date() + timedelta(days=day)) for scope, day in rows]
 
     def keys(self, snapshot: Snapshot, where: Where) -> list[Row]:
         """Return the keys of the frames that exist, in the order of pages."""
@@ -235,6 +317,13 @@ class Body:
         visible = self.visible(snapshot, where, 'ids')
         rows = self.client.rows(f'SELECT toUnixTimestamp64Micro(begin), ids FROM ({visible})')
         return [(timeframe.to_naive(literals.from_micros(begin)), ids) for begin, ids in rows]
+
+
+def _shown(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the conditions for rows that *snapshot* shows."""
+    yield f'revision <= {snapshot.last}'
+    if snapshot.open:
+        yield f'NOT ({literals.is_in("revision", snapshot.open)})'
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[bytes]:

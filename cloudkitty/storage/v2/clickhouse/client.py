@@ -113,7 +113,7 @@ class Client:
 
     def _sync(self, server: http.Server) -> None:
         if self._options.replicated and self._options.sync_before_read:
-            for table in ('frames', 'series'):
+            for table in ('frames', 'days', 'series'):
                 statement = f'SYSTEM SYNC REPLICA {self._options.database}.{table}'
                 _done(server, statement.encode(), {'receive_timeout': self._options.timeout})
 

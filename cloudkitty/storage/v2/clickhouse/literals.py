@@ -1,7 +1,7 @@
 """Values as literals of ClickHouse's SQL: nothing else of a caller is ever in a statement. Pure."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 # What a DateTime64 with microseconds can have.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -20,6 +20,11 @@ def instant(at: datetime) -> str:
     """Return a literal for an instant, aware UTC; the nearest one, if there is none for it."""
     micros = (min(max(at, EARLIEST), LATEST) - _EPOCH) // MICROSECOND
     return f"fromUnixTimestamp64Micro({micros}, 'UTC')"
+
+
+def day(value: date) -> str:
+    """Return a literal of type Date32."""
+    return f"toDate32('{value.isoformat()}')"
 
 
 def from_micros(micros: int) -> datetime:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage import query
-from cloudkitty.storage.v2.clickhouse import conditions, literals, revisions
+from cloudkitty.storage.v2.clickhouse import conditions, folding, literals, revisions
 from cloudkitty.storage.v2.clickhouse.body import Body, Where
 from cloudkitty.storage.v2.clickhouse.literals import from_micros
 from cloudkitty.storage.v2.series import retention_cutoff, series_ids
@@ -77,11 +78,27 @@ class Reader(FrameReader):
             keys += ['begin', 'end']
         names = ', '.join(key.rpartition(' AS ')[2] for key in keys)
         # First by series: most points are not joined with what their series is.
+        where = self._where(window)
+        view = folding.View(self.snapshot)
+        if query.TIME not in groups:
+            view = folding.view(self.connection, where.begin, where.end)
+        changed = folding.is_of_days(view.changed)
+        if view.folded:
+            first, end = map(timeframe.midnight, view.folded)
+            around = f'begin < {literals.instant(first)} OR begin >= {literals.instant(end)}'
+            where = where._replace(chosen=f'{around} OR {changed}')
         source = (
             f'SELECT {", ".join(keys)}, sum(qty) AS qty_sum, sum(price) AS price_sum, '
-            f'count() AS points FROM ({self._visible(window, columns)}) '
+            f'count() AS points FROM ({self.body.visible(view.snapshot, where, columns)}) '
             f'ARRAY JOIN {_POINTS} GROUP BY {names}'
         )
+        if view.folded:
+            others = f'NOT ({folding.is_of_days(view.changed, "day")})'
+            days = self.body.visible_days(view.snapshot, view.folded, where.owners, others)
+            source += (
+                f' UNION ALL SELECT {names}, sum(qty), sum(price), sum(count) FROM ({days}) '
+                f'ARRAY JOIN {_POINTS}, counts AS count GROUP BY {names}'
+            )
         selected = [
             f'({_MICROS}(begin), {_MICROS}(end)) AS g{number}'
             if name == query.TIME

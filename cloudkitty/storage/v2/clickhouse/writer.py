@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cloudkitty import db, errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.v2.clickhouse import literals, revisions
+from cloudkitty.storage.v2.clickhouse import folding, literals, revisions
 from cloudkitty.storage.v2.clickhouse.body import Body, Row, Where
 from cloudkitty.storage.v2.clickhouse.revisions import Ticket
 from cloudkitty.storage.v2.series import overlaps, retention_cutoff, series_ids
@@ -31,6 +31,7 @@ class Written(NamedTuple):
 
     :ivar owner: number of the scope.
     :ivar touched: (begin of a period, naive UTC, ids of series) of what comes and what goes.
+    :ivar days: scopes and days that change.
     :ivar rated_until: end of the last rated period, aware UTC; None: none is rated.
     """
 
@@ -38,6 +39,7 @@ class Written(NamedTuple):
     ticket: Ticket
     touched: Sequence[tuple[datetime, Sequence[int]]]
     rated_until: datetime | None
+    days: Collection[folding.ScopeDay]
 
 
 class Writer:
@@ -116,6 +118,7 @@ class Writer:
             ticket,
             [*touched, *self._replaced(owner, frames, ticket, origin)],
             max(ends) if origin == RATED and ends else None,
+            {(owner, frame.begin.date()) for frame in frames},
         )
 
     def _require_apart(self, owner: int, frames: Sequence[Frame], ticket: Ticket) -> None:
@@ -144,7 +147,7 @@ class Writer:
         """Write that the frames of *where*, of the scopes of *ticket*, are gone."""
         touched = [] if self.changes is None else self.body.series_of(ticket.snapshot, where)
         self.body.insert_removal(ticket, where)
-        return Written(0, ticket, touched, None)
+        return Written(0, ticket, touched, None, self.body.days_of(ticket.snapshot, where))
 
     def close(self, connection: sa.Connection, written: Sequence[Written]) -> list[Written]:
         """Make what was written exist with this transaction; return what is stale.
@@ -154,11 +157,13 @@ class Writer:
         until = {one.owner: one.rated_until for one in written if one.rated_until is not None}
         tickets = [one.ticket for one in written]
         stale = revisions.close(connection, tickets, until, datetime.now(UTC))
+        valid = [one for one in written if one.ticket not in stale]
+        folding.note(connection, ((*day, one.ticket.revision) for one in valid for day in one.days))
         if self.changes is not None:
             self.changes.note(
                 connection,
                 lambda ids: self.id_cache.places(connection, ids),
-                [change for one in written if one.ticket not in stale for change in one.touched],
+                [change for one in valid for change in one.touched],
             )
         return [one for one in written if one.ticket in stale]
 
