@@ -27,11 +27,11 @@ from cloudkitty.db import billing_tables, tables
 TABLE = billing_tables.documents
 # Bytes of a document: one statement of every database takes so many.
 SIZE_MAX = 8 * 2**20
-# Documents that are kept parsed; one of 10,000 accounts takes 20 MB.
-KEPT_MAX = 8
-# Likewise with the scopes of groups. A draft looks at all closed months of its account, and most of
-# them have the same scopes.
-JOINED_MAX = 24
+# Accounts and items of the documents that are kept parsed; 10,000 take 20 MB. A draft looks at all
+# closed months of its account, each of which may have a version of its own.
+KEPT_MAX = 80_000
+# Likewise with the scopes of groups; most months have the same.
+JOINED_MAX = 240_000
 MONTHS_MAX = 10_000
 
 _META = (
@@ -174,7 +174,9 @@ class Documents:
         if found is None:
             groups = members.groups_of(connection, document, period)
             found = self._join(version, document, groups)
-            self._keep(self._months, key, found, MONTHS_MAX)
+            if len(self._months) >= MONTHS_MAX:
+                self._months.clear()
+            self._months[key] = found
         return found
 
     def _join(
@@ -184,17 +186,19 @@ class Documents:
         content = frozenset((group, frozenset(scopes)) for group, scopes in groups.items())
         found = self._joined.get((version, content))
         if found is None:
-            if len(self._joined) >= JOINED_MAX:
-                self._months.clear()
             found = document.joined(groups)
-            self._keep(self._joined, (version, content), found, JOINED_MAX)
+            if self._keep(self._joined, (version, content), found, JOINED_MAX):
+                self._months.clear()
         return found
 
     @staticmethod
-    def _keep(cache: dict[_Key, Document], key: _Key, document: Document, most: int) -> None:
-        if len(cache) >= most:
+    def _keep(cache: dict[_Key, Document], key: _Key, document: Document, most: int) -> bool:
+        """Keep a document; return whether the others had to be forgotten for it."""
+        is_full = sum(map(_size, (*cache.values(), document))) > most
+        if is_full:
             cache.clear()
         cache[key] = document
+        return is_full
 
     def _get(self, connection: sa.Connection, version: int) -> Document:
         """Return a version as it is written."""
@@ -304,6 +308,12 @@ class Documents:
         with self.database.reader() as connection:
             before, form = self.newest(connection), self.form(connection, version)
         return self.apply(form, from_month, actor=actor, now=now, expected=before.digest)
+
+
+def _size(document: Document) -> int:
+    """Return the number of accounts and items; 1 for an empty document."""
+    items = sum(1 + len(plan.items) for plan in document.plans.values())
+    return 1 + len(document.accounts) + items
 
 
 def _divided(document: Document) -> Any:

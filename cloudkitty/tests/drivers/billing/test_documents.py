@@ -4,6 +4,7 @@ import pathlib
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 
 from cloudkitty import errors
 from cloudkitty.audit import trail
@@ -43,6 +44,28 @@ def test_a_version_holds_until_a_newer_one_does(store):
             store.form(connection, 4)
     assert found == [0, 1, 3, 3]
     assert coupons == [1, 3, 3]
+
+
+@pytest.mark.parametrize('most, read', [(documents.KEPT_MAX, 0), (20, 12)])
+def test_versions_are_read_once(database, monkeypatch, most, read):
+    """As many as fit into the memory that is allowed: a plan counts 1, and a document 1."""
+    monkeypatch.setattr(documents, 'KEPT_MAX', most)
+    store = documents.Documents(database)
+    versions = [apply(store, '1', f'2026-{month:02}').version for month in range(1, 13)]
+    asked = []
+    sa.event.listen(
+        database.engine,
+        'before_cursor_execute',
+        lambda _connection, _cursor, text, *_: asked.append('version = ' in text),
+    )
+
+    for _ in range(2):
+        asked.clear()
+        with database.reader() as connection:
+            for version in versions:
+                store.get(connection, version, '2026-01')
+
+    assert sum(asked) == read
 
 
 def test_what_others_changed_meanwhile_is_not_overwritten(store):

@@ -121,7 +121,8 @@ def test_the_processor_asks_the_fetcher_once_an_hour(world, tmp_path):
 
 def test_a_draft_asks_once_what_changed(world, monkeypatch):
     """However many months of its account are closed: those with the same scopes are kept as one."""
-    monkeypatch.setattr(documents, 'JOINED_MAX', 2)
+    # Two documents of three accounts.
+    monkeypatch.setattr(documents, 'JOINED_MAX', 8)
     record(world, '2026-02-05', a=[TAG])
     record(world, '2026-02-06', a=[TAG, OTHER], b=[TAG])
     for month in ('2026-03', '2026-04', '2026-05'):
