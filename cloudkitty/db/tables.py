@@ -377,6 +377,8 @@ rated_scopes = _table(
     sa.Column('identifier', types.name(256), nullable=False),
     # Grows on MariaDB with each push and deletion, see Writer.lock.
     sa.Column('changes', sa.BigInteger, nullable=False, server_default='0'),
+    # Grows when series of the scope are removed, so that nobody uses a cached id of them.
+    sa.Column('removals', sa.BigInteger, nullable=False, server_default='0'),
     sa.UniqueConstraint('scope_key', 'identifier', name='uq_rated_scopes_identifier'),
 )
 

@@ -112,6 +112,8 @@ class IdAssignment:
         self.scopes: dict[str, int] = {}
         self.series: dict[series_ids.Entry, int] = {}
         self.layouts: dict[int, tuple[list[Any], Layout]] = {}
+        # Of the locked scopes, see IdCache.forget_removed().
+        self.removals: dict[int, int] = {}
 
     def add_scopes(self, owners: Iterable[str]) -> None:
         """Look up the numbers of *owners* and add them to `scopes`."""
@@ -119,8 +121,11 @@ class IdAssignment:
 
     def fill_cache(self) -> None:
         """Add the new ids to the cache; call it after the commit."""
-        self.id_cache.add(self.scopes, self.series)
-        self.id_cache.add_layouts(self.layouts)
+        removed = self.id_cache.find_removed(self.removals)
+        series = {one: number for one, number in self.series.items() if one.owner not in removed}
+        layouts = {one: layout for one, layout in self.layouts.items() if one not in removed}
+        self.id_cache.add(self.scopes, series)
+        self.id_cache.add_layouts(layouts)
 
     def assign(self, parts: Sequence[Part]) -> list[NumberedPart]:
         """Return *parts* with the ids of their series."""

@@ -74,6 +74,7 @@ class IdCache:
         self._series: dict[tuple[int, str], dict[Series, int]] = {}
         self._entries: dict[int, Entry] = {}
         self._places: dict[int, Place] = {}
+        self._removals: dict[int, int] = {}
         self._layouts: dict[int, KnownLayout] = {}
         self._layouts_size = 0
 
@@ -132,7 +133,7 @@ class IdCache:
     def series_ids(self, connection: sa.Connection, wanted: Iterable[Entry]) -> dict[Entry, int]:
         """Return the id of each of *wanted*; unknown series are added."""
         digests = {entry: digest(self.scope_key, entry) for entry in wanted}
-        ids = self._read_series(connection, sorted(digests.values()))
+        ids = _require_current(connection, self._read_series(connection, sorted(digests.values())))
         # In one order, so that two writers never deadlock, and in this one, so that series that
         # share a block have adjacent ids.
         missing = sorted(
@@ -180,6 +181,26 @@ class IdCache:
     def layout(self, owner: int) -> KnownLayout:
         """Return the last (series objects, layout) of a scope that add_layouts() cached."""
         return self._layouts.get(owner, _NO_LAYOUT)
+
+    def forget_removed(self, removals: Mapping[int, int]) -> None:
+        """Forget the ids of scopes of which series were removed since they were cached.
+
+        Call it with the scopes locked: none of their series is removed until the end of the
+        transaction.
+
+        :param removals: how often series of these scopes were removed, by number of the scope.
+        """
+        for owner in self.find_removed(removals):
+            for key in [key for key in list(self._series) if key[0] == owner]:
+                self._series.pop(key, None)
+            shape, _ = self._layouts.pop(owner, _NO_LAYOUT)
+            self._layouts_size -= len(shape or ())
+        self._removals.update(removals)
+
+    def find_removed(self, removals: Mapping[int, int]) -> set[int]:
+        """Return the scopes for which the cache knows another number than *removals*."""
+        known = self._removals
+        return {owner for owner, count in removals.items() if known.get(owner, count) != count}
 
     def add_layouts(self, layouts: dict[int, KnownLayout]) -> None:
         """Cache the layouts of the last frames of scopes; call it after the commit."""
@@ -306,6 +327,24 @@ def chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     """Yield *items* in lists short enough for one statement."""
     for start in range(0, len(items), IDS_PER_STATEMENT):
         yield items[start : start + IDS_PER_STATEMENT]
+
+
+def _require_current(connection: sa.Connection, ids: dict[bytes, int]) -> dict[bytes, int]:
+    """Return those of *ids* whose series were not removed since the transaction began.
+
+    On MariaDB a read without locks still sees them. Only rows that are there are locked, so that
+    two writers of new series never wait for each other.
+    """
+    if connection.dialect.name not in ('mysql', 'mariadb'):
+        return ids
+    table = tables.rated_series
+    there: set[int] = set()
+    for chunk in chunks(sorted(ids.values())):
+        found = connection.execute(
+            sa.select(table.c.id).where(table.c.id.in_(chunk)).with_for_update(read=True)
+        )
+        there.update(found.scalars())
+    return {known: number for known, number in ids.items() if number in there}
 
 
 def _latest(statement: sa.Select[Any], is_new: bool) -> sa.Select[Any]:

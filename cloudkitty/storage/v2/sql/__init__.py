@@ -26,6 +26,7 @@ from cloudkitty.storage.v2.series.series_ids import IdCache, chunks
 from cloudkitty.storage.v2.sql import folding, period_prices, retention, rollups
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader
+from cloudkitty.storage.v2.sql.unused_series import UnusedSeries
 from cloudkitty.storage.v2.sql.writer import Cell, Writer, fold_left, parts_of
 
 # Scopes that are still rated are folded by then; the others get no more periods.
@@ -46,6 +47,7 @@ class SQLStorage(v2.BaseStorage):
         self.database = db.Database(conf)
         self.changes = changes.of(conf)
         self.id_cache = IdCache(conf.collect.scope_key)
+        self.unused_series = UnusedSeries(self.database, self.id_cache)
         sa.event.listen(self.database.engine, 'handle_error', self._clear_cache)
 
     def _clear_cache(self, context: sa.engine.ExceptionContext) -> None:
@@ -124,7 +126,9 @@ class SQLStorage(v2.BaseStorage):
         return fold_left(self.database, self.id_cache, now - LEFT)
 
     def expire(self, now: datetime) -> bool:
-        return retention.step(self.database, self.id_cache, self.conf.storage, now)
+        return retention.step(
+            self.database, self.id_cache, self.conf.storage, now, self.unused_series
+        )
 
     def reset(self, reset: resets.Reset) -> bool:
         with self.database.reader() as connection:

@@ -12,6 +12,7 @@ from cloudkitty.db import tables
 from cloudkitty.scopes import source_gaps
 from cloudkitty.storage.v2.series import retention_cutoff
 from cloudkitty.storage.v2.series.series_ids import IdCache
+from cloudkitty.storage.v2.sql.unused_series import UnusedSeries
 from cloudkitty.storage.v2.sql.writer import FRAMES, Writer, fold_left
 
 LOG = logging.getLogger(__name__)
@@ -24,11 +25,14 @@ SETTLED = timedelta(hours=1)
 SERIES, DAYS = tables.rated_series, tables.rated_days
 
 
-def step(database: db.Database, id_cache: IdCache, options: Any, now: datetime) -> bool:
+def step(
+    database: db.Database, id_cache: IdCache, options: Any, now: datetime, unused: UnusedSeries
+) -> bool:
     """Do one bounded part of the retention in [storage]; return whether more can be done at once.
 
     :param options: section [storage].
     :param now: aware UTC.
+    :param unused: removes series, once all else is removed.
     """
     if options.retention_period is None:
         return False
@@ -50,10 +54,11 @@ def step(database: db.Database, id_cache: IdCache, options: Any, now: datetime) 
         return True
     if _remove_points(database, current) or _remove_gaps(database, current):
         return True
-    if options.rollup_retention_period is None:
-        return False
-    first = (now - timedelta(hours=options.rollup_retention_period)).date()
-    return _remove_sums(database, id_cache, min(first, current.day).replace(day=1))
+    if options.rollup_retention_period is not None:
+        first = (now - timedelta(hours=options.rollup_retention_period)).date()
+        if _remove_sums(database, id_cache, min(first, current.day).replace(day=1)):
+            return True
+    return unused.step(now)
 
 
 def _remove_points(database: db.Database, current: retention_cutoff.RetentionCutoff) -> bool:

@@ -109,15 +109,20 @@ class Writer:
         retried.
         """
         table = tables.rated_scopes
+        statement = sa.select(table.c.id, table.c.removals).order_by(table.c.id)
         is_mysql = self.connection.dialect.name in ('mysql', 'mariadb')
-        # Other transactions may still insert rows that refer to these.
-        statement = (
-            sa.update(table).values(changes=table.c.changes + 1)
-            if is_mysql
-            else (sa.select(table.c.id).order_by(table.c.id).with_for_update(key_share=True))
-        )
         for chunk in series_ids.chunks(sorted(owners)):
-            self.connection.execute(statement.where(table.c.id.in_(chunk)))
+            chosen = table.c.id.in_(chunk)
+            if is_mysql:
+                change = sa.update(table).values(changes=table.c.changes + 1)
+                self.connection.execute(change.where(chosen))
+                found = self.connection.execute(statement.where(chosen))
+            else:
+                # Other transactions may still insert rows that refer to these.
+                locked = statement.where(chosen).with_for_update(key_share=True)
+                found = self.connection.execute(locked)
+            self.ids.removals.update((row.id, row.removals) for row in found)
+        self.id_cache.forget_removed(self.ids.removals)
 
     def store(self, parts: Sequence[Part]) -> None:
         """Replace the content of each (scope, period, origin) of *parts*.

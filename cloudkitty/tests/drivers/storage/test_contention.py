@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import errors
+from cloudkitty.core import block
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
@@ -15,7 +16,7 @@ from cloudkitty.scopes import resets, source_lag
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v1.store import TableStorage
-from cloudkitty.storage.v2.sql import SQLStorage, dump, rebuild, verify
+from cloudkitty.storage.v2.sql import SQLStorage, dump, rebuild, unused_series, verify
 from cloudkitty.tests import contention
 from cloudkitty.tests.stored import keys, marks
 
@@ -128,6 +129,67 @@ def test_points_that_two_push_into_one_period_are_all_kept(storage, rival, hour)
     first.result()
     second.result(60)
     assert price(storage) == before + 110
+
+
+@pytest.fixture
+def unused(storage):
+    """The series of scope a has no points any more; it is removed by the function."""
+    storage.push([frame(0, project='z')])
+    storage.delete(filters={'project_id': 'a'})
+    assert count_series(storage) == 3
+
+    def remove():
+        assert unused_series.UnusedSeries(storage.database, storage.id_cache).step(MAY) is False
+
+    return remove
+
+
+def count_series(storage):
+    """Return how many series there are, and make sure that all that points need are."""
+    with storage.database.reader() as connection:
+        known = set(connection.scalars(sa.select(tables.rated_series.c.id)))
+        for stored in connection.scalars(sa.select(tables.rated_frames.c.block)):
+            assert known.issuperset(block.decode(stored)[0])
+    return len(known)
+
+
+@pytest.mark.parametrize('is_cached', [True, False])
+def test_a_worker_that_waits_while_its_series_is_removed_makes_it_again(
+    storage, rival, unused, is_cached
+):
+    """Whether it has the id in its cache, or sees the row as when its transaction began."""
+    if is_cached:
+        assert rival.commit([batch(rival, 'a', 2, 3)]) == []
+        storage.delete(filters={'project_id': 'a'})
+    after = 3 if is_cached else 2
+
+    with contention.stopped_at(
+        storage.database.engine, 'DELETE FROM rated_series', unused
+    ) as first:
+        second = contention.meanwhile(
+            rival.database, lambda: rival.commit([batch(rival, 'a', after, after + 1)])
+        )
+        assert not second.done()
+
+    first.result()
+    assert second.result(60) == []
+    assert count_series(storage) == 3
+    assert price(storage) == 1
+
+
+def test_a_series_that_is_used_meanwhile_stays(storage, rival, unused):
+    with contention.stopped_at(
+        rival.database.engine,
+        'INSERT INTO rated_frames',
+        lambda: rival.commit([batch(rival, 'a', 2, 3)]),
+    ) as first:
+        second = contention.meanwhile(storage.database, unused)
+        assert not second.done()
+
+    assert first.result() == []
+    second.result(60)
+    assert count_series(storage) == 3
+    assert price(storage) == 1
 
 
 def test_a_deletion_and_a_push_do_not_mix(storage, rival):

@@ -15,7 +15,7 @@ from cloudkitty.scopes import resets, source_gaps
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
-from cloudkitty.storage.v2.sql import SQLStorage, rebuild, retention, verify
+from cloudkitty.storage.v2.sql import SQLStorage, rebuild, retention, unused_series, verify
 from cloudkitty.tests.stored import keys, marks
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -262,6 +262,48 @@ def test_sums_go_by_months(storage):
         for table in (tables.rated_days, tables.rated_totals):
             assert connection.scalar(sa.select(sa.func.min(table.c.day))) == MAY.date()
     assert faults(storage) == []
+
+
+def test_series_go_with_their_last_sums(storage, monkeypatch):
+    """And their attributes; those that are in sums, or in points without sums yet, stay."""
+    monkeypatch.setattr(unused_series, 'SERIES_AT_ONCE', 3)
+    storage.conf.set_override('rollup_retention_period', 10 * 24, 'storage')
+    part = ScopeBatch(keys(storage)['a'], 'a', END - STEP, END, [frame(END, 'a')])
+    storage.conf.set_override('fold_periods', 100, 'storage')
+    assert storage.commit([part]) == []
+    # The series with the last id always stays.
+    credit = DataPoint('EUR', 1, 0, {'project_id': 'b'}, {})
+    storage.push([DataFrame(END, END + STEP, {'credit': [credit]})])
+
+    def found():
+        with storage.database.reader() as connection:
+            names = set(
+                connection.scalars(
+                    sa.select(tables.rated_attributes.c.value).where(
+                        tables.rated_attributes.c.name == 'id'
+                    )
+                )
+            )
+            assert connection.scalar(
+                sa.select(sa.func.count()).select_from(tables.rated_series)
+            ) == 2 + len(names)
+            return names
+
+    kept = {f'{name}-{day}' for name in 'ab' for day in (1, 2, 3, 4)} | {'a-5'}
+    assert found() == kept | {f'{name}-{day}' for name in 'ab' for day in (29, 30)}
+    before = prices(storage, end=END + DAY, begin=MAY)
+
+    expire(storage)
+
+    assert found() == kept
+    assert prices(storage, end=END + DAY, begin=MAY) == before
+    # Whoever has them in memory makes them again.
+    again = DataFrame(END + STEP, END + 2 * STEP, frame(MAY - DAY, 'a').usage)
+    assert storage.commit([part._replace(mark=END, new_mark=END + STEP, frames=[again])]) == []
+    assert found() == kept | {'a-30'}
+    with storage.database.reader() as connection:
+        scopes = verify.list_scopes(connection, None)
+    assert not [fault for scope in scopes for fault in verify.check(storage.database, scope)]
 
 
 def test_rebuild_keeps_sums_without_points(storage):
