@@ -1,6 +1,6 @@
 """Embedded metering: events stored a second, and usage collected for a cloud's hour.
 
-python -m benchmarks.metering [--resources N] [--events N] [--samples N]
+python -m benchmarks.metering [--resources N] [--events N] [--samples N] [--memory N]
     [--database sqlite|postgresql|mariadb]
 
 Each figure stands beside its floor in the same run: inserting the bare rows, reading them, and
@@ -38,7 +38,7 @@ from cloudkitty.core.metering.message import Counter
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import migration, upsert, usage_tables
 from cloudkitty.processor.service import GC_THRESHOLDS
-from cloudkitty.tests import rabbitmq
+from cloudkitty.tests import rabbitmq, services
 from cloudkitty.tests.conftest import KINDS, on_database
 from cloudkitty.usage.intake import Intake, Origin
 from cloudkitty.usage.receiving import BUS, Received, Receiver
@@ -50,6 +50,7 @@ STATES = ('instance', 'vcpus', 'memory', 'volume.size')
 COUNTER = 'cpu'
 SCOPE_SIZE = 50  # resources
 SAMPLES_AN_HOUR = 6
+PARTS = 10
 BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
 
 
@@ -71,6 +72,8 @@ def measure(options: argparse.Namespace, conf: cfg.ConfigOpts) -> dict[str, floa
     with on_database(options.database, conf):
         database = db.Database(conf)
         migration.upgrade(database)
+        if options.memory:
+            return measure_memory(conf, database, options.memory)
         figures = {
             **measure_intake(Intake.of(conf, database), database, options.events),
             **measure_collection(conf, database, options.resources),
@@ -138,6 +141,59 @@ def measure_bus(conf: cfg.ConfigOpts, database: db.Database, samples: int) -> di
     }
 
 
+def measure_memory(conf: cfg.ConfigOpts, database: db.Database, samples: int) -> dict[str, float]:
+    """Store samples that another process sends, 1,000 for each second of the machines' time.
+
+    The first tenth fills caches.
+    """
+    for name, value in {'secrets': [SECRET], 'exchanges': []}.items():
+        conf.set_override(name, value, 'metering')
+    rabbitmq.registered(conf)
+    subscription = bus.Subscription([bus.EXCHANGE], ['metering'], (bus.SAMPLE,), '')
+    receiver = Receiver(conf, database, lambda: datetime.now(UTC))
+    taken, found = 0, []
+    is_done = threading.Event()
+
+    def take(deliveries: Sequence[bus.Delivery]) -> None:
+        nonlocal taken
+        forms = [form for delivery in deliveries for form in delivery.payload]
+        outcome = receiver.store([Received(form, 'benchmark') for form in forms], BUS)
+        assert outcome.accepted == len(forms), outcome
+        taken += len(forms)
+        while len(found) < taken * PARTS // samples:
+            found.append(_mib('VmRSS'))
+        if taken >= samples:
+            is_done.set()
+
+    context = multiprocessing.get_context('spawn')
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rabbitmq.RabbitMQ(Path(folder) / 'mq') as broker,
+        futures.ProcessPoolExecutor(1, context) as pool,
+    ):
+        conf.set_override('transport_url', broker.url)
+        with bus.listening(conf, subscription, take):
+            services.wait_until(
+                lambda: broker.is_read('metering.sample'), deadline_s=60, what='a listener'
+            )
+            pool.submit(_send, broker.url, samples, BEGIN).result()
+            assert is_done.wait(600), f'{taken} of {samples} samples were taken'
+    return {
+        'samples stored, to see the memory': taken,
+        'MiB after a tenth of them': found[0],
+        'MiB after half of them': found[PARTS // 2 - 1],
+        'MiB after all of them': found[-1],
+    }
+
+
+def _send(url: str, samples: int, start: datetime) -> None:
+    conf = rabbitmq.registered(configuration.load([], files=[], conf=cfg.ConfigOpts()))
+    conf.set_override('transport_url', url)
+    with contextlib.closing(bus.Notifier(conf, 'benchmark')) as notifier:
+        for number in range(0, samples, bus.MESSAGES_MAX):
+            notifier.send([_sample(number + one, start) for one in range(bus.MESSAGES_MAX)])
+
+
 class Spent(NamedTuple):
     """Seconds by the clock and of the processor."""
 
@@ -188,7 +244,7 @@ def _drain(
         return watch.spent()
 
 
-def _sample(number: int) -> dict[str, Any]:
+def _sample(number: int, start: datetime = BEGIN) -> dict[str, Any]:
     """Return a signed sample of one of 1,000 machines."""
     resource_id = number % 1000
     counter = Counter(
@@ -199,7 +255,7 @@ def _sample(number: int) -> dict[str, Any]:
         f'scope-{resource_id % SCOPE_SIZE}',
         None,
         f'machine-{resource_id}',
-        facts.to_us(BEGIN) + number * facts.SECOND_US // 100,
+        facts.to_us(start) + number * facts.SECOND_US // 1000,
         {'flavor_name': 'm1.small', 'display_name': f'name-{resource_id}'},
     )
     return message.build(counter, SECRET)
@@ -232,7 +288,7 @@ def _collect(connection: str, count: int, start: datetime) -> dict[str, float]:
     watch = _Watch()
     points = sum(1 for name in driver.conf for _ in driver.collect_columns(name, periods, scopes))
     taken = watch.spent()
-    peak = _peak_mib()
+    peak = _mib('VmHWM')  # getrusage() counts that of the parent, too
     watch = _Watch()
     with db.Database(conf).reader() as reader:
         reader.execute(sa.select(usage_tables.lives)).all()
@@ -270,9 +326,9 @@ def _body(number: int) -> str:
     )
 
 
-def _peak_mib() -> float:
-    """Return the most memory that this process had; getrusage() counts that of its parent, too."""
-    found = re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())
+def _mib(name: str) -> float:
+    """Return memory of this process: VmRSS, or VmHWM, its peak."""
+    found = re.search(rf'{name}:\s+(\d+) kB', Path('/proc/self/status').read_text())
     assert found is not None
     return int(found[1]) / 1024
 
@@ -317,6 +373,7 @@ def _parse(arguments):
     parser.add_argument('--resources', type=int, default=50_000)
     parser.add_argument('--events', type=int, default=20_000)
     parser.add_argument('--samples', type=int, default=20_000, help='over the message bus')
+    parser.add_argument('--memory', type=int, default=0, help='only store so many for long')
     parser.add_argument('--database', choices=KINDS, default='postgresql')
     return parser.parse_args(arguments)
 

@@ -1,11 +1,15 @@
-"""Ceilometer from the Python index, in an environment of its own: its notification agent.
+"""Ceilometer from the Python index, in an environment of its own: both of its agents.
 
-It makes samples and events of the notifications of services, and signs them.
+One measures the instances of a node. The other one makes samples and events of that, and of the
+notifications of services, and signs them.
 """
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
+import libvirt
 import yaml
 
 from cloudkitty.tests import ini, peers, services
@@ -13,46 +17,26 @@ from cloudkitty.tests import ini, peers, services
 PUBLISHER = 'notifier://?topic='
 
 
-class NotificationAgent:
-    """ceilometer-agent-notification; runs while the block does.
+class _Agent:
+    """A program of Ceilometer; runs while the block does.
 
-    :param publishers: where samples go, beside the bus.
+    :param variables: of its environment.
     """
 
-    def __init__(
-        self, folder: Path, *, transport_url: str, secret: str, publishers: tuple[str, ...] = ()
-    ):
+    def __init__(self, folder: Path, program: str, *arguments: str | Path, **variables: str):
         self._folder = folder
-        folder.mkdir()
-        source = {'name': 'all', 'sinks': ['out']}
-        for name, kind, topic, more in (
-            ('pipeline', 'meters', 'metering', publishers),
-            ('event_pipeline', 'events', 'event', ()),
-        ):
-            sink = {'name': 'out', 'publishers': [PUBLISHER + topic, *more]}
-            content = {'sources': [{**source, kind: ['*']}], 'sinks': [sink]}
-            (folder / f'{name}.yaml').write_text(yaml.safe_dump(content))
-        self._path = ini.write(
-            folder / 'ceilometer.conf',
-            {
-                'DEFAULT': {
-                    'transport_url': transport_url,
-                    'pipeline_cfg_file': folder / 'pipeline.yaml',
-                    'event_pipeline_cfg_file': folder / 'event_pipeline.yaml',
-                },
-                'publisher': {'telemetry_secret': secret},
-                'notification': {'workers': 1},
-            },
-        )
+        self._command = (program, *arguments)
+        self._variables = {**os.environ, **variables}
         self._process: subprocess.Popen | None = None
 
     def __enter__(self):
-        program = peers.environment('ceilometer') / 'ceilometer-agent-notification'
+        program, *arguments = self._command
         with open(self._folder / 'log', 'ab') as log:
             self._process = subprocess.Popen(
-                [program, '--config-file', self._path],
+                [peers.environment('ceilometer') / program, *arguments],
                 stdout=log,
                 stderr=log,
+                env=self._variables,
                 start_new_session=True,
             )
         return self
@@ -64,6 +48,75 @@ class NotificationAgent:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class NotificationAgent(_Agent):
+    """ceilometer-agent-notification; runs while the block does.
+
+    :param publishers: where samples go, beside the bus.
+    """
+
+    def __init__(
+        self, folder: Path, *, transport_url: str, secret: str, publishers: tuple[str, ...] = ()
+    ):
+        folder.mkdir()
+        source = {'name': 'all', 'sinks': ['out']}
+        for name, kind, topic, more in (
+            ('pipeline', 'meters', 'metering', publishers),
+            ('event_pipeline', 'events', 'event', ()),
+        ):
+            sink = {'name': 'out', 'publishers': [PUBLISHER + topic, *more]}
+            content = {'sources': [{**source, kind: ['*']}], 'sinks': [sink]}
+            (folder / f'{name}.yaml').write_text(yaml.safe_dump(content))
+        path = ini.write(
+            folder / 'ceilometer.conf',
+            {
+                'DEFAULT': {
+                    'transport_url': transport_url,
+                    'pipeline_cfg_file': folder / 'pipeline.yaml',
+                    'event_pipeline_cfg_file': folder / 'event_pipeline.yaml',
+                },
+                'publisher': {'telemetry_secret': secret},
+                'notification': {'workers': 1},
+            },
+        )
+        super().__init__(folder, 'ceilometer-agent-notification', '--config-file', path)
+
+
+class PollingAgent(_Agent):
+    """ceilometer-polling of a node; runs while the block does.
+
+    The libvirt of this environment is lent to it.
+
+    :param node: file of libvirt's test driver.
+    """
+
+    def __init__(
+        self, folder: Path, *, transport_url: str, secret: str, node: Path, interval_s: int
+    ):
+        lent = folder / 'lent'
+        lent.mkdir(parents=True)
+        for module in (libvirt, sys.modules['libvirtmod']):
+            path = Path(module.__file__)
+            (lent / path.name).symlink_to(path)
+        source = {'name': 'all', 'interval': interval_s, 'meters': ['*']}
+        polling = folder / 'polling.yaml'
+        polling.write_text(yaml.safe_dump({'sources': [source]}))
+        path = ini.write(
+            folder / 'ceilometer.conf',
+            {
+                'DEFAULT': {
+                    'transport_url': transport_url,
+                    'host': 'node-1',
+                    'libvirt_uri': f'test://{node}',
+                },
+                'compute': {'instance_discovery_method': 'libvirt_metadata'},
+                'polling': {'cfg_file': polling},
+                'publisher': {'telemetry_secret': secret},
+            },
+        )
+        arguments = ('--polling-namespaces', 'compute', '--config-file', path)
+        super().__init__(folder, 'ceilometer-polling', *arguments, PYTHONPATH=str(lent))
 
 
 def verified(messages: str, secret: str) -> str:

@@ -1,6 +1,7 @@
 """Facts as rows: table usage_samples."""
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -61,9 +62,15 @@ class Stored(NamedTuple):
 
 
 _COLUMNS = [_SAMPLES.c[name] for name in (*_NAMES, 'voided_at')]
-# SQLite scans the table for a list of pairs, whose join it looks up; others plan it faster.
+# SQLite scans the table for a list of pairs, whose join it looks up; others plan it faster. Texts
+# are constant where drivers would cache each.
+_PAIRS = {
+    'sqlite': "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') "
+    'FROM json_each(:pairs)',
+    'postgresql': 'SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:times AS bigint[]))',
+}
 _FIND = (
-    f'WITH wanted (series_id, at) AS (VALUES {{}}) SELECT '
+    f'WITH wanted (series_id, at) AS ({{}}) SELECT '
     f'{", ".join(f"found.{column.name}" for column in _COLUMNS)} '
     f'FROM wanted CROSS JOIN {_SAMPLES.name} AS found '
     'WHERE found.series_id = wanted.series_id AND found.at = wanted.at'
@@ -74,12 +81,27 @@ def find(connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Stored]:
     """Return which of *keys* are stored; others of the same series and instants may be returned."""
     found: dict[Key, Stored] = {}
     for chunk in chunks(sorted({(key.series_id, key.at) for key in keys})):
-        pairs = ', '.join([f'({series_id:d}, {at:d})' for series_id, at in chunk])
-        for row in connection.execute(sa.text(_FIND.format(pairs)).columns(*_COLUMNS)):
+        for row in connection.execute(
+            *_find(connection.dialect.name, chunk), execution_options={'compiled_cache': None}
+        ):
             found[Key(*row[:4])] = Stored(
                 Content(*row[4:7]), Location(row.batch_id, row.position), row.voided_at is not None
             )
     return found
+
+
+def _find(
+    kind: str, pairs: Sequence[tuple[int, int]]
+) -> tuple[sa.sql.selectable.TextualSelect, Mapping[str, object]]:
+    """Return the statement that finds *pairs* of a series and an instant, and its parameters."""
+    values: Mapping[str, object] = {}
+    if kind == 'sqlite':
+        values = {'pairs': json.dumps(pairs)}
+    elif kind == 'postgresql':
+        ids, times = map(list, zip(*pairs, strict=True))
+        values = {'ids': ids, 'times': times}
+    listed = _PAIRS.get(kind) or f'VALUES {", ".join([f"({one:d}, {at:d})" for one, at in pairs])}'
+    return sa.text(_FIND.format(listed)).columns(*_COLUMNS), values
 
 
 def insert(connection: sa.Connection, rows: Mapping[Key, tuple[Content, Location]]) -> None:
