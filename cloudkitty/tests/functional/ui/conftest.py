@@ -27,6 +27,8 @@ HOSTILE = '<img src=x onerror="document.title=1">'
 # Its months have what makes a chart or a table go wrong.
 DIFFICULT = 'difficult'
 PROJECTS = ('web-shop', HOSTILE, DIFFICULT)
+# Has usage of one hour, with a name that a spreadsheet would take for a formula.
+FORMULA = 'formula'
 # In Berlin it has a day of 25 hours.
 DST_MONTH = timeframe.Period(datetime(2025, 10, 1, tzinfo=UTC), datetime(2025, 11, 1, tzinfo=UTC))
 LATE = 'metric instance: the source has no data'
@@ -93,6 +95,14 @@ def _difficult_frames(span: timeframe.Period) -> Iterator[DataFrame]:
         begin += DAY
 
 
+def _formula_frame(begin: datetime) -> DataFrame:
+    points = [
+        DataPoint('unit', 1, price, {'project_id': FORMULA, 'id': name}, {})
+        for name, price in (('=1+1', '0.2'), ('plain', '0.1'))
+    ]
+    return DataFrame(begin, begin + HOUR, {'instance': points})
+
+
 def _point(project, unit, qty, price, name, label=''):
     attributes = {'project_id': project, 'id': f'id-of-{name}'}
     return DataPoint(unit, qty, price, attributes, {'name': f'{name} {label}'.strip()})
@@ -105,6 +115,7 @@ def fill(made: world.World, now: datetime) -> timeframe.Period:
     first = timeframe.month_at(last.begin - DAY)
     end = now.replace(hour=0, minute=0, second=0, microsecond=0)
     made.storage.push(_difficult_frames(DST_MONTH), DIFFICULT)
+    made.storage.push([_formula_frame(last.begin)], FORMULA)
     for project in PROJECTS:
         span = timeframe.Period(first.begin, end)
         frames = _difficult_frames(span) if project == DIFFICULT else _frames(project, span)

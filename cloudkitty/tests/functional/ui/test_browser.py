@@ -1,6 +1,8 @@
 """The web page in a real browser: its numbers are the API's, for everybody who may read them."""
 
+import csv
 import functools
+import io
 import pathlib
 import struct
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ from cloudkitty.tests.functional.ui.conftest import (
     DAY,
     DIFFICULT,
     DST_MONTH,
+    FORMULA,
     HOLE_DAYS,
     HOSTILE,
     HOUR,
@@ -110,7 +113,7 @@ def test_all_projects_together_are_the_total(site):
 
     (row,) = _exact(site)
     found = site.browser.tables['All projects']
-    assert {row[0] for row in found} == set(PROJECTS)
+    assert {row[0] for row in found} == {*PROJECTS, FORMULA}
     assert _sum(row[1] for row in found) == row['rate']
     assert 'traffic: ' in site.browser.find('.warning').text
 
@@ -313,6 +316,48 @@ def test_the_keyboard_is_enough(site):
     site.browser.wait_for('All projects in')
 
     assert names == ['Costs', 'Months', 'Price list', 'Statements']
+
+
+OUTLINE = """
+const style = getComputedStyle(document.activeElement);
+return [style.outlineStyle, parseFloat(style.outlineWidth)]"""
+
+
+def test_what_has_the_focus_is_outlined(site):
+    """Whatever the keyboard reaches on the first page: links, choices, buttons and tables."""
+    _open(site, 'costs', project='web-shop')
+    site.browser.find('body').send_keys(Keys.TAB)
+    seen = set()
+    for _ in range(20):
+        element = site.browser.driver.switch_to.active_element
+        seen.add(element.tag_name)
+        style, width = site.browser.driver.execute_script(OUTLINE)
+        assert style == 'solid' and width >= 2, element.get_attribute('outerHTML')
+        element.send_keys(Keys.TAB)
+
+    assert {'a', 'select', 'button', 'div'} <= seen
+
+
+KEEP_FILE = """
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => {
+  blob.text().then((text) => { window.savedFile = text; });
+  return make.call(URL, blob);
+};"""
+
+
+def test_the_file_for_accounting_adds_up_to_the_total_of_the_page(site):
+    """Also of a project whose resources have names that a spreadsheet would run."""
+    _open(site, 'costs', project=FORMULA)
+    total = Decimal(site.browser.find('.figure [title]').get_attribute('title'))
+    site.browser.driver.execute_script(KEEP_FILE)
+    site.browser.driver.find_element(By.XPATH, "//button[text()='Download CSV']").click()
+    site.browser.wait_until(lambda: site.browser.driver.execute_script('return window.savedFile'))
+    saved = site.browser.driver.execute_script('return window.savedFile')
+
+    rows = list(csv.DictReader(io.StringIO(saved)))
+    assert _sum(row['rate'] for row in rows) == total
+    assert [row['id'] for row in rows] == ["'=1+1", 'plain']
 
 
 def test_every_language_is_shown_and_remembered(site):
