@@ -20,6 +20,7 @@ NAMES = (
     'adoption',
     'api',
     'documents',
+    'clickhouse',
     'end_to_end',
     'gnocchi',
     'idle',

@@ -50,7 +50,8 @@ _TABLES = {
         'id UInt64, owner UInt64, scope_key LowCardinality(String), identifier String, '
         'metric LowCardinality(String), unit LowCardinality(String), groupby Map(String, String), '
         'metadata Map(String, String)',
-        'ORDER BY id',
+        # The series of a scope are found without reading those of the others.
+        'ORDER BY (owner, id)',
     ),
 }
 
@@ -170,7 +171,7 @@ class Body:
 
         :param identifiers: ids of the scopes that their points name, by number.
         """
-        known = self._known_series(sorted(entries))
+        known = self._known_series(entries)
         lines = (
             _series_line(number, entry, scope_key, identifiers[entry.scope])
             for number, entry in entries.items()
@@ -179,11 +180,17 @@ class Body:
         for data in _pieces(lines):
             self._insert('series', 'JSONEachRow', data)
 
-    def _known_series(self, ids: Sequence[int]) -> set[int]:
+    def _known_series(self, entries: Mapping[int, series_ids.Entry]) -> set[int]:
+        """Return which of the series, by id, are there."""
         found: set[int] = set()
+        ids = sorted(entries)
         for start in range(0, len(ids), IDS_AT_ONCE):
-            chosen = literals.is_in('id', ids[start : start + IDS_AT_ONCE])
-            rows = self.client.rows(f'SELECT DISTINCT id FROM {self.series} WHERE {chosen}')
+            part = ids[start : start + IDS_AT_ONCE]
+            owners = literals.is_in('owner', {entries[number].owner for number in part})
+            rows = self.client.rows(
+                f'SELECT DISTINCT id FROM {self.series} WHERE {owners} '
+                f'AND {literals.is_in("id", part)}'
+            )
             found.update(row[0] for row in rows)
         return found
 

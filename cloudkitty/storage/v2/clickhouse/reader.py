@@ -48,6 +48,8 @@ class Reader(FrameReader):
         self.body = body
         self.snapshot = revisions.snapshot(connection)
         self._cutoff = retention_cutoff.read(connection).begin
+        # The scopes whose frames may have points of the named ones.
+        self._owners: dict[tuple[str, ...] | None, frozenset[int] | None] = {}
 
     def total(
         self, window: query.Window, groups: Groups, fields: Fields, wanted: Slice
@@ -124,15 +126,23 @@ class Reader(FrameReader):
         """Return the join with the matching series; '': nothing depends on them."""
         if not conditions.needs_series(groups, window):
             return ''
-        chosen = conditions.every(conditions.filters(window, self._key))
+        chosen = conditions.every(self._chosen(window))
         columns = 'id, scope_key, identifier, metric, unit, groupby'
         series = f'SELECT {columns} FROM {self.body.series} WHERE {chosen}'
         # SEMI: a series may be there several times.
         return f'SEMI LEFT JOIN ({series}) AS of USING id'
 
+    def _chosen(self, window: query.Window) -> list[str]:
+        """Return the conditions of *window* on series."""
+        owners = self._where(window).owners
+        of_owners = [] if owners is None else [literals.is_in('owner', owners)]
+        return [*of_owners, *conditions.filters(window, self._key)]
+
     def _where(self, window: query.Window, origin: int | None = None) -> Where:
-        owners = series_ids.choose_owners(self.connection, window, self._key)
-        return Where(max(window.begin, self._cutoff), window.end, owners, origin)
+        named = window.filters.get(self._key)
+        if named not in self._owners:
+            self._owners[named] = series_ids.choose_owners(self.connection, window, self._key)
+        return Where(max(window.begin, self._cutoff), window.end, self._owners[named], origin)
 
     def _visible(self, window: query.Window, columns: str) -> str:
         return self.body.visible(self.snapshot, self._where(window), columns)
@@ -211,7 +221,7 @@ class Reader(FrameReader):
         )
 
     def _matching(self, ids: Collection[int], window: query.Window) -> frozenset[int]:
-        chosen = [literals.is_in('id', ids), *conditions.filters(window, self._key)]
+        chosen = [literals.is_in('id', ids), *self._chosen(window)]
         rows = self.body.client.rows(
             f'SELECT DISTINCT id FROM {self.body.series} WHERE {conditions.every(chosen)}'
         )
