@@ -40,6 +40,7 @@ from cloudkitty.db import migration, upsert, usage_tables
 from cloudkitty.processor.service import GC_THRESHOLDS
 from cloudkitty.tests import rabbitmq, services
 from cloudkitty.tests.conftest import KINDS, on_database
+from cloudkitty.usage import late, verify
 from cloudkitty.usage.intake import Intake, Origin
 from cloudkitty.usage.receiving import BUS, Received, Receiver
 
@@ -51,6 +52,7 @@ COUNTER = 'cpu'
 SCOPE_SIZE = 50  # resources
 SAMPLES_AN_HOUR = 6
 PARTS = 10
+SINGLES = 2000
 BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
 
 
@@ -77,6 +79,7 @@ def measure(options: argparse.Namespace, conf: cfg.ConfigOpts) -> dict[str, floa
         figures = {
             **measure_intake(Intake.of(conf, database), database, options.events),
             **measure_collection(conf, database, options.resources),
+            **measure_rebuilding(conf, database, options.resources),
             **measure_bus(conf, database, options.samples),
         }
         database.engine.dispose()
@@ -105,6 +108,22 @@ def measure_intake(intake: Intake, database: db.Database, events: int) -> dict[s
     }
 
 
+def measure_rebuilding(conf: cfg.ConfigOpts, database: db.Database, count: int) -> dict[str, float]:
+    """Compute the lives of instances again, whose begins are all that is known of them."""
+    with database.reader() as connection:
+        ids = connection.execute(
+            sa.select(usage_tables.series.c.id).where(usage_tables.series.c.meter == STATES[0])
+        ).scalars()
+        begun = [(one, facts.to_us(BEGIN), facts.BEGIN, 0, Decimal(3), 0, 0) for one in ids]
+    for start in range(0, len(begun), 10_000):
+        _insert(database, begun[start : start + 10_000])
+    watch = _Watch()
+    limits, now = late.Limits.of(conf), datetime.now(UTC)
+    _, healed = verify.rebuild(database, frozenset(), limits=limits, now=now)
+    assert healed >= count, healed
+    return {'seconds to rebuild the lives': watch.spent().seconds}
+
+
 def measure_bus(conf: cfg.ConfigOpts, database: db.Database, samples: int) -> dict[str, float]:
     """Take signed samples from a RabbitMQ, 50 in a message, verify and store them.
 
@@ -125,8 +144,9 @@ def measure_bus(conf: cfg.ConfigOpts, database: db.Database, samples: int) -> di
     with tempfile.TemporaryDirectory() as folder, rabbitmq.RabbitMQ(Path(folder) / 'mq') as broker:
         conf.set_override('transport_url', broker.url)
         taken, bare, kept = (
-            _drain(conf, subscription, count, handle) for handle in (store, len, _keep)
+            _drain(conf, subscription, range(count), handle) for handle in (store, len, _keep)
         )
+        singles = _drain(conf, subscription, range(count, count + SINGLES), store, 1)
     rows = _Watch()
     for start in range(0, count, BATCH):
         _insert(database, [(-2, start + one, 0, 0, Decimal(one), 0, 0) for one in range(BATCH)])
@@ -134,6 +154,7 @@ def measure_bus(conf: cfg.ConfigOpts, database: db.Database, samples: int) -> di
     return {
         'samples from bus to commit a second': count / taken.seconds,
         'samples from bus to commit a processor second': count / taken.cpu_seconds,
+        'the same, one sample in a message': SINGLES / singles.seconds,
         'times the floor of bus and bare rows': taken.cpu_seconds
         / (bare.cpu_seconds + inserted.cpu_seconds),
         'times the floor with signatures and texts': taken.cpu_seconds
@@ -219,28 +240,29 @@ def _keep(forms: Sequence[Any]) -> None:
 def _drain(
     conf: cfg.ConfigOpts,
     subscription: bus.Subscription,
-    count: int,
+    numbers: range,
     handle: Callable[[Sequence[Any]], object],
+    size: int = bus.MESSAGES_MAX,
 ) -> Spent:
-    """Send *count* samples, then hand all to *handle*; return what the second took."""
+    """Send samples, *size* in a message, then hand all to *handle*; return what that took."""
     taken, is_done = [0], threading.Event()
 
     def take(deliveries: Sequence[bus.Delivery]) -> None:
         forms = [form for delivery in deliveries for form in delivery.payload]
         handle(forms)
         taken[0] += len(forms)
-        if taken[0] >= count:
+        if taken[0] >= len(numbers):
             is_done.set()
 
     # The queue is made by who listens.
     with bus.listening(conf, subscription, lambda deliveries: None):
         pass
     with contextlib.closing(bus.Notifier(conf, 'benchmark')) as notifier:
-        for start in range(0, count, bus.MESSAGES_MAX):
-            notifier.send([_sample(start + one) for one in range(bus.MESSAGES_MAX)])
+        for start in range(0, len(numbers), size):
+            notifier.send([_sample(one) for one in numbers[start : start + size]])
     watch = _Watch()
     with bus.listening(conf, subscription, take):
-        assert is_done.wait(600), f'{taken[0]} of {count} samples were taken'
+        assert is_done.wait(600), f'{taken[0]} of {len(numbers)} samples were taken'
         return watch.spent()
 
 

@@ -1,5 +1,6 @@
 """Facts are stored once, whole or not at all, and change lives and what is late."""
 
+import os
 import random
 import threading
 import zlib
@@ -17,6 +18,8 @@ from cloudkitty.tests.usage import ORIGIN, entry, fact, life, us
 from cloudkitty.usage import keys
 
 SAMPLES = usage_tables.samples
+# 1,000 for a thorough run.
+PUSHES = int(os.environ.get('CLOUDKITTY_TEST_PUSHES', '40'))
 TABLES = [name for name in usage_tables.metadata.tables if name.startswith('usage_')]
 
 
@@ -242,7 +245,8 @@ def test_a_failure_leaves_nothing(any_database):
 
 def test_many_clients_push_the_same(any_database):
     """Each event counts once, whoever is first, and nobody waits for ever."""
-    clients, rounds = 8, 5
+    clients = min(16, PUSHES // 5)
+    rounds = -(-PUSHES // clients)
     entries = [
         entry(*life(us(12 + number / 100), None, resource_id=f'r{number}'), event_id=str(number))
         for number in range(40)
