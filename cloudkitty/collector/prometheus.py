@@ -1,6 +1,7 @@
 """Usage from Prometheus: one range query for many scopes and many periods."""
 
 import decimal
+import functools
 import logging
 import math
 from collections import defaultdict
@@ -47,6 +48,9 @@ LOG = logging.getLogger(__name__)
 
 # Step of the search for the newest sample of a lagging metric: samples are visible for 5 minutes.
 NEWEST_STEP_S = 240
+# It begins with the last hour, and goes back by this many times more each time.
+NEWEST_SPAN = timedelta(hours=1)
+NEWEST_GROWTH = 4
 # VictoriaMetrics refuses a query of more than 16 KiB.
 NEWEST_LENGTH_MAX = 8000
 # Most bytes of an answer for several scopes or periods; parsed it takes about 4 times the memory.
@@ -152,12 +156,14 @@ class PrometheusCollector(collector.BaseCollector):
         names = {self.conf[key].name for key in metric_names}
         # An instant query finds samples of the last 5 minutes.
         found = self._newest(names, lambda promql: self.client.query(promql, now))
-        if names - found.keys():
-            step_s = max(NEWEST_STEP_S, length_s(since, now) // STEPS_MAX + 1)
+        # What is silent has mostly been so for a short time.
+        end, span = now, NEWEST_SPAN
+        while end > since and names - found.keys():
+            begin = max(since, end - span)
             found |= self._newest(
-                names - found.keys(),
-                lambda promql: self.client.query_range(promql, since, now, step_s),
+                names - found.keys(), functools.partial(self._ask_steps, begin=begin, end=end)
             )
+            end, span = begin, NEWEST_GROWTH * span
         return {key: found.get(self.conf[key].name) for key in metric_names}
 
     def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
@@ -196,6 +202,11 @@ class PrometheusCollector(collector.BaseCollector):
             scope_id=scope_id,
             period=period,
         )
+
+    def _ask_steps(self, promql, *, begin, end):
+        """Return the answer at instants between *begin* and *end*, from *begin* on."""
+        step_s = max(NEWEST_STEP_S, length_s(begin, end) // STEPS_MAX + 1)
+        return self.client.query_range(promql, begin, end, step_s)
 
     def _newest(self, names: Collection[str], ask: Callable):
         """Return the time of the newest sample by metric, mostly with one query."""
