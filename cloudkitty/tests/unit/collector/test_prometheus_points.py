@@ -134,7 +134,7 @@ def test_only_answers_about_several_scopes_or_periods_have_a_small_limit(
 
 
 def test_each_metric_reaches_as_far_as_its_own_samples(build, server):
-    """One is fresh, one silent for hours, one has no samples: what is found is asked for no more."""
+    """One is fresh, one silent for hours, one has no samples: what is found is asked for once."""
     driver = build(metrics={name: {'unit': 'x'} for name in ('fresh', 'silent', 'unknown')})
     newest = int(HOUR.begin.timestamp())
     server.answer = faults.in_turn(
