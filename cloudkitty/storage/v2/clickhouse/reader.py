@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.timeframe import Period
+from cloudkitty.db import tables
 from cloudkitty.storage import query
 from cloudkitty.storage.v2.clickhouse import conditions, folding, literals, revisions
 from cloudkitty.storage.v2.clickhouse.body import Body, Where
@@ -26,6 +27,7 @@ from cloudkitty.storage.v2.series.answers import (
 from cloudkitty.storage.v2.series.frame_rows import RATED
 from cloudkitty.storage.v2.series.stored_frames import Columns, Page, StoredFrame, matching
 
+SERIES = tables.rated_series
 POINTS_AT_ONCE = 200_000
 _MICROS = 'toUnixTimestamp64Micro'
 _POINTS = 'ids AS id, quantities AS qty, prices AS price'
@@ -49,7 +51,7 @@ class Reader(FrameReader):
         self.snapshot = revisions.snapshot(connection)
         self._cutoff = retention_cutoff.read(connection).begin
         # The scopes whose frames may have points of the named ones.
-        self._owners: dict[tuple[str, ...] | None, frozenset[int] | None] = {}
+        self._owners: dict[tuple[str, ...] | None, Collection[int] | None] = {}
 
     def total(
         self, window: query.Window, groups: Groups, fields: Fields, wanted: Slice
@@ -151,6 +153,7 @@ class Reader(FrameReader):
 
     def retrieve(self, window: query.Window, wanted: Slice) -> query.Page:
         """Implement BaseStorage.retrieve()."""
+        window = self._narrowed(window)
         counted = self._counted(window)
         chosen = 'points > 0'
         if wanted.limit is not None:
@@ -168,6 +171,24 @@ class Reader(FrameReader):
         for frame in self._frames_of(keys, window):
             page.add(frame)
         return {'total': rows[0][4], 'dataframes': page.frames()}
+
+    def _narrowed(self, window: query.Window) -> query.Window:
+        """Return *window* without its scopes, if all points of their frames are of them.
+
+        The frames are still chosen by the scopes; no series has to be looked up.
+        """
+        scopes = window.filters.get(self._key)
+        if scopes is None or set(window.filters) != {self._key} or window.metrics is not None:
+            return window
+        owners = self._where(window).owners
+        others = sa.select(SERIES.c.id).where(
+            SERIES.c.owner_id.in_(owners or ()),
+            SERIES.c.scope_id.not_in(series_ids.scope_numbers(self._key, scopes)),
+        )
+        if self.connection.execute(others.limit(1)).first() is not None:
+            return window
+        self._owners[None] = owners
+        return window._replace(filters={})
 
     def _count(self, counted: str) -> int:
         count: int = self.body.client.rows(f'SELECT sum(points) FROM ({counted})')[0][0]
