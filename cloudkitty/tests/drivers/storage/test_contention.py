@@ -192,18 +192,41 @@ def test_a_series_that_is_used_meanwhile_stays(storage, rival, unused):
     assert price(storage) == 1
 
 
-def test_a_deletion_and_a_push_do_not_mix(storage, rival):
+@pytest.mark.parametrize('filters', [{'project_id': 'a'}, None])
+def test_a_deletion_and_a_push_do_not_mix(storage, rival, filters):
     """Sums are those of the points, whatever came first."""
     with contention.stopped_at(
         storage.database.engine,
         'DELETE FROM rated_frames',
-        lambda: storage.delete(filters={'project_id': 'a'}),
+        lambda: storage.delete(filters=filters),
     ) as first:
         second = contention.meanwhile(rival.database, lambda: rival.push([frame(1, '9')], 'a'))
 
     first.result()
     second.result(60)
     assert price(storage) == 9
+
+
+def test_a_deletion_of_all_and_a_worker_do_not_mix(storage, rival):
+    """Both add what is missing to the sums by series, and only one of them may."""
+    rival.conf.set_override('fold_periods', 1, 'storage')
+    part = batch(rival, 'a', 2, 4, '7')
+    with contention.stopped_at(
+        storage.database.engine, 'DELETE FROM rated_frames', lambda: storage.delete(begin=at(1))
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: rival.commit([part]))
+
+    first.result()
+    assert second.result(60) == []
+    assert price(storage) == 1 + 7 + 7
+    for name in 'ab':
+        (scope,) = scopes_of(storage, name)
+        assert [str(fault) for fault in verify.check(storage.database, scope)] == []
+
+
+def scopes_of(storage, name):
+    with storage.database.reader() as connection:
+        return verify.list_scopes(connection, [name])
 
 
 def test_a_reset_waits_for_a_commit_and_takes_what_it_stored(storage, rival):
@@ -353,13 +376,17 @@ def test_an_import_waits_for_a_worker(storage, rival):
 
 def test_a_rebuild_waits_for_a_worker(storage, rival):
     """What it makes right is made of all that is there then."""
+    storage.conf.set_override('fold_periods', 1, 'storage')
+    storage.id_cache.clear()
+    prepare(storage)
     part = batch(storage, 'a', 2, 4)
     with storage.database.writer() as connection:
-        connection.execute(sa.update(tables.rated_days).values(points=77))
-        (scope,) = verify.list_scopes(connection, ['a'])
+        assert connection.execute(sa.update(tables.rated_days).values(points=77)).rowcount
+    (scope,) = scopes_of(storage, 'a')
 
+    # By now the sums by series and day are changed.
     with contention.stopped_at(
-        storage.database.engine, 'INSERT INTO rated_totals', lambda: storage.commit([part])
+        storage.database.engine, 'INSERT INTO rated_series_months', lambda: storage.commit([part])
     ) as first:
         second = contention.meanwhile(
             rival.database, lambda: list(rebuild.rebuild_days(rival.database, scope))

@@ -125,6 +125,12 @@ def test_a_full_cache_changes_nothing(sql, conf, monkeypatch):
             assert len(stored(store, begin, end)) == 28 * count
             assert prices(store, ['id'], begin, end) == {(one,): 7 * count for one in resources[:4]}
     reader.database.engine.dispose()
+    sql.id_cache.clear()
+    with sql.database.reader() as connection:
+        ids = connection.execute(sa.select(tables.rated_series.c.id)).scalars().all()[:6]
+        # Of the second four two are known, and the other two do not fit beside what is known.
+        for wanted in (ids[:4], ids[2:]):
+            assert set(sql.id_cache.entries(connection, wanted)) == set(wanted)
 
 
 def test_an_import_sets_no_mark_back(sql):
