@@ -2,6 +2,7 @@
 
 # The schema is whole when all modules of tables are imported.
 from cloudkitty.db import billing_tables as billing_tables
+from cloudkitty.db import clickhouse_tables as clickhouse_tables
 from cloudkitty.db import output_tables as output_tables
 from cloudkitty.db import usage_tables as usage_tables
 from cloudkitty.db.engine import Database, hold_snapshot

@@ -430,48 +430,6 @@ rated_unfolded = _table(
     sa.Column('begin', types.instant(), nullable=False),
 )
 
-# One row at most: the last revision that was given to rows in ClickHouse, see
-# doc/source/contributor/storage-clickhouse.rst, "Revisions".
-rated_counter = _table(
-    'rated_counter',
-    sa.Column('id', sa.SmallInteger, primary_key=True, autoincrement=False),
-    sa.Column('last', sa.BigInteger, nullable=False),
-)
-
-# Revisions whose rows in ClickHouse do not exist (yet).
-rated_revisions = _table(
-    'rated_revisions',
-    sa.Column('id', sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column('since', types.instant(), nullable=False),
-)
-
-# The last revision that was committed for a scope, and the end of its last rated period.
-rated_latest = _table(
-    'rated_latest',
-    sa.Column('scope_id', sa.ForeignKey('rated_scopes.id'), primary_key=True, autoincrement=False),
-    sa.Column('revision', sa.BigInteger, nullable=False),
-    sa.Column('rated_until', types.instant()),
-)
-
-# One row at most: ClickHouse has the sums of the days before `until`, and whoever changes a day
-# before `announced` says so in rated_unfolded_days.
-rated_folded = _table(
-    'rated_folded',
-    sa.Column('id', sa.SmallInteger, primary_key=True, autoincrement=False),
-    sa.Column('until', sa.Date, nullable=False),
-    sa.Column('announced', sa.Date, nullable=False),
-    sa.Column('since', types.instant(), nullable=False),
-)
-
-# Days of scopes that changed since they were folded, and the last revision that changed them.
-rated_unfolded_days = _table(
-    'rated_unfolded_days',
-    sa.Column('scope_id', sa.ForeignKey('rated_scopes.id'), primary_key=True, autoincrement=False),
-    sa.Column('day', sa.Date, primary_key=True),
-    sa.Column('revision', sa.BigInteger, nullable=False),
-    sa.Index('ix_rated_unfolded_days_day', 'day'),
-)
-
 # One row at most: the first day of which points are kept, and since when that is so.
 rated_horizon = _table(
     'rated_horizon',

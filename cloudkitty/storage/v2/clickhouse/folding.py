@@ -17,13 +17,13 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import db
 from cloudkitty.core import timeframe
-from cloudkitty.db import tables, upsert
+from cloudkitty.db import clickhouse_tables, tables, upsert
 from cloudkitty.storage.v2.clickhouse import literals, revisions
 from cloudkitty.storage.v2.clickhouse.body import Body, Where
 from cloudkitty.storage.v2.clickhouse.revisions import Snapshot
 from cloudkitty.storage.v2.series.series_ids import chunks
 
-FOLDED, CHANGED = tables.rated_folded, tables.rated_unfolded_days
+FOLDED, CHANGED = clickhouse_tables.folded, clickhouse_tables.unfolded_days
 ROW_ID = 1
 DAY = timedelta(days=1)
 # Most late usage has arrived by then.

@@ -17,10 +17,14 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty.core import timeframe
-from cloudkitty.db import tables, upsert
+from cloudkitty.db import clickhouse_tables, upsert
 from cloudkitty.storage.v2.series.series_ids import chunks
 
-COUNTER, OPEN, LATEST = tables.rated_counter, tables.rated_revisions, tables.rated_latest
+COUNTER, OPEN, LATEST = (
+    clickhouse_tables.counter,
+    clickhouse_tables.revisions,
+    clickhouse_tables.latest,
+)
 ROW_ID = 1
 # Within it rows can be written with a revision, and it can be closed.
 LIFETIME = timedelta(days=1)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from cloudkitty import db
-from cloudkitty.db import tables
+from cloudkitty.db import clickhouse_tables, tables
 from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql.writer import SCOPES_AT_ONCE, Writer
 
@@ -72,7 +72,7 @@ class UnusedSeries:
             SERIES.c.id < sa.select(sa.func.max(SERIES.c.id)).scalar_subquery(),
             HAS_NO_SUMS,
             # Their sums are in ClickHouse.
-            SERIES.c.owner_id.not_in(sa.select(tables.rated_latest.c.scope_id)),
+            SERIES.c.owner_id.not_in(sa.select(clickhouse_tables.latest.c.scope_id)),
         ]
         if last is not None:
             chosen.append(SERIES.c.id <= last)

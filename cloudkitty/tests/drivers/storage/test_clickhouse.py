@@ -15,7 +15,7 @@ from cloudkitty import db, errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.scope_period import ScopePeriods
-from cloudkitty.db import tables
+from cloudkitty.db import clickhouse_tables, tables
 from cloudkitty.scopes import progress
 from cloudkitty.storage import http
 from cloudkitty.storage.v2 import ScopeBatch, clickhouse
@@ -559,7 +559,7 @@ def test_revisions_are_open_until_they_are_closed(any_database, owner):
 def test_a_revision_that_the_database_lost_is_not_closed(any_database, owner):
     (ticket,) = take(any_database, [owner])
     with any_database.writer() as connection:
-        connection.execute(sa.delete(tables.rated_revisions))
+        connection.execute(sa.delete(clickhouse_tables.revisions))
 
     assert give_back(any_database, ticket) == [ticket]
 
