@@ -8,7 +8,7 @@ import sys
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, errors, writer
+from cloudkitty import db, errors, storage, writer
 from cloudkitty.cli import comparing, manual, storage_compare, storage_export, storage_import
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.collector import metrics_file
@@ -132,6 +132,7 @@ class _Job:
     def __init__(self, conf):
         self.conf = conf
         self.arguments = conf.command
+        storage.require_sql(conf, 'cloudkitty-storage')
         self.database = db.Database(conf)
         migration.check(self.database)
         self.id_cache = IdCache(conf.collect.scope_key)

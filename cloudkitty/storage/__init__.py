@@ -23,6 +23,19 @@ def get_driver(conf: cfg.ConfigOpts) -> v2.BaseStorage:
     return used
 
 
+def require_sql(conf: cfg.ConfigOpts, reader: str) -> None:
+    """Refuse to go on if *reader* would not find the points, since it reads the SQL database.
+
+    :param reader: what reads them, for the error.
+    :raises ConfigurationError: [storage]backend keeps them elsewhere.
+    """
+    if conf.storage.version == 2 and conf.storage.backend == 'clickhouse':
+        raise errors.ConfigurationError(
+            reason=f'{reader}: the points are read from [database]connection, and '
+            "[storage]backend = 'clickhouse' keeps them elsewhere"
+        )
+
+
 def explain_former(name: str) -> str:
     """Return what to do about [storage]backend = *name*, a store of earlier releases."""
     if name == 'hybrid':

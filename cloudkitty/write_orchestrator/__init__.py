@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from oslo_config import cfg
 
-from cloudkitty import backend, completeness, db, errors, writer
+from cloudkitty import backend, completeness, db, errors, storage, writer
 from cloudkitty.billing import ledger
 from cloudkitty.billing.statements import Statements
 from cloudkitty.core import timeframe
@@ -75,7 +75,8 @@ class WriteOrchestrator:
     def use(self, writers: Mapping[str, writer.AnyWriter]) -> None:
         """Use these writers, by the names of their formats.
 
-        :raises ConfigurationError: one is of statements, and billing is off.
+        :raises ConfigurationError: one is of statements, and billing is off; or one is of usage,
+            which [storage]backend does not keep in the SQL database.
         """
         self.writers: dict[str, writer.BaseReportWriter] = {}
         single: dict[str, writer.BaseStatementWriter] = {}
@@ -88,6 +89,8 @@ class WriteOrchestrator:
                 single[name] = made
             else:
                 monthly[name] = made
+        if self.writers:
+            storage.require_sql(self.conf, f'[output]pipeline, {min(self.writers)}')
         self.statements: StatementFiles | None = None
         if not single and not monthly:
             return

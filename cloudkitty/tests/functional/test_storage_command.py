@@ -115,6 +115,21 @@ def command(tmp_path):
     return run
 
 
+def test_points_that_are_not_in_the_database_are_refused(conf, database, tmp_path):
+    """They are in ClickHouse: here all would be found in order, of nothing."""
+    path = tmp_path / 'clickhouse.conf'
+    path.write_text(
+        f'[database]\nconnection = {conf.database.connection}\n[storage]\nbackend = clickhouse\n'
+    )
+    ended = subprocess.run(
+        [BIN / 'cloudkitty-storage', '--config-file', path, 'verify'],
+        capture_output=True,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stdout) == (1, b'')
+    assert b"[storage]backend = 'clickhouse' keeps them elsewhere" in ended.stderr
+
+
 @pytest.fixture
 def store(any_database, any_conf):
     opened = SQLStorage(any_conf)
