@@ -13,7 +13,7 @@ from benchmarks.figure import Figure
 from cloudkitty import conf as configuration
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.scope_period import ScopePeriods
-from cloudkitty.db import tables
+from cloudkitty.db import clickhouse_tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import ScopeBatch
 from cloudkitty.storage.v2.clickhouse import ClickHouseStorage, revisions
@@ -133,7 +133,7 @@ def _fill(storage):
     with storage.database.writer() as connection:
         revisions.close(connection, [ticket], {}, datetime.now(UTC))
         connection.execute(
-            sa.insert(tables.rated_folded).values(
+            sa.insert(clickhouse_tables.folded).values(
                 id=1, until=JUNE.date(), announced=JUNE.date(), since=datetime(2024, 6, 3)
             )
         )

@@ -18,7 +18,7 @@ SERVERS = {
     'CLOUDKITTY_TEST_POSTGRESQL': databases.PostgreSQL,
     'CLOUDKITTY_TEST_MARIADB': databases.MariaDB,
 }
-PEERS = ('aetos', 'ceilometer', 'clickhouse', 'gnocchi', 'keystone', 'moto', 'tempest')
+PEERS = ('aetos', 'ceilometer', 'clickhouse', 'gnocchi', 'grafana', 'keystone', 'moto', 'tempest')
 # Half the tests wait for a service most of the time. A worker may need 1.2 GB.
 WORKERS_PER_PROCESSOR, WORKERS_MAX = 2, 8
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from cloudkitty.db import tables
+from cloudkitty.db import clickhouse_tables
 from cloudkitty.storage.v2.clickhouse import ClickHouseStorage, folding, revisions
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, frame, point, totals
 from cloudkitty.tests.drivers.storage.test_clickhouse import configured
@@ -74,7 +74,7 @@ def from_points(storage, monkeypatch):
 
 def changed(storage):
     with storage.database.reader() as connection:
-        return connection.execute(sa.select(tables.rated_unfolded_days)).all()
+        return connection.execute(sa.select(clickhouse_tables.unfolded_days)).all()
 
 
 def test_folding_changes_no_total(month, monkeypatch):
