@@ -126,14 +126,15 @@ def test_a_period_that_is_not_over_for_the_database_is_not_stored(any_database, 
     """Whatever the clock of the node says when it commits."""
     conf = make_conf()
     _turn(conf)
-    now = datetime.now(UTC)
+    # Its last period began half an hour ago.
+    mark = datetime.now(UTC) - 1.5 * HOUR
     with any_database.writer() as connection:
-        connection.execute(sa.update(tables.scopes).values(last_processed_timestamp=to_naive(now)))
+        connection.execute(sa.update(tables.scopes).values(last_processed_timestamp=to_naive(mark)))
     before = _dump(any_database)
     store = storage.get_driver(conf)
 
     with pytest.raises(errors.ClockOff, match='is not over'):
-        store.commit([ScopeBatch(stored.keys(store)['alpha'], 'alpha', now, now + HOUR, [])])
+        store.commit([ScopeBatch(stored.keys(store)['alpha'], 'alpha', mark, mark + HOUR, [])])
 
     assert _dump(any_database) == before
 

@@ -262,6 +262,18 @@ def reset(storage, name, mark):
     assert storage.reset(resets.Reset(key, name, mark))
 
 
+@pytest.mark.parametrize('deed', [delete, reset, replace])
+def test_what_waits_is_folded_before_it_is_removed(sql, deed):
+    """Else it would be subtracted from sums that never had it."""
+    commit(sql, 'a', 5)
+    while len(unfolded(sql).get('a', ())) < 2:
+        commit(sql, 'a', 1)
+
+    deed(sql, 'a', marks(sql)['a'])
+
+    check(sql)
+
+
 def test_frames_after_the_mark_do_not_wait(sql):
     """An import may have stored them; they are folded, so those before them must be, too."""
     sql.push([frame('a', BEGIN + 2 * STEP)], 'a')
@@ -352,6 +364,28 @@ def test_a_reader_never_misses_or_doubles_a_period(storage):
     assert wrong == []
     assert answers == sorted(answers)
     assert storage.total(*WHOLE)['results'][0]['rate'] == 26
+
+
+def test_periods_that_are_folded_between_two_statements_are_not_missed(storage, any_conf):
+    """They are in no sums for the first one, and are no longer unfolded for the second one."""
+    commit(storage, 'a', 1)
+    assert unfolded(storage)
+    rival, folded = SQLStorage(any_conf), []
+
+    def fold(connection, cursor, statement, *rest):
+        if 'rated_unfolded' in statement and 'block' in statement and not folded:
+            folded.append(rival.fold(END))
+
+    sa.event.listen(storage.database.engine, 'before_cursor_execute', fold)
+    try:
+        with storage.database.reader() as connection:
+            found = storage.sums(connection, ['department'], Period(FIRST, END), {})
+    finally:
+        sa.event.remove(storage.database.engine, 'before_cursor_execute', fold)
+        rival.database.close()
+
+    assert folded and not unfolded(storage)
+    assert {row['department']: row['rate'] for row in found} == {'all': 1, 'of a': 1}
 
 
 class Killed(BaseException):
