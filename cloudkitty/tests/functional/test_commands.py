@@ -181,7 +181,7 @@ def test_unknown_storage_is_named(config, tmp_path):
     path = config(f'[storage]\nbackend = tape\n[database]\nconnection = sqlite:///{tmp_path}/ck')
     _expect(
         _run('cloudkitty-storage-init', config=path),
-        "[storage]backend: no driver is named 'tape'; allowed: sql",
+        "[storage]backend: no driver is named 'tape'; allowed: clickhouse, sql",
     )
     assert not (tmp_path / 'ck').exists()
 
