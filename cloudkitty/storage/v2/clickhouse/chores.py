@@ -15,8 +15,6 @@ LOG = logging.getLogger(__name__)
 # Most revisions of one removal, which rewrites the parts that have rows of them.
 REVISIONS_AT_ONCE = 10_000
 GAPS_AT_ONCE = 100
-# Longer than any query that began before the cut-off moved.
-SETTLED = timedelta(hours=1)
 
 
 def sweep(database: db.Database, body: Body, now: datetime) -> bool:
@@ -42,17 +40,8 @@ def expire(database: db.Database, body: Body, options: Any, now: datetime) -> bo
     if options.retention_period is None:
         return False
     wanted = (now - timedelta(hours=options.retention_period)).date().replace(day=1)
-    with database.reader() as connection:
-        current = retention_cutoff.read(connection)
-    if current.day < wanted:
-        database.write(lambda connection: retention_cutoff.move(connection, wanted, now))
-        LOG.info(
-            'Points before %s exceed the retention period; they are removed after %s',
-            wanted,
-            now + SETTLED,
-        )
-        return False
-    if now < current.since + SETTLED:
+    current = retention_cutoff.settle(database, wanted, now)
+    if current is None:
         return False
     body.remove_months(current.day)
     removed = database.write(

@@ -6,18 +6,24 @@ announcement on, points before it are never read, and storing such points only a
 sums. So the removal needs no lock, and no reader takes a sum for wrong because points are gone.
 """
 
+import logging
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty import errors
+from cloudkitty import db, errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.db import tables, upsert
 from cloudkitty.scopes.progress import Replacement
 
+LOG = logging.getLogger(__name__)
+
+# Longer than any transaction or query that began before the cut-off moved, see
+# Database.idle_transaction_s.
+SETTLED = timedelta(hours=1)
 TABLE = tables.rated_horizon
 ROW_ID = 1
 
@@ -53,6 +59,26 @@ def move(connection: sa.Connection, day: date, now: datetime) -> None:
     new = {'day': day, 'since': timeframe.to_naive(now)}
     upsert.insert_missing(connection, TABLE, [{'id': ROW_ID, **new}])
     connection.execute(sa.update(TABLE).where(TABLE.c.id == ROW_ID, TABLE.c.day < day).values(new))
+
+
+def settle(database: db.Database, day: date, now: datetime) -> RetentionCutoff | None:
+    """Move the cut-off to *day*; return it once the points before it may be removed.
+
+    :param now: aware UTC.
+    """
+    with database.reader() as connection:
+        current = read(connection)
+    if current.day < day:
+        database.write(lambda connection: move(connection, day, now))
+        LOG.info(
+            'Points before %s exceed the retention period; they are removed after %s',
+            day,
+            now + SETTLED,
+        )
+        return None
+    if now < current.since + SETTLED:
+        return None
+    return current
 
 
 def require_points(cutoff: datetime, frames: Iterable[DataFrame]) -> None:

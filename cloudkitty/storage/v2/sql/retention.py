@@ -1,6 +1,5 @@
 """Removes data past its retention, a bounded number of rows at a time."""
 
-import logging
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -15,13 +14,9 @@ from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.storage.v2.sql.unused_series import UnusedSeries
 from cloudkitty.storage.v2.sql.writer import FRAMES, Writer, fold_left
 
-LOG = logging.getLogger(__name__)
-
 # Most rows per transaction, which then takes some hundredths of a second.
 ROWS_AT_ONCE = 1000
 GAPS_AT_ONCE = 100
-# Longer than any transaction that began before the cut-off moved, see Database.idle_transaction_s.
-SETTLED = timedelta(hours=1)
 SERIES, DAYS = tables.rated_series, tables.rated_days
 
 
@@ -37,17 +32,8 @@ def step(
     if options.retention_period is None:
         return False
     wanted = (now - timedelta(hours=options.retention_period)).date()
-    with database.reader() as connection:
-        current = retention_cutoff.read(connection)
-    if current.day < wanted:
-        database.write(lambda connection: retention_cutoff.move(connection, wanted, now))
-        LOG.info(
-            'Points before %s exceed the retention period; they are removed after %s',
-            wanted,
-            now + SETTLED,
-        )
-        return False
-    if now < current.since + SETTLED:
+    current = retention_cutoff.settle(database, wanted, now)
+    if current is None:
         return False
     # The sums of what is removed stay.
     if fold_left(database, id_cache, current.begin):
