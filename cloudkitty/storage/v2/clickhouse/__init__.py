@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import sqlalchemy as sa
 from oslo_config import cfg
 
-from cloudkitty import db, errors
+from cloudkitty import db
 from cloudkitty.core import schedule
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.scope_period import ScopePeriods
@@ -31,34 +30,25 @@ from cloudkitty.storage.v2.clickhouse.reader import Reader
 from cloudkitty.storage.v2.clickhouse.writer import EVER, Stale, Writer, Written
 from cloudkitty.storage.v2.series import changes, retention_cutoff
 from cloudkitty.storage.v2.series.answers import Slice
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
-from cloudkitty.storage.v2.series.series_ids import IdCache, chunks
+from cloudkitty.storage.v2.series.series_ids import chunks
 from cloudkitty.storage.v2.series.stored_frames import NO_POINTS, merge
 
 # Members of a batch that moved, and those to be written again.
 _Sorted = tuple[list[v2.ScopeBatch], list[v2.ScopeBatch]]
 
 
-class ClickHouseStorage(v2.BaseStorage):
+class ClickHouseStorage(SeriesStorage):
     """The store for clouds that outgrow one SQL database."""
 
     GROUP = client.GROUP
     OPTS = client.OPTS
-    notes_changes = True
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
-        self.database = db.Database(conf)
-        self.id_cache = IdCache(conf.collect.scope_key)
         self.body = Body(client.Client(self.options), self.options)
-        self.terms = agreement.Terms.of(conf)
         self._writer = Writer(self.database, self.id_cache, self.body, changes.of(conf))
-        sa.event.listen(self.database.engine, 'handle_error', self._clear_cache)
-
-    def _clear_cache(self, context: sa.engine.ExceptionContext) -> None:
-        # After a failover the new server may lack the last commits.
-        if context.is_disconnect:
-            self.id_cache.clear()
 
     def init(self) -> None:
         migration.upgrade(self.database)
@@ -93,14 +83,6 @@ class ClickHouseStorage(v2.BaseStorage):
             merged = self._merged(own, ticket, numbers[owner])
             parts.append(Part(PUSHED, ScopePeriods.of_frames(owner, merged)))
         self._close(self._writer.write(parts, tickets))
-
-    def _numbers(self, names: Collection[str]) -> dict[str, int]:
-        """Return the numbers of scopes; unknown scopes are added."""
-        numbers = self.database.write(
-            lambda connection: self.id_cache.scope_numbers(connection, names)
-        )
-        self.id_cache.add(numbers, {})
-        return numbers
 
     def _merged(
         self, frames: Sequence[DataFrame], ticket: revisions.Ticket, owner: int
@@ -285,10 +267,13 @@ class ClickHouseStorage(v2.BaseStorage):
             )
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[Reader]:
+    def _reader(self, *names: Collection[str]) -> Iterator[Reader]:
         with self.database.replica() as connection:
             db.hold_snapshot(connection)
-            yield Reader(connection, self.id_cache, self.body)
+            yield self._reader_on(connection)
+
+    def _reader_on(self, connection: sa.Connection) -> Reader:
+        return Reader(connection, self.id_cache, self.body)
 
     def retrieve(
         self,
@@ -304,54 +289,15 @@ class ClickHouseStorage(v2.BaseStorage):
         with self._reader() as reader:
             return reader.retrieve(window, Slice(offset, limit) if paginate else Slice(0, None))
 
-    def total(
-        self,
-        groupby: query.Names | None = None,
-        begin: datetime | None = None,
-        end: datetime | None = None,
-        metric_types: query.Names | None = None,
-        filters: query.Filters | None = None,
-        custom_fields: str | None = None,
-        offset: int = 0,
-        limit: int = 1000,
-        paginate: bool = True,
-    ) -> query.Totals:
-        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
-        groups = query.parse_groupby(groupby)
-        fields = query.parse_fields(custom_fields, groups)
-        wanted = Slice(offset, limit) if paginate else Slice(0, None)
-        with self._reader() as reader:
-            return reader.total(window, groups, fields, wanted)
-
-    def sums(
-        self,
-        connection: sa.Connection,
-        groupby: Sequence[str],
-        span: Period,
-        filters: query.Filters,
-    ) -> Sequence[Mapping[str, Any]]:
-        window = query.parse_window(*span, None, filters, span.begin)
-        reader = Reader(connection, self.id_cache, self.body)
-        groups = query.parse_groupby(groupby)
-        return reader.total(window, groups, query.DEFAULT_FIELDS, Slice(0, None))['results']
-
     def delete(
         self,
         begin: datetime | None = None,
         end: datetime | None = None,
         filters: query.Filters | None = None,
     ) -> None:
-        scope_ids = (filters or {}).get(self.id_cache.scope_key)
-        if filters and (scope_ids is None or len(filters) > 1):
-            raise errors.InvalidInput(
-                reason=f'rated data is deleted by {self.id_cache.scope_key} and time only'
-            )
-        if isinstance(scope_ids, str):
-            scope_ids = [scope_ids]
-        with self.database.reader() as connection:
-            if scope_ids is not None:
-                chosen = list(self.id_cache.find_scopes(connection, scope_ids).values())
-            else:
+        chosen = self._find_deleted(filters)
+        if chosen is None:
+            with self.database.reader() as connection:
                 chosen = list(connection.execute(sa.select(tables.rated_scopes.c.id)).scalars())
         for part in chunks(chosen):
             self._writer.settle(functools.partial(self._delete, part, begin, end))

@@ -1,11 +1,9 @@
 """Rated data in the SQL database: one row per scope and period, plus roll-ups."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import sqlalchemy as sa
 from oslo_config import cfg
@@ -16,13 +14,14 @@ from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import migration, tables
-from cloudkitty.scopes import agreement, progress, resets
+from cloudkitty.scopes import progress, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v2.series import changes, retention_cutoff
 from cloudkitty.storage.v2.series.answers import Slice
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
-from cloudkitty.storage.v2.series.series_ids import IdCache, chunks
+from cloudkitty.storage.v2.series.series_ids import chunks
 from cloudkitty.storage.v2.sql import folding, period_prices, retention, rollups
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader
@@ -37,31 +36,16 @@ def _rated(batch: v2.ScopeBatch, can_wait: bool = False) -> Part:
     return Part(RATED, batch.usage, can_wait)
 
 
-class SQLStorage(v2.BaseStorage):
+class SQLStorage(SeriesStorage):
     """The default store: exact, transactional, the same on SQLite, PostgreSQL and MariaDB."""
-
-    notes_changes = True
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
-        self.database = db.Database(conf)
         self.changes = changes.of(conf)
-        self.id_cache = IdCache(conf.collect.scope_key)
         self.unused_series = UnusedSeries(self.database, self.id_cache)
-        sa.event.listen(self.database.engine, 'handle_error', self._clear_cache)
-
-    def _clear_cache(self, context: sa.engine.ExceptionContext) -> None:
-        # After a failover the new server may lack the last commits.
-        if context.is_disconnect:
-            self.id_cache.clear()
 
     def _writer(self, connection: sa.Connection) -> Writer:
         return Writer(connection, self.id_cache, self.changes)
-
-    @functools.cached_property
-    def terms(self) -> agreement.Terms:
-        """The terms by which this process rates."""
-        return agreement.Terms.of(self.conf)
 
     def init(self) -> None:
         migration.upgrade(self.database)
@@ -74,7 +58,7 @@ class SQLStorage(v2.BaseStorage):
                 Cell(owner, PUSHED, frame)
                 for owner, frame in owners.split(dataframes, self.id_cache.scope_key)
             ]
-        numbers = self._number(cells)
+        numbers = self._numbers({cell.owner for cell in cells}).values()
 
         def change(connection: sa.Connection) -> Writer:
             writer = self._writer(connection)
@@ -90,15 +74,6 @@ class SQLStorage(v2.BaseStorage):
             raise errors.InvalidInput(
                 reason='A number, or a sum with what is stored already, is too large'
             ) from exc
-
-    def _number(self, cells: Sequence[Cell]) -> Collection[int]:
-        """Return the numbers by which the tables refer to the owners of *cells*."""
-        names = {cell.owner for cell in cells}
-        numbers = self.database.write(
-            lambda connection: self.id_cache.scope_numbers(connection, names)
-        )
-        self.id_cache.add(numbers, {})
-        return numbers.values()
 
     def commit(self, batch: Sequence[v2.ScopeBatch]) -> list[v2.ScopeBatch]:
         def change(connection: sa.Connection) -> tuple[Writer, list[v2.ScopeBatch]]:
@@ -242,7 +217,10 @@ class SQLStorage(v2.BaseStorage):
             if sum(map(len, names)) > rollups.KEPT_NAMES_MAX:
                 connection.execution_options(compiled_cache=None)
             db.hold_snapshot(connection)
-            yield Reader(connection, self.id_cache)
+            yield self._reader_on(connection)
+
+    def _reader_on(self, connection: sa.Connection) -> Reader:
+        return Reader(connection, self.id_cache)
 
     def retrieve(
         self,
@@ -259,61 +237,22 @@ class SQLStorage(v2.BaseStorage):
         with self._reader(window.filters) as reader:
             return Pages(reader).retrieve(window, wanted)
 
-    def total(
-        self,
-        groupby: query.Names | None = None,
-        begin: datetime | None = None,
-        end: datetime | None = None,
-        metric_types: query.Names | None = None,
-        filters: query.Filters | None = None,
-        custom_fields: str | None = None,
-        offset: int = 0,
-        limit: int = 1000,
-        paginate: bool = True,
-    ) -> query.Totals:
-        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
-        groups = query.parse_groupby(groupby)
-        fields = query.parse_fields(custom_fields, groups)
-        wanted = Slice(offset, limit) if paginate else Slice(0, None)
-        with self._reader(window.filters, groups) as reader:
-            return reader.total(window, groups, fields, wanted)
-
-    def sums(
-        self,
-        connection: sa.Connection,
-        groupby: Sequence[str],
-        span: Period,
-        filters: query.Filters,
-    ) -> Sequence[Mapping[str, Any]]:
-        window = query.parse_window(*span, None, filters, span.begin)
-        reader = Reader(connection, self.id_cache)
-        groups = query.parse_groupby(groupby)
-        return reader.total(window, groups, query.DEFAULT_FIELDS, Slice(0, None))['results']
-
     def delete(
         self,
         begin: datetime | None = None,
         end: datetime | None = None,
         filters: query.Filters | None = None,
     ) -> None:
-        scope_ids = (filters or {}).get(self.id_cache.scope_key)
-        if filters and (scope_ids is None or len(filters) > 1):
-            raise errors.InvalidInput(
-                reason=f'rated data is deleted by {self.id_cache.scope_key} and time only'
-            )
-        if isinstance(scope_ids, str):
-            scope_ids = [scope_ids]
-
-        with self.database.reader() as connection:
-            if scope_ids is not None:
-                chosen: Collection[int] = self.id_cache.find_scopes(connection, scope_ids).values()
-            else:
-                chosen = connection.execute(sa.select(tables.rated_scopes.c.id)).scalars().all()
+        chosen = self._find_deleted(filters)
+        locked = chosen
+        if locked is None:
+            with self.database.reader() as connection:
+                locked = list(connection.execute(sa.select(tables.rated_scopes.c.id)).scalars())
 
         def change(connection: sa.Connection) -> None:
             writer = self._writer(connection)
             # First of all, as in push().
-            writer.lock(chosen)
-            writer.remove(None if scope_ids is None else chosen, begin, end)
+            writer.lock(locked)
+            writer.remove(chosen, begin, end)
 
         self.database.write(change)
