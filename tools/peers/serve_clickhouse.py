@@ -30,6 +30,8 @@ class Engine:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    # Head and body are two packets: the second must not wait until the first is acknowledged.
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         self._answer(200, b'Ok.\n')
