@@ -105,7 +105,7 @@ def _point(name, number):
 def _fill(storage):
     """Write a large cloud, as ClickHouse would have it after a month and a day."""
     (ticket,) = storage._writer.begin([[]])
-    name, client = storage.body._database, storage.body.client
+    name, client = storage.body.all[0].database, storage.body.all[0].client
     until, revision = int(ticket.until.timestamp()), ticket.revision
     ids = f'{FIRST_SERIES} + intDiv(number, {DAYS}) * {LARGE_SERIES}'
     numbers = f'arrayMap(i -> toDecimal256((i * 37 + number) % 1009, 38), range({LARGE_SERIES}))'

@@ -24,9 +24,10 @@ from cloudkitty.scopes import agreement, progress, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v2.clickhouse import chores, client, folding, revisions
-from cloudkitty.storage.v2.clickhouse.body import Body, Where
+from cloudkitty.storage.v2.clickhouse.body import Where
 from cloudkitty.storage.v2.clickhouse.literals import MICROSECOND
 from cloudkitty.storage.v2.clickhouse.reader import Reader
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.clickhouse.writer import EVER, Stale, Writer, Written
 from cloudkitty.storage.v2.series import changes, retention_cutoff
 from cloudkitty.storage.v2.series.answers import Slice
@@ -47,7 +48,7 @@ class ClickHouseStorage(SeriesStorage):
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
-        self.body = Body(client.Client(self.options), self.options)
+        self.body = Shards(self.options)
         self._writer = Writer(self.database, self.id_cache, self.body, changes.of(conf))
 
     def init(self) -> None:
@@ -90,7 +91,7 @@ class ClickHouseStorage(SeriesStorage):
         """Return pushed *frames* with the stored points that they do not contain themselves."""
         begins = [frame.start for frame in frames]
         where = Where(min(begins), max(begins) + MICROSECOND, [owner], PUSHED)
-        stored = {begin: columns for begin, _, columns in self.body.points(ticket.snapshot, where)}
+        stored = {one.begin: one.columns for one in self.body.points(ticket.snapshot, where)}
         merged = []
         with self.database.reader() as connection:
             for frame in frames:

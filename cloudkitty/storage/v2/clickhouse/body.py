@@ -70,6 +70,19 @@ class Row(NamedTuple):
     points: int
 
 
+class Points(NamedTuple):
+    """A frame that exists, or one without points that says that there are none any more.
+
+    :ivar begin, end: aware UTC.
+    """
+
+    begin: datetime
+    scope: int
+    origin: int
+    end: datetime
+    columns: Columns
+
+
 class Where(NamedTuple):
     """A selection of frames that begin in [begin, end), aware UTC.
 
@@ -86,23 +99,27 @@ class Where(NamedTuple):
 
 
 class Body:
-    """The tables in one database of ClickHouse."""
+    """The tables of one shard, in one database of ClickHouse.
 
-    def __init__(self, client: Client, options: Any) -> None:
+    :param options: section [storage_clickhouse].
+    :ivar database: its name.
+    """
+
+    def __init__(self, client: Client, options: Any, database: str) -> None:
         self.client = client
         self._options = options
-        self._database = options.database
+        self.database = database
 
     def create(self) -> None:
         """Make the database and the tables that are missing, on all servers."""
-        self.client.execute_everywhere(f'CREATE DATABASE IF NOT EXISTS {self._database}')
+        self.client.execute_everywhere(f'CREATE DATABASE IF NOT EXISTS {self.database}')
         for name, (columns, order) in _TABLES.items():
             engine = 'ReplacingMergeTree'
             if self._options.replicated:
-                path = f'/clickhouse/tables/{{shard}}/{self._database}/{name}'
+                path = f'/clickhouse/tables/{{shard}}/{self.database}/{name}'
                 engine = f"Replicated{engine}('{path}', '{{replica}}')"
             self.client.execute_everywhere(
-                f'CREATE TABLE IF NOT EXISTS {self._database}.{name} ({columns}) '
+                f'CREATE TABLE IF NOT EXISTS {self.database}.{name} ({columns}) '
                 f'ENGINE = {engine} {order}'
             )
 
@@ -120,7 +137,7 @@ class Body:
         """Write that the frames of *where* that the ticket's snapshot shows are gone."""
         visible = self.visible(ticket.snapshot, where, 'end, empty(ids) AS is_gone')
         self.client.execute(
-            f'INSERT INTO {self._database}.frames '
+            f'INSERT INTO {self.database}.frames '
             f'SELECT scope, begin, origin, {ticket.revision}, end, {_unix(ticket.until)}, '
             f'[], [], [] FROM ({visible}) WHERE NOT is_gone',
             **self._insert_settings(),
@@ -145,7 +162,7 @@ class Body:
                 f'FROM (SELECT arrayJoin([{pairs}]) AS pair)'
             )
         self.client.execute(
-            f'INSERT INTO {self._database}.days SELECT scope, day, {ticket.revision}, '
+            f'INSERT INTO {self.database}.days SELECT scope, day, {ticket.revision}, '
             f'{_unix(ticket.until)}, groupArray(id), groupArray(q), groupArray(p), groupArray(n) '
             'FROM (SELECT scope, day, id, sum(qty) AS q, sum(price) AS p, sum(count) AS n '
             f'FROM ({" UNION ALL ".join(sources)}) GROUP BY scope, day, id) GROUP BY scope, day',
@@ -195,7 +212,7 @@ class Body:
         return found
 
     def _insert(self, table: str, form: str, data: bytes) -> None:
-        statement = f'INSERT INTO {self._database}.{table} FORMAT {form}'
+        statement = f'INSERT INTO {self.database}.{table} FORMAT {form}'
         self.client.execute(statement, data, **self._insert_settings())
 
     def _insert_settings(self) -> dict[str, Any]:
@@ -208,7 +225,7 @@ class Body:
         chosen = literals.is_in('revision', revisions)
         for table in ('frames', 'days'):
             self.client.execute(
-                f'ALTER TABLE {self._database}.{table} DELETE WHERE {chosen}', mutations_sync=2
+                f'ALTER TABLE {self.database}.{table} DELETE WHERE {chosen}', mutations_sync=2
             )
 
     def remove_months(self, month: date) -> None:
@@ -216,12 +233,12 @@ class Body:
         rows = self.client.rows(
             'SELECT DISTINCT table, partition_id FROM system.parts WHERE active '
             "AND table IN ('frames', 'days') "
-            f'AND database = {literals.text(self._database)} '
+            f'AND database = {literals.text(self.database)} '
             f'AND partition_id < {literals.text(month.strftime("%Y%m"))}'
         )
         for table, partition in rows:
             self.client.execute(
-                f'ALTER TABLE {self._database}.{table} DROP PARTITION ID {literals.text(partition)}'
+                f'ALTER TABLE {self.database}.{table} DROP PARTITION ID {literals.text(partition)}'
             )
 
     # Reading.
@@ -229,7 +246,7 @@ class Body:
     @property
     def series(self) -> str:
         """The name of the table of series; a series may be there several times."""
-        return f'{self._database}.series'
+        return f'{self.database}.series'
 
     def visible(self, snapshot: Snapshot, where: Where, columns: str) -> str:
         """Return the query for the frames that *snapshot* shows; every read is made of it.
@@ -251,7 +268,7 @@ class Body:
             conditions.append(f'({where.chosen})')
         # In the order of the key: no sorting, and of copies only one is read.
         return (
-            f'SELECT scope, begin, origin, {columns} FROM {self._database}.frames '
+            f'SELECT scope, begin, origin, {columns} FROM {self.database}.frames '
             f'WHERE {" AND ".join(conditions)} '
             'ORDER BY scope DESC, begin DESC, origin DESC, revision DESC '
             'LIMIT 1 BY scope, begin, origin'
@@ -277,7 +294,7 @@ class Body:
         if owners is not None:
             conditions.append(literals.is_in('scope', owners))
         return (
-            f'SELECT scope, day, ids, quantities, prices, counts FROM {self._database}.days '
+            f'SELECT scope, day, ids, quantities, prices, counts FROM {self.database}.days '
             f'WHERE {" AND ".join(conditions)} ORDER BY scope DESC, day DESC, revision DESC '
             'LIMIT 1 BY scope, day'
         )
@@ -301,20 +318,21 @@ class Body:
             )
         ]
 
-    def points(
-        self, snapshot: Snapshot, where: Where, chosen: str = '1'
-    ) -> Iterator[tuple[datetime, datetime, Columns]]:
-        """Yield begin, end and points of frames, aware UTC, in the order of pages.
+    def points(self, snapshot: Snapshot, where: Where, chosen: str = '1') -> Iterator[Points]:
+        """Yield frames in the order of pages.
 
         :param chosen: a condition on scope, begin and origin.
         """
         visible = self.visible(snapshot, where, 'end, ids, quantities, prices')
-        for begin, end, ids, quantities, prices in self.client.rows(
-            'SELECT toUnixTimestamp64Micro(begin), toUnixTimestamp64Micro(end), ids, quantities, '
-            f'prices FROM ({visible}) WHERE {chosen} ORDER BY begin, scope, origin'
+        for begin, scope, origin, end, ids, quantities, prices in self.client.rows(
+            'SELECT toUnixTimestamp64Micro(begin), scope, origin, toUnixTimestamp64Micro(end), '
+            f'ids, quantities, prices FROM ({visible}) WHERE {chosen} '
+            'ORDER BY begin, scope, origin'
         ):
-            yield (
+            yield Points(
                 literals.from_micros(begin),
+                scope,
+                origin,
                 literals.from_micros(end),
                 (ids, list(map(Decimal, quantities)), list(map(Decimal, prices))),
             )

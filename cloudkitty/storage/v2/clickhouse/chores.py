@@ -7,7 +7,7 @@ from typing import Any
 from cloudkitty import db
 from cloudkitty.scopes import source_gaps
 from cloudkitty.storage.v2.clickhouse import revisions
-from cloudkitty.storage.v2.clickhouse.body import Body
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.series import retention_cutoff
 
 LOG = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ REVISIONS_AT_ONCE = 10_000
 GAPS_AT_ONCE = 100
 
 
-def sweep(database: db.Database, body: Body, now: datetime) -> bool:
+def sweep(database: db.Database, body: Shards, now: datetime) -> bool:
     """Remove rows that were written and never committed; return whether there are more.
 
     :param now: aware UTC.
@@ -31,7 +31,7 @@ def sweep(database: db.Database, body: Body, now: datetime) -> bool:
     return len(dead) == REVISIONS_AT_ONCE
 
 
-def expire(database: db.Database, body: Body, options: Any, now: datetime) -> bool:
+def expire(database: db.Database, body: Shards, options: Any, now: datetime) -> bool:
     """Remove whole months past the retention in [storage]; return whether there is more.
 
     :param options: section [storage].

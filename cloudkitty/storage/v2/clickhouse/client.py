@@ -2,19 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 import requests
 import urllib3
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from cloudkitty import errors
 from cloudkitty.storage import http
 
 LOG = logging.getLogger(__name__)
 
+Rows = list[list[Any]]
 GROUP = 'storage_clickhouse'
 # Lists of ids are literals of a statement.
 STATEMENT_SIZE_MAX = 1 << 28
@@ -34,6 +35,14 @@ OPTS: list[cfg.Opt] = [
         help='Base URLs of the HTTP interface of a ClickHouse server, 24 or newer, or of all '
         'replicas of it: the first one that answers is used.',
     ),
+    cfg.MultiOpt(
+        'shards',
+        item_type=types.List(),
+        default=[],
+        help='Instead of urls, the base URLs of one shard, that is of all replicas of it; repeat '
+        'the option for each shard. Each scope is on one shard, so neither their number nor their '
+        'order may change later.',
+    ),
     cfg.StrOpt('database', default='cloudkitty', regex='[A-Za-z_][A-Za-z0-9_]*', help='Database.'),
     cfg.StrOpt('username', default='default', help='User.'),
     cfg.StrOpt('password', default='', secret=True, help='Password of the user.'),
@@ -47,7 +56,7 @@ OPTS: list[cfg.Opt] = [
     cfg.BoolOpt(
         'replicated',
         default=False,
-        help='Whether cloudkitty-storage-init makes replicated tables, on each server of urls; '
+        help='Whether cloudkitty-storage-init makes replicated tables, on each server; '
         'the macros shard and replica of each server, and Keeper or ZooKeeper, are needed.',
     ),
     cfg.IntOpt(
@@ -68,13 +77,17 @@ OPTS: list[cfg.Opt] = [
 
 
 class Client:
-    """Sends statements to the first server that answers.
+    """Sends statements to the first replica that answers.
 
     :param options: section [storage_clickhouse].
+    :param urls: base URLs of the replicas.
+    :param database: what is brought up to date before a replica is read.
     """
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, urls: Sequence[str], database: str) -> None:
         self._options = options
+        self._urls = urls
+        self._database = database
         self._local = threading.local()
         # Number of the server that answered last.
         self._first = 0
@@ -89,32 +102,42 @@ class Client:
         self._run(lambda server: _done(server, body, settings))
 
     def execute_everywhere(self, statement: str) -> None:
-        """Run a statement on every server.
+        """Run a statement on every replica.
 
         :raises SourceError: one of them refuses or does not answer.
         """
         for server in self._servers():
             _done(server, statement.encode(), {})
 
-    def rows(self, statement: str) -> list[list[Any]]:
+    def rows(self, statement: str) -> Rows:
         """Return the rows of a query; decimals are text.
 
-        :raises DatabaseAway: no server answers it.
+        :raises DatabaseAway: no replica answers it.
         """
+
+        def ask(server: http.Server) -> Rows:
+            self._sync(server)
+            return self._rows(server, statement)
+
+        found: Rows = self._run(ask)
+        return found
+
+    def rows_everywhere(self, statement: str) -> list[Rows]:
+        """Return what every replica has as the rows of a query.
+
+        :raises SourceError: one of them refuses or does not answer.
+        """
+        return [self._rows(server, statement) for server in self._servers()]
+
+    def _rows(self, server: http.Server, statement: str) -> Rows:
         body = f'{statement}\nFORMAT JSONCompactEachRow'.encode()
         settings = {'max_execution_time': self._options.timeout}
-
-        def ask(server: http.Server) -> list[list[Any]]:
-            self._sync(server)
-            return [orjson.loads(line) for line in _lines(server, body, settings)]
-
-        found: list[list[Any]] = self._run(ask)
-        return found
+        return [orjson.loads(line) for line in _lines(server, body, settings)]
 
     def _sync(self, server: http.Server) -> None:
         if self._options.replicated and self._options.sync_before_read:
             for table in ('frames', 'days', 'series'):
-                statement = f'SYSTEM SYNC REPLICA {self._options.database}.{table}'
+                statement = f'SYSTEM SYNC REPLICA {self._database}.{table}'
                 _done(server, statement.encode(), {'receive_timeout': self._options.timeout})
 
     def _run(self, ask: Any) -> Any:
@@ -143,7 +166,7 @@ class Client:
                     is_insecure=options.insecure,
                     login=(options.username, options.password),
                 )
-                for url in options.urls
+                for url in self._urls
             ]
         servers: list[http.Server] = self._local.servers
         return servers

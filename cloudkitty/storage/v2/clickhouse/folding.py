@@ -19,8 +19,9 @@ from cloudkitty import db
 from cloudkitty.core import timeframe
 from cloudkitty.db import clickhouse_tables, tables, upsert
 from cloudkitty.storage.v2.clickhouse import literals, revisions
-from cloudkitty.storage.v2.clickhouse.body import Body, Where
+from cloudkitty.storage.v2.clickhouse.body import Where
 from cloudkitty.storage.v2.clickhouse.revisions import Snapshot
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.series.series_ids import chunks
 
 FOLDED, CHANGED = clickhouse_tables.folded, clickhouse_tables.unfolded_days
@@ -132,7 +133,7 @@ def announce(connection: sa.Connection, first: date, now: datetime) -> None:
         )
 
 
-def step(database: db.Database, body: Body, now: datetime) -> bool:
+def step(database: db.Database, body: Shards, now: datetime) -> bool:
     """Do one bounded part of the folding; return whether more can be done at once.
 
     :param now: aware UTC.
@@ -152,7 +153,7 @@ def step(database: db.Database, body: Body, now: datetime) -> bool:
     return _fold_changed(database, body, state, now)
 
 
-def _fold_day(database: db.Database, body: Body, state: State, now: datetime) -> None:
+def _fold_day(database: db.Database, body: Shards, state: State, now: datetime) -> None:
     """Fold the next day that has points."""
     (ticket,) = database.write(lambda connection: revisions.begin(connection, [[]], now))
     day = body.first_day(ticket.snapshot, timeframe.midnight(state.until))
@@ -176,7 +177,7 @@ def _fold_day(database: db.Database, body: Body, state: State, now: datetime) ->
     database.write(change)
 
 
-def _fold_changed(database: db.Database, body: Body, state: State, now: datetime) -> bool:
+def _fold_changed(database: db.Database, body: Shards, state: State, now: datetime) -> bool:
     """Fold days of scopes again that changed since."""
     with database.reader() as connection:
         rows = connection.execute(

@@ -11,8 +11,9 @@ from cloudkitty import db, errors
 from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage.v2.clickhouse import folding, literals, revisions
-from cloudkitty.storage.v2.clickhouse.body import Body, Row, Where
+from cloudkitty.storage.v2.clickhouse.body import Row, Where
 from cloudkitty.storage.v2.clickhouse.revisions import Ticket
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.series import overlaps, retention_cutoff, series_ids
 from cloudkitty.storage.v2.series.changes import Changes
 from cloudkitty.storage.v2.series.frame_rows import RATED, Frame, IdAssignment, Part
@@ -49,7 +50,7 @@ class Writer:
         self,
         database: db.Database,
         id_cache: series_ids.IdCache,
-        body: Body,
+        body: Shards,
         changes: Changes | None,
     ) -> None:
         self.database = database

@@ -142,8 +142,8 @@ def differences(storage):
 
 def _answer(storage, snapshot):
     """Yield what exists, by the rows of ClickHouse, with its quantities."""
-    visible = storage.body.visible(snapshot, Where(*EVERYTHING[:2]), 'quantities')
-    for scope, micros, quantities in storage.body.client.rows(
+    visible = storage.body.all[0].visible(snapshot, Where(*EVERYTHING[:2]), 'quantities')
+    for scope, micros, quantities in storage.body.all[0].client.rows(
         f'SELECT scope, toUnixTimestamp64Micro(begin), quantities FROM ({visible}) '
         'WHERE notEmpty(quantities)'
     ):

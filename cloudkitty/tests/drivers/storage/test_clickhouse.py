@@ -64,13 +64,19 @@ def configured(conf, url):
     return conf
 
 
+def drop(storage):
+    """Remove the databases of *storage*, and close it."""
+    for body in storage.body.all:
+        body.client.execute(f'DROP DATABASE {body.database} SYNC')
+    storage.database.engine.dispose()
+
+
 @pytest.fixture
 def storage(clickhouse, conf, database):
     opened = ClickHouseStorage(configured(conf, clickhouse.url))
     opened.body.create()
     yield opened
-    opened.body.client.execute(f'DROP DATABASE {conf.storage_clickhouse.database} SYNC')
-    opened.database.engine.dispose()
+    drop(opened)
 
 
 class TestClickHouseStorage(conformance.StorageContract):
@@ -98,7 +104,9 @@ def parts(*batches):
 
 def rows(storage):
     """Return the number of rows in ClickHouse, whether they exist or not."""
-    return storage.body.client.rows(f'SELECT count() FROM {storage.body._database}.frames')[0][0]
+    return storage.body.all[0].client.rows(
+        f'SELECT count() FROM {storage.body.all[0].database}.frames'
+    )[0][0]
 
 
 def test_what_died_between_insert_and_commit_is_invisible(storage, batch):
@@ -153,7 +161,7 @@ def test_rows_that_are_there_twice_count_once(storage, conf):
     """Every total and page is as before; merges would remove the copies some day."""
     name = conf.storage_clickhouse.database
     for table in ('frames', 'series'):
-        storage.body.client.execute(f'SYSTEM STOP MERGES {name}.{table}')
+        storage.body.all[0].client.execute(f'SYSTEM STOP MERGES {name}.{table}')
     for hour in range(6):
         for scope in ('a', 'b'):
             usage = {'cpu': [point(scope, 1, hour, id=one) for one in ('x', 'y')]}
@@ -171,7 +179,9 @@ def test_rows_that_are_there_twice_count_once(storage, conf):
 
     before = answers()
     for table in ('frames', 'series'):
-        storage.body.client.execute(f'INSERT INTO {name}.{table} SELECT * FROM {name}.{table}')
+        storage.body.all[0].client.execute(
+            f'INSERT INTO {name}.{table} SELECT * FROM {name}.{table}'
+        )
 
     assert rows(storage) == 2 * (12 + 2)
     assert answers() == before
@@ -190,14 +200,14 @@ def test_a_reader_sees_its_snapshot(storage, batch):
     assert open_ticket.revision in reader.snapshot.open
     assert [row.begin for row in old] == [MAY]
     found = list(storage.body.points(reader.snapshot, Where(MAY, JUNE)))
-    assert [columns[1] for _, _, columns in found] == [[1]]
+    assert [columns[1] for *_, columns in found] == [[1]]
     assert totals(storage, []) == [(10, 10)]
 
 
 def test_every_query_has_the_snapshot(storage, two_frames, monkeypatch):
     """And takes the newest row in the order of the key, of any number of copies."""
     asked = []
-    client = storage.body.client
+    client = storage.body.all[0].client
     monkeypatch.setattr(
         client,
         'rows',
@@ -225,7 +235,7 @@ def test_nothing_but_one_function_reads_a_table():
     text = '\n'.join(path.read_text() for path in package.glob('*.py'))
 
     for table in ('frames', 'days'):
-        assert len(re.findall(rf'FROM \{{self\._database\}}\.{table}', text)) == 1
+        assert len(re.findall(rf'FROM \{{self\.database\}}\.{table}', text)) == 1
     assert not re.search(r'max\(revision\)|\bFINAL\b|argMax', text)
 
 
@@ -285,12 +295,12 @@ def test_numbers_of_all_digits_are_exact(storage):
     seen = ticket.snapshot._replace(open=())
 
     points = list(storage.body.points(seen, Where(MAY, JUNE)))
-    visible = storage.body.visible(seen, Where(MAY, JUNE), 'ids, prices')
-    ((total,),) = storage.body.client.rows(
+    visible = storage.body.all[0].visible(seen, Where(MAY, JUNE), 'ids, prices')
+    ((total,),) = storage.body.all[0].client.rows(
         f'SELECT sum(price) FROM ({visible}) ARRAY JOIN prices AS price'
     )
 
-    assert [columns for _, _, columns in points] == [
+    assert [columns for *_, columns in points] == [
         ([1, 2], [large, -large], [large, Decimal('1E-38')])
     ] * 10
     assert total == '1' + '0' * 28
@@ -320,7 +330,7 @@ def test_literals_are_read_as_they_are(storage):
     """Whatever text a caller gives, it stays text."""
     shown = ', '.join(map(literals.text, HOSTILE))
 
-    (found,) = storage.body.client.rows(f'SELECT {shown}')
+    (found,) = storage.body.all[0].client.rows(f'SELECT {shown}')
 
     assert found == HOSTILE
 
@@ -342,7 +352,7 @@ def test_calendar_is_that_of_python(storage):
     """Every day of 80 years has the same week, day, month and year as in the other drivers."""
     names = ', '.join(conditions.CALENDAR.values())
     days = 80 * 366
-    found = storage.body.client.rows(
+    found = storage.body.all[0].client.rows(
         f"SELECT {names} FROM (SELECT toDate32('1970-01-01') + number AS day FROM numbers({days}))"
     )
 
@@ -478,7 +488,7 @@ def test_the_next_server_is_asked(storage, conf, clickhouse, impatient):
     other.push([frame(MAY, {'cpu': [point('a', 1, 1)]})], 'a')
 
     assert totals(storage, []) == [(1, 1)]
-    assert other.body.client._first == 1
+    assert other.body.all[0].client._first == 1
     other.database.engine.dispose()
 
 
@@ -499,7 +509,7 @@ def test_no_server_is_an_error_of_its_own(conf, database, caplog, impatient):
 
 def test_a_refused_statement_is_told(storage, caplog):
     with pytest.raises(errors.DatabaseAway):
-        storage.body.client.rows('SELECT nonsense')
+        storage.body.all[0].client.rows('SELECT nonsense')
 
     assert 'nonsense' in caplog.text
 

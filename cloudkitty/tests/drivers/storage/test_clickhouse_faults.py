@@ -9,6 +9,7 @@ import pytest
 
 from cloudkitty.tests.conformance.storage import HOUR, MAY, state
 from cloudkitty.tests.drivers.storage import clickhouse_faults
+from cloudkitty.tests.drivers.storage.test_clickhouse import drop
 
 pytestmark = pytest.mark.xdist_group('clickhouse')
 SECONDS = float(os.environ.get('CLOUDKITTY_FAULTS_S', '10'))
@@ -58,7 +59,6 @@ def test_no_answer_differs_from_what_was_committed(any_conf, any_database, click
             process.join()
     size, found = clickhouse_faults.differences(storage)
     print(f'{len(sizes)} answers, {size} periods, {deaths} deaths, {resets} resets')
-    storage.body.client.execute('DROP DATABASE test_faults SYNC')
-    storage.database.engine.dispose()
+    drop(storage)
 
     assert [*wrong, *found] == []

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cloudkitty.db import clickhouse_tables
 from cloudkitty.storage.v2.clickhouse import ClickHouseStorage, folding, revisions
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, frame, point, totals
-from cloudkitty.tests.drivers.storage.test_clickhouse import configured
+from cloudkitty.tests.drivers.storage.test_clickhouse import configured, drop
 
 pytestmark = pytest.mark.xdist_group('clickhouse')
 DAY = timedelta(days=1)
@@ -24,8 +24,7 @@ def storage(clickhouse, conf, database):
     opened = ClickHouseStorage(configured(conf, clickhouse.url))
     opened.body.create()
     yield opened
-    opened.body.client.execute(f'DROP DATABASE {conf.storage_clickhouse.database} SYNC')
-    opened.database.engine.dispose()
+    drop(opened)
 
 
 def usage(price, *ids):
@@ -86,7 +85,7 @@ def test_folding_changes_no_total(month, monkeypatch):
         assert folding.view(connection, MAY, JUNE).folded == (MAY.date(), JUNE.date())
     assert answers(month) == before == from_points(month, monkeypatch)
     # The sums are read, not the points.
-    month.body.client.execute(f'TRUNCATE TABLE {month.body._database}.frames')
+    month.body.all[0].client.execute(f'TRUNCATE TABLE {month.body.all[0].database}.frames')
     assert totals(month, ['type'], MAY, JUNE) == [('cpu', 56, 276), ('disk', 12, 12)]
 
 
