@@ -1,24 +1,33 @@
 """All that rating left in a database, without what may differ from run to run (numbers, times)."""
 
+import functools
 import json
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty.core import block
+from cloudkitty.core import block, timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage.v2.clickhouse import folding as clickhouse_folding
+from cloudkitty.storage.v2.clickhouse.body import Body, Where
+from cloudkitty.storage.v2.clickhouse.writer import EVER
 from cloudkitty.storage.v2.sql import folding
 
 _SERIES = tables.rated_series
 _STATES = tables.scopes
 
 
-def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> bytes:
+def dump(
+    connection: sa.Connection, *, body: Body | None = None, without_mark: Collection[str] = ()
+) -> bytes:
     """Return frames, roll-ups, marks, tasks and pending orders: equal bytes, equal data.
 
+    :param body: where ClickHouse has frames and roll-ups; None: the SQL database has them.
     :param without_mark: scopes that may be rated to any point.
     """
     names = {row.id: row.identifier for row in connection.execute(sa.select(tables.rated_scopes))}
@@ -35,12 +44,11 @@ def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> by
         for row in connection.execute(sa.select(_SERIES))
     }
     content = {
-        'frames': sorted(
-            _frame(row, names, series) for row in connection.execute(sa.select(tables.rated_frames))
+        **(
+            _in_sql(connection, names, series)
+            if body is None
+            else _in_clickhouse(connection, body, names, series)
         ),
-        **_sums_by_series(connection, series),
-        'totals': _sums(connection, tables.rated_totals, 'scope_id', names),
-        'months': _sums(connection, tables.rated_months, 'scope_id', names),
         'marks': sorted(
             (row.identifier, str(row.last_processed_timestamp), row.active, row.failure_count)
             for row in connection.execute(sa.select(_STATES))
@@ -69,10 +77,74 @@ def dump(connection: sa.Connection, *, without_mark: Collection[str] = ()) -> by
     ).encode()
 
 
-def _frame(row, names, series):
+def _in_sql(connection, names, series):
+    return {
+        'frames': sorted(
+            _frame(row, names, series, block.decode(row.block))
+            for row in connection.execute(sa.select(tables.rated_frames))
+        ),
+        **_sums_by_series(connection, series),
+        'totals': _sums(connection, tables.rated_totals, 'scope_id', names),
+        'months': _sums(connection, tables.rated_months, 'scope_id', names),
+    }
+
+
+def _in_clickhouse(connection, body, names, series):
+    view = clickhouse_folding.view(connection, EVER.begin, EVER.end)
+    where = Where(EVER.begin, EVER.end)
+    keys = body.keys(view.snapshot, where)
+    columns = [found for *_, found in body.points(view.snapshot, where, 'notEmpty(ids)')]
+    later = [
+        (key.begin.date(), points)
+        for key, points in zip(keys, columns, strict=True)
+        if not view.folded
+        or not view.folded[0] <= key.begin.date() < view.folded[1]
+        or (key.scope, key.begin.date()) in view.changed
+    ]
+    return {
+        'frames': sorted(
+            _frame(_row(key, points), names, series, points)
+            for key, points in zip(keys, columns, strict=True)
+        ),
+        'days': _with_later(_folded(body, view), later, series),
+    }
+
+
+def _folded(body, view):
+    """Return the sums of the days that a reader takes from there, by series and day."""
+    if not view.folded:
+        return {}
+    others = f'NOT ({clickhouse_folding.is_of_days(view.changed, "day")})'
+    days = body.visible_days(view.snapshot, view.folded, None, others)
+    return {
+        (number, timeframe.EPOCH.date() + timedelta(days=day)): [Decimal(qty), Decimal(price), many]
+        for number, day, qty, price, many in body.client.rows(
+            f'SELECT id, toInt32(day), qty, price, many FROM ({days}) '
+            'ARRAY JOIN ids AS id, quantities AS qty, prices AS price, counts AS many '
+            # Beside a day that has no points any more.
+            'WHERE many > 0'
+        )
+    }
+
+
+class _Row(NamedTuple):
+    """The columns of rated_frames."""
+
+    scope_id: int
+    begin: datetime
+    origin: int
+    end: datetime
+    points: int
+    price: Decimal
+
+
+def _row(key, columns):
+    return _Row(*key, functools.reduce(SUM_CONTEXT.add, columns[2]))
+
+
+def _frame(row, names, series, columns):
     points = [
-        (series[number], str(qty), str(price))
-        for number, qty, price in zip(*block.decode(row.block), strict=True)
+        (series[number], str(qty), str(price)) for number, qty, price in zip(*columns, strict=True)
     ]
     return (
         names[row.scope_id],
@@ -87,7 +159,6 @@ def _frame(row, names, series):
 
 def _sums_by_series(connection, meanings):
     """Return what the sums by series are once all frames are folded, whenever that is."""
-    found = {}
     later = [
         (row.begin.date(), block.decode(row.block))
         for row in connection.execute(
@@ -96,25 +167,32 @@ def _sums_by_series(connection, meanings):
             )
         )
     ]
-    for kind, table, day_of in (
-        ('days', tables.rated_days, lambda day: day),
-        ('series_months', tables.rated_series_months, lambda day: day.replace(day=1)),
+    months = [(day.replace(day=1), columns) for day, columns in later]
+    found = {}
+    for kind, table, added in (
+        ('days', tables.rated_days, later),
+        ('series_months', tables.rated_series_months, months),
     ):
         sums = {
             (row.series_id, row.day): [row.qty, row.price, row.points]
             for row in connection.execute(sa.select(table))
         }
-        for day, columns in later:
-            for number, qty, price in zip(*columns, strict=True):
-                total = sums.setdefault((number, day_of(day)), [ZERO, ZERO, 0])
-                total[0] = SUM_CONTEXT.add(total[0], qty)
-                total[1] = SUM_CONTEXT.add(total[1], price)
-                total[2] += 1
-        found[kind] = sorted(
-            (json.dumps(meanings[number]), str(day), _number(qty), _number(price), points)
-            for (number, day), (qty, price, points) in sums.items()
-        )
+        found[kind] = _with_later(sums, added, meanings)
     return found
+
+
+def _with_later(sums, later, meanings):
+    """Return *sums* by series and day, with the points of *later* added."""
+    for day, columns in later:
+        for number, qty, price in zip(*columns, strict=True):
+            total = sums.setdefault((number, day), [ZERO, ZERO, 0])
+            total[0] = SUM_CONTEXT.add(total[0], qty)
+            total[1] = SUM_CONTEXT.add(total[1], price)
+            total[2] += 1
+    return sorted(
+        (json.dumps(meanings[number]), str(day), _number(qty), _number(price), points)
+        for (number, day), (qty, price, points) in sums.items()
+    )
 
 
 def _sums(connection, table, key, meanings):

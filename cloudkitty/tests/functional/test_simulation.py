@@ -15,7 +15,7 @@ from cloudkitty.scopes import progress
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2.series.frame_rows import RATED, Part
 from cloudkitty.storage.v2.sql.writer import Writer
-from cloudkitty.tests.simulation import metering, run, world
+from cloudkitty.tests.simulation import drivers, metering, run, world
 from cloudkitty.tests.simulation.__main__ import MEMORY
 from cloudkitty.usage.receiving import Receiver
 
@@ -154,7 +154,7 @@ def test_an_intake_that_breaks_a_rule_is_found_out(memory, silence, receiver):
 
 @pytest.mark.parametrize('storage', [WithoutCompare, DataFirst, MarksFirst, ResetTooFar])
 def test_a_store_that_breaks_a_rule_is_found_out(memory, silence, storage):
-    simulation = run.Simulation(memory, storage)
+    simulation = run.Simulation(memory, drivers.SQL(storage))
     problems = (simulation.run(seed).problem for seed in range(SEEDS_MAX))
 
     assert any(problems)

@@ -1,9 +1,11 @@
 """The command tools/simulate."""
 
 import argparse
+import contextlib
 import functools
 import gc
 import logging
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -12,7 +14,8 @@ from concurrent import futures
 from pathlib import Path
 
 from cloudkitty.processor import service
-from cloudkitty.tests.simulation import metering, run
+from cloudkitty.tests import clickhouse as services
+from cloudkitty.tests.simulation import clickhouse, drivers, metering, run
 
 MEMORY = Path('/dev/shm')
 PROGRESS_S = 10
@@ -38,30 +41,45 @@ def main() -> int:
         action='store_true',
         help='Schedules in which usage comes over a bus that repeats, delays and reorders it.',
     )
+    parser.add_argument(
+        '--driver', choices=('sql', 'clickhouse'), default='sql', help='The storage driver.'
+    )
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     folder = MEMORY if MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix='ck-simulation-', dir=folder) as path:
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(tempfile.TemporaryDirectory(prefix='ck-simulation-', dir=folder))
         play = functools.partial(_play, has_log=len(arguments.seeds) == 1)
         count, seconds = len(arguments.seeds), arguments.seconds
-        if min(arguments.jobs, count) == 1:
-            _prepare(path, arguments.metering)
+        jobs = min(arguments.jobs, count)
+        drivers_left = multiprocessing.SimpleQueue()
+        for number in range(jobs):
+            drivers_left.put(_driver(arguments.driver, Path(path) / f'server-{number}', stack))
+        made = (path, arguments.metering, drivers_left)
+        if jobs == 1:
+            _prepare(*made)
             return _collect(map(play, arguments.seeds), count, seconds)
-        pool = futures.ProcessPoolExecutor(
-            arguments.jobs, initializer=_prepare, initargs=(path, arguments.metering)
-        )
+        pool = futures.ProcessPoolExecutor(jobs, initializer=_prepare, initargs=made)
         try:
             return _collect(pool.map(play, arguments.seeds), count, seconds)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _prepare(path, is_metering):
+def _driver(name, folder, stack):
+    """Return a driver, with a server of its own."""
+    if name == 'sql':
+        return drivers.SQL()
+    server = stack.enter_context(services.ClickHouse(folder))
+    return clickhouse.ClickHouse(server.url, 'simulation')
+
+
+def _prepare(path, is_metering, drivers_left):
     """Make what this process plays on."""
     global _simulation
     gc.set_threshold(*service.GC_THRESHOLDS)
     kind = metering.Simulation if is_metering else run.Simulation
-    _simulation = kind(Path(tempfile.mkdtemp(dir=path)))
+    _simulation = kind(Path(tempfile.mkdtemp(dir=path)), driver=drivers_left.get())
 
 
 def _play(seed, has_log):

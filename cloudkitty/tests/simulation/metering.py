@@ -1,5 +1,6 @@
 """Schedules of embedded metering: the bus repeats and reorders, and processes are killed."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -16,9 +17,8 @@ from cloudkitty.core.metering.message import Counter
 from cloudkitty.db import usage_tables
 from cloudkitty.processor.late_usage import LateUsage
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.tests.simulation import run
+from cloudkitty.tests.simulation import drivers, run
 from cloudkitty.tests.simulation import world as worlds
-from cloudkitty.tests.simulation.scheduler import Process
 from cloudkitty.tests.simulation.world import BEGIN, IDENTITY, LENGTH, START, Faults, World
 from cloudkitty.usage.receiving import BUS, Received, Receiver
 
@@ -160,8 +160,10 @@ class Simulation(run.Simulation):
     :param receiver: the class that stores messages; one that breaks a rule must be found out.
     """
 
-    def __init__(self, folder: Path, receiver: Callable = Receiver):
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, receiver: Callable = Receiver, driver: drivers.SQL | None = None
+    ):
+        super().__init__(folder, driver)
         self._receiver = receiver
         self._conf.set_override('wait_periods', 1, 'collect')
         self._conf.set_override('secrets', [SECRET], 'metering')
@@ -182,40 +184,29 @@ class Simulation(run.Simulation):
             self._expected = self._dump()[0]
         world = World(seed, has_log=has_log)
         choose = world.choose
-        world.faults = choose.choice(KINDS)(choose)._replace(until_s=run.FAULTS_END_S)
+        world.faults = self._faults(choose, KINDS)
         bus = BusFaults(
             choose.choice([0, 0.2, 0.6]), choose.choice([0, 0.1, 0.5]), choose.choice([0, 0.1, 0.4])
         )
         self._play_usage(
             world, bus, workers=choose.choice([1, 2]), intakes=choose.choice([1, INTAKES_MAX])
         )
-        return run.Result(seed, world.steps, self._difference(*self._dump()), world.log or [])
+        return self._result(seed, world)
 
     def _play_usage(self, world, bus_faults, *, workers, intakes):
         self._restore()
         bus = Bus(world, bus_faults)
-        size = run.size_of(workers, (10, 10))
+        work = functools.partial(self._work, size=run.size_of(workers, (10, 10)))
         for number in range(workers):
-            self._start(world, f'worker-{number}', size, ready_at_s=0, end_s=END_S)
+            self._start(world, f'worker-{number}', work, ready_at_s=0, end_s=END_S)
+        take = functools.partial(self._take, bus=bus)
         for number in range(intakes):
-            self._start_intake(world, f'intake-{number}', bus, ready_at_s=0)
+            self._start(world, f'intake-{number}', take, ready_at_s=0, end_s=END_S)
+        self._start_jobs(world, END_S)
         world.run(END_S)
         world.end()
 
-    def _start_intake(self, world, name, bus, *, ready_at_s):
-        def main(process):
-            try:
-                self._take(world, process, bus)
-            finally:
-                if world.now_s < END_S:
-                    again_s = world.now_s + world.choose.uniform(0, run.RESTART_MAX_S)
-                    self._start_intake(world, name, bus, ready_at_s=again_s)
-
-        skew_s = world.choose.uniform(-run.SKEW_MAX_S, run.SKEW_MAX_S)
-        world.processes.append(Process(name, main, skew_s=skew_s, ready_at_s=ready_at_s))
-
-    def _take(self, world, process, bus):
-        database = self._open(world, process)
+    def _take(self, world, process, database, bus):
         receiver = self._receiver(self._conf, database, world.clock(process))
         while True:
             taken = bus.take()

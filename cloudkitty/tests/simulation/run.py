@@ -1,5 +1,6 @@
 """Schedules: workers on one database until a seed says what goes wrong, then a comparison."""
 
+import functools
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from cloudkitty.scopes import resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import stored
 from cloudkitty.tests.functional.worker_run import LONG_AGO
+from cloudkitty.tests.simulation import drivers
 from cloudkitty.tests.simulation import world as worlds
 from cloudkitty.tests.simulation.scheduler import Process
 from cloudkitty.tests.simulation.world import BEGIN, IDENTITY, LENGTH, START, Faults, World
@@ -73,22 +75,22 @@ class Simulation:
     """Runs schedules one after another on one SQLite file.
 
     :param folder: best in memory.
-    :param storage: the class of the store; one that breaks a rule must be found out.
+    :param driver: the storage driver.
     """
 
-    def __init__(self, folder: Path, storage: Callable = worlds.Storage):
-        self._storage = storage
+    def __init__(self, folder: Path, driver: drivers.SQL | None = None):
+        self._driver = driver or drivers.SQL()
         self._conf = _load_conf(folder / 'cloudkitty.sqlite')
+        self._driver.prepare(self._conf)
         plain = db.Database(self._conf)
         migration.upgrade(plain)
         plain.write(self.prepare)
         plain.engine.dispose()
         shutil.copy(folder / 'cloudkitty.sqlite', folder / 'template.sqlite')
         self._plain = plain
-        self._databases = {
-            f'worker-{number}': worlds.Database(self._conf) for number in range(WORKERS_MAX)
-        }
-        self._databases['operator'] = worlds.Database(self._conf)
+        names = [f'worker-{number}' for number in range(WORKERS_MAX)]
+        names += ['operator', *(job.name for job in self._driver.jobs)]
+        self._databases = {name: worlds.Database(self._conf) for name in names}
         self._admin = sqlite3.connect(folder / 'cloudkitty.sqlite', isolation_level=None)
         self._admin.execute(f"ATTACH '{folder / 'template.sqlite'}' AS template")
         self._expected: bytes | None = None
@@ -118,7 +120,7 @@ class Simulation:
             self._expected = self._dump()[0]
         world = World(seed, has_log=has_log)
         choose = world.choose
-        world.faults = choose.choice(KINDS)(choose)._replace(until_s=FAULTS_END_S)
+        world.faults = self._faults(choose, KINDS)
         orders = list(_orders(choose))
         self._play(
             world,
@@ -126,19 +128,26 @@ class Simulation:
             orders=orders,
             batch=(choose.choice([1, 2, 10, 10]), choose.choice([1, 2, 10])),
         )
-        return Result(seed, world.steps, self._difference(*self._dump()), world.log or [])
+        return self._result(seed, world)
 
-    def _difference(self, found, stored_again):
-        problem = stored.difference(self._expected, found)
+    def _faults(self, choose, kinds):
+        faults = self._driver.spoil(choose.choice(kinds)(choose), choose)
+        return faults._replace(until_s=FAULTS_END_S)
+
+    def _result(self, seed, world):
+        found, stored_again = self._dump()
+        problems = [stored.difference(self._expected, found), *world.problems]
         if stored_again:
-            problem += f'\n{stored_again} frames were stored more than once'
-        return problem.strip()
+            problems.append(f'{stored_again} frames were stored more than once')
+        return Result(seed, world.steps, '\n'.join(filter(None, problems)), world.log or [])
 
     def _play(self, world, *, workers, orders, batch):
         self._restore()
         size = size_of(workers, batch)
+        work = functools.partial(self._work, size=size)
         for number in range(workers):
-            self._start(world, f'worker-{number}', size, ready_at_s=0)
+            self._start(world, f'worker-{number}', work, ready_at_s=0)
+        self._start_jobs(world)
         fixed = [Order(10, _change_rules), _switch(worlds.OFF_S, False), _switch(worlds.ON_S, True)]
         orders = sorted([*fixed, *orders], key=lambda order: order.at_s)
         operator = Process(
@@ -148,17 +157,21 @@ class Simulation:
         world.run(END_S)
         world.end()
 
-    def _start(self, world, name, size, *, ready_at_s, end_s=END_S):
+    def _start_jobs(self, world, end_s=END_S):
+        for job in self._driver.jobs:
+            self._start(world, job.name, job.work, ready_at_s=0, end_s=end_s)
+
+    def _start(self, world, name, work, *, ready_at_s, end_s=END_S):
         def main(process):
             try:
-                self._work(world, process, size)
+                work(world, process, self._open(world, process))
             finally:
                 # Its master starts another one, unless the end of the world has come.
                 if world.now_s < end_s:
                     self._start(
                         world,
                         name,
-                        size,
+                        work,
                         ready_at_s=world.now_s + world.choose.uniform(0, RESTART_MAX_S),
                         end_s=end_s,
                     )
@@ -166,9 +179,8 @@ class Simulation:
         skew_s = world.choose.uniform(-SKEW_MAX_S, SKEW_MAX_S)
         world.processes.append(Process(name, main, skew_s=skew_s, ready_at_s=ready_at_s))
 
-    def _work(self, world, process, size):
-        database = self._open(world, process)
-        store = self._storage(self._conf, database)
+    def _work(self, world, process, database, size):
+        store = self._driver.open(database)
         shared = {
             'database': database,
             'locks': worlds.Locks(world, process),
@@ -238,20 +250,14 @@ class Simulation:
         for table in tables.metadata.sorted_tables:
             execute(f'INSERT INTO main.{table.name} SELECT * FROM template.{table.name}')
         execute('COMMIT')
+        self._driver.clear()
 
     def _dump(self):
         """Return what is stored, and how many frames were stored again though nobody ordered it."""
-        frames, owners = tables.rated_frames, tables.rated_scopes
-        ordered = sa.select(tables.tasks.c.identifier)
         with self._plain.reader() as connection:
-            again = connection.execute(
-                sa.select(sa.func.count())
-                .select_from(frames)
-                .join(owners)
-                .where(frames.c.revision > 1, owners.c.identifier.not_in(ordered))
-            ).scalar_one()
+            again = self._driver.count_again(connection)
             # How far a scope is rated that nobody uses any more depends on when it was missed.
-            return stored.dump(connection, without_mark=(worlds.GONE,)), again
+            return self._driver.dump(connection, (worlds.GONE,)), again
 
 
 class Order(NamedTuple):

@@ -40,6 +40,10 @@ class Faults(NamedTuple):
     """How likely each fault is at a step where it can happen.
 
     :ivar kill_step: number of the step at which the process at work is killed; 0: none is.
+    :ivar unknown: a transaction, or a statement to ClickHouse, succeeds and its answer is lost.
+    :ivar away: ClickHouse does not answer.
+    :ivar late: a copy of an insert arrives later.
+    :ivar half: an insert is cut off.
     :ivar until_s: no faults from then on.
     """
 
@@ -51,16 +55,23 @@ class Faults(NamedTuple):
     slow: float = 0
     source: float = 0
     locks: float = 0
+    away: float = 0
+    late: float = 0
+    half: float = 0
     until_s: float = 0
 
 
 class World(Scheduler):
-    """The time, and what goes wrong; see the classes below for whom it hits."""
+    """The time, and what goes wrong; see the classes below for whom it hits.
+
+    :ivar problems: wrong answers meanwhile.
+    """
 
     def __init__(self, seed: int, *, has_log: bool = False):
         super().__init__(seed, START, has_log=has_log)
         self.faults = Faults()
         self.holders: dict[bytes, Process] = {}
+        self.problems: list[str] = []
 
     @property
     def is_troubled(self) -> bool:
@@ -102,6 +113,7 @@ class Database(db.Database):
 
     def __init__(self, conf: cfg.ConfigOpts):
         super().__init__(conf)
+        self.conf = conf
         self.world: World | None = None
         self.process: Process | None = None
         sa.event.listen(self.engine, 'before_cursor_execute', self._before_statement)

@@ -43,8 +43,15 @@ class Written(NamedTuple):
     days: Collection[folding.ScopeDay]
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Writer:
-    """Writes rows, and closes their revisions."""
+    """Writes rows, and closes their revisions.
+
+    :param clock: returns the current time, aware UTC.
+    """
 
     def __init__(
         self,
@@ -52,17 +59,19 @@ class Writer:
         id_cache: series_ids.IdCache,
         body: Shards,
         changes: Changes | None,
+        clock: Callable[[], datetime] = _now,
     ) -> None:
         self.database = database
         self.id_cache = id_cache
         self.body = body
         self.changes = changes
+        self._clock = clock
 
     def begin(self, groups: Iterable[Collection[int]]) -> list[Ticket]:
         """Take a revision for each group of scopes, by their numbers."""
         wanted = list(groups)
         return self.database.write(
-            lambda connection: revisions.begin(connection, wanted, datetime.now(UTC))
+            lambda connection: revisions.begin(connection, wanted, self._clock())
         )
 
     def write(
@@ -157,7 +166,7 @@ class Writer:
         """
         until = {one.owner: one.rated_until for one in written if one.rated_until is not None}
         tickets = [one.ticket for one in written]
-        stale = revisions.close(connection, tickets, until, datetime.now(UTC))
+        stale = revisions.close(connection, tickets, until, self._clock())
         valid = [one for one in written if one.ticket not in stale]
         folding.note(connection, ((*day, one.ticket.revision) for one in valid for day in one.days))
         if self.changes is not None:
