@@ -14,7 +14,7 @@ from cloudkitty.billing.closing import Closing
 from cloudkitty.billing.statements import Statements
 from cloudkitty.billing.verification import Verifier
 from cloudkitty.billing.whatif import Limits, Scenario, Whatif
-from cloudkitty.cli import manual
+from cloudkitty.cli import argument_types, manual
 from cloudkitty.core.billing import document, form, money, month, reading
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.core.pricing import forms
@@ -55,6 +55,12 @@ WHATIF = (
 RULES = 'Print the rules of hashmap, including deleted ones, in the form that `whatif --rules` '
 'reads.'
 FAULTY = 1  # exit status
+_month = argument_types.checked(month.check)
+_day = argument_types.checked(lambda text: reading.Node(text, repr(text)).day())
+_currency = argument_types.checked(lambda text: reading.Node(text, repr(text)).currency())
+_amount = argument_types.checked(
+    lambda text: money.to_exact(reading.Node(text, repr(text)).number())
+)
 
 
 def main() -> None:
@@ -130,34 +136,6 @@ def _command(commands, name, run, text):
     parser = commands.add_parser(name, help=text.partition('. ')[0], description=text)
     parser.set_defaults(run=run)
     return parser
-
-
-def _month(text):
-    try:
-        return month.check(text)
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
-
-
-def _day(text):
-    try:
-        return reading.Node(text).day()
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
-
-
-def _currency(text):
-    try:
-        return reading.Node(text).currency()
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
-
-
-def _amount(text):
-    try:
-        return money.to_exact(reading.Node(text).number())
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
 
 
 def _read(path):

@@ -36,9 +36,12 @@ def add_command(subparsers) -> None:
 
 
 def _seconds(text):
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
     if not 0 < number <= 3600:
-        raise argparse.ArgumentTypeError('allowed: a number up to 3600')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0 and up to 3600')
     return number
 
 

@@ -9,10 +9,17 @@ from oslo_config import cfg
 
 from cloudkitty import conf as configuration
 from cloudkitty import db, errors, storage, writer
-from cloudkitty.cli import comparing, manual, storage_compare, storage_export, storage_import
+from cloudkitty.cli import (
+    argument_types,
+    comparing,
+    manual,
+    storage_compare,
+    storage_export,
+    storage_import,
+)
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.collector import metrics_file
-from cloudkitty.core import metrics, timeframe
+from cloudkitty.core import metrics
 from cloudkitty.db import migration
 from cloudkitty.storage.v1 import migrate
 from cloudkitty.storage.v2.series import changes
@@ -75,11 +82,14 @@ def _add_commands(subparsers):
         parser.add_argument(
             '--begin',
             metavar='TIME',
-            type=_moment,
+            type=argument_types.moment,
             help='only periods that begin at TIME or later (ISO 8601, UTC)',
         )
         parser.add_argument(
-            '--end', metavar='TIME', type=_moment, help='only periods that begin before TIME'
+            '--end',
+            metavar='TIME',
+            type=argument_types.moment,
+            help='only periods that begin before TIME',
         )
         parser.add_argument(
             '--scope',
@@ -117,13 +127,6 @@ def _add_commands(subparsers):
                 help='database that has the table (default: [database]connection); @PATH reads '
                 'the URL from a file, so that its password is not visible to others',
             )
-
-
-def _moment(text):
-    try:
-        return timeframe.parse(text)
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
 
 
 class _Job:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from oslo_config import cfg
 
-from cloudkitty import db, errors
-from cloudkitty.cli import comparing, manual, usage_compare
+from cloudkitty import db
+from cloudkitty.cli import argument_types, comparing, manual, usage_compare
 from cloudkitty.cli.progress import say
-from cloudkitty.core import dataframe, timeframe
+from cloudkitty.core import dataframe
 from cloudkitty.core.metering import facts
 from cloudkitty.db import migration
 from cloudkitty.usage import census_rows, late, listing, messages, rejects, verify
@@ -63,14 +63,18 @@ def _add_commands(subparsers):
     parsers['rejects'].add_argument(
         '--remove-before',
         metavar='TIME',
-        type=_moment,
+        type=argument_types.exact_moment,
         help='remove those whose last arrival is before TIME instead (ISO 8601, UTC)',
     )
     dump = parsers['dump']
     dump.add_argument('--scope', action='append', metavar='ID', help='only this scope; repeatable')
     dump.add_argument('--meter', help='only this meter')
-    dump.add_argument('--begin', metavar='TIME', type=_moment, help='only facts from TIME on')
-    dump.add_argument('--end', metavar='TIME', type=_moment, help='only facts before TIME')
+    dump.add_argument(
+        '--begin', metavar='TIME', type=argument_types.exact_moment, help='only facts from TIME on'
+    )
+    dump.add_argument(
+        '--end', metavar='TIME', type=argument_types.exact_moment, help='only facts before TIME'
+    )
     dump.add_argument(
         '--messages', action='store_true', help='print the message that stated each, as received'
     )
@@ -82,13 +86,6 @@ def _add_commands(subparsers):
         help='end the resources that are missing in this list, at the time when they were last '
         'seen',
     )
-
-
-def _moment(text):
-    try:
-        return timeframe.parse_exact(text)
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
 
 
 def _ignored(conf):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import prettytable
 
 from cloudkitty import collector, db, errors
-from cloudkitty.cli import translating
+from cloudkitty.cli import argument_types, translating
 from cloudkitty.cli.comparing import DIFFERENT, SAME, ratio
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.collector import BaseCollector, metrics_file, translation
@@ -62,9 +62,14 @@ def add_arguments(parser) -> None:
         help='collector to compare with; its options are those of the configuration',
     )
     parser.add_argument(
-        '--begin', metavar='TIME', type=_moment, help='begin, ISO 8601; default: yesterday (UTC)'
+        '--begin',
+        metavar='TIME',
+        type=argument_types.moment,
+        help='begin, ISO 8601; default: yesterday (UTC)',
     )
-    parser.add_argument('--end', metavar='TIME', type=_moment, help='end; default: today (UTC)')
+    parser.add_argument(
+        '--end', metavar='TIME', type=argument_types.moment, help='end; default: today (UTC)'
+    )
     parser.add_argument(
         '--scope', action='append', metavar='ID', help='only this scope; repeatable'
     )
@@ -86,13 +91,6 @@ def add_arguments(parser) -> None:
         help='relative difference that counts as none, for example 1e-3',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-
-
-def _moment(text):
-    try:
-        return timeframe.parse(text)
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
 
 
 def run(conf, database: db.Database) -> int:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from oslo_config import cfg
 
-from cloudkitty import db, errors, storage
+from cloudkitty import db, storage
 from cloudkitty.billing.statements import Statements
-from cloudkitty.cli import manual
+from cloudkitty.cli import argument_types, manual
 from cloudkitty.core import timeframe
 from cloudkitty.db import migration
 from cloudkitty.write_orchestrator import (
@@ -53,11 +53,14 @@ def _add_commands(subparsers):
         parser.add_argument(
             '--begin',
             metavar='TIME',
-            type=_moment,
+            type=argument_types.moment,
             help='from the month of this time on (ISO 8601, UTC); default: the current month',
         )
         parser.add_argument(
-            '--end', metavar='TIME', type=_moment, help='only periods that begin before TIME'
+            '--end',
+            metavar='TIME',
+            type=argument_types.moment,
+            help='only periods that begin before TIME',
         )
         if name == 'generate':
             chosen = parser.add_mutually_exclusive_group()
@@ -77,13 +80,6 @@ def _add_commands(subparsers):
             parser.add_argument(
                 '--check', action='store_true', help='compare the files, and write nothing'
             )
-
-
-def _moment(text):
-    try:
-        return timeframe.parse(text)
-    except errors.InvalidInput as exc:
-        raise ValueError(text) from exc
 
 
 def _spans(arguments):

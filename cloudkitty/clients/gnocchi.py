@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -24,7 +23,7 @@ from oslo_config import cfg
 from requests import adapters
 
 from cloudkitty import errors
-from cloudkitty.clients import answers, keystone
+from cloudkitty.clients import answers, keystone, urls
 from cloudkitty.clients.head_timeout import limit_heads
 from cloudkitty.clients.source_clock import SourceClock
 
@@ -95,7 +94,7 @@ class Client:
         self.name = f'Gnocchi in region {options.region_name}'
         if options.gnocchi_auth_type == 'basic':
             _check_endpoint(group, options.gnocchi_endpoint)
-            self.name = f'Gnocchi at {_without_login(options.gnocchi_endpoint)}'
+            self.name = f'Gnocchi at {urls.hide_login(options.gnocchi_endpoint)}'
         session = _open_session(conf, group, max(pool_size, options.http_pool_maxsize))
         self.api = gnocchi_client.SessionClient(
             session,
@@ -367,34 +366,19 @@ def _open_session(conf, group, pool_size):
 
 def _check_endpoint(group, url):
     """Raise ConfigurationError unless *url* is a URL."""
-    try:
-        parts = parse.urlsplit(url)
-        usable = (
-            parts.scheme in ('http', 'https')
-            and parts.hostname
-            and parts.port != 0
-            and not parts.query
-            and not parts.fragment
-        )
-    except ValueError:
-        usable = False
-    if not usable:
-        shown = repr(_without_login(url)) if url else 'not set'
+    if not urls.is_address(url):
+        shown = repr(urls.hide_login(url)) if url else 'not set'
         raise errors.ConfigurationError(
             reason=f'[{group}]gnocchi_endpoint is {shown}; allowed: a URL without /v1, such as '
             'http://127.0.0.1:8041'
         )
 
 
-def _without_login(url):
-    return re.sub(r'//[^/]*@', '//', url)
-
-
 def _cause(exc):
     """Return one short line without credentials from URLs."""
     if isinstance(exc, requests.Timeout) or 'timed out' in str(exc):
         return 'no answer in time'
-    return f'{type(exc).__name__}: {_one_line(_without_login(str(exc)))}'
+    return f'{type(exc).__name__}: {_one_line(urls.hide_login(str(exc)))}'
 
 
 def _one_line(value):

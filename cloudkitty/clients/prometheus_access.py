@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Iterator
 from typing import ClassVar
 from urllib import parse
@@ -15,6 +14,7 @@ from oslo_config import cfg
 from requests import adapters
 
 from cloudkitty import errors
+from cloudkitty.clients import urls
 from cloudkitty.clients.head_timeout import limit_heads
 
 LOG = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Direct:
 
     def __init__(self, group: str, options: cfg.ConfigOpts.GroupAttr, *, pool_size: int = 1):
         self._url = _checked_url(group, options.prometheus_url)
-        self.name = _without_login(self._url)
+        self.name = urls.hide_login(self._url)
         self.timeout_s = options.timeout or None
         self._verify = _checked_verify(group, options)
         self._token_file = None
@@ -243,20 +243,8 @@ class Proxied:
 
 
 def _checked_url(group, url):
-    try:
-        parts = parse.urlsplit(url or '')
-        usable = (
-            parts.scheme in ('http', 'https')
-            and parts.hostname
-            and parts.port != 0
-            and parts.path.rstrip('/').endswith('/api/v1')
-            and not parts.query
-            and not parts.fragment
-        )
-    except ValueError:
-        usable = False
-    if not usable:
-        shown = repr(_without_login(url)) if url else 'not set'
+    if not urls.is_address(url, '/api/v1'):
+        shown = repr(urls.hide_login(url)) if url else 'not set'
         raise errors.ConfigurationError(
             reason=f'[{group}]prometheus_url is {shown}; allowed: a URL up to and with /api/v1, '
             'such as http://127.0.0.1:9090/api/v1'
@@ -297,10 +285,6 @@ def _checked_token(token, where):
     if not token.isascii() or not token.isprintable() or not token:
         raise AccessFailed(f'{where} holds no token')
     return token
-
-
-def _without_login(url):
-    return re.sub(r'//[^/]*@', '//', url)
 
 
 def _cause(exc):

@@ -4,18 +4,16 @@ import base64
 import contextlib
 import json
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib import parse
 
 import requests
 import urllib3
 from oslo_config import cfg
 
 from cloudkitty import errors
-from cloudkitty.clients import answers
+from cloudkitty.clients import answers, urls
 from cloudkitty.core.bounds import read_integer, read_sample
 
 LOG = logging.getLogger(__name__)
@@ -53,13 +51,13 @@ class Server:
         login: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        parts = parse.urlsplit(url or '')
-        if parts.scheme not in ('http', 'https') or not parts.hostname:
+        if not urls.is_address(url):
             raise errors.ConfigurationError(
-                reason=f'[{group}]: {hide_login(url or "")!r} is not a URL of http or https'
+                reason=f'[{group}]: {urls.hide_login(url or "")!r} is not a URL of http or https '
+                'without ? and #'
             )
         self._url = (url or '').rstrip('/')
-        self.name = hide_login(self._url)
+        self.name = urls.hide_login(self._url)
         self._group = group
         self._timeout_s = timeout_s or None
         self._verify = cafile or not is_insecure
@@ -191,11 +189,6 @@ def shorten(text: bytes | str) -> str:
     return ' '.join(text.split())[:TEXT_MAX]
 
 
-def hide_login(url: str) -> str:
-    """Return *url* without user and password."""
-    return re.sub(r'//[^/]*@', '//', url)
-
-
 def tls_options(cafile: str = 'cafile') -> list[cfg.Opt]:
     """Return the options about TLS that the sections of all stores have."""
     return [
@@ -220,4 +213,4 @@ def _cause(exc: Exception) -> str:
         return 'no answer in time'
     inner = exc.args[0] if exc.args else exc
     inner = getattr(inner, 'reason', None) or inner
-    return hide_login(f'{type(exc).__name__}: {shorten(str(inner))}')
+    return urls.hide_login(f'{type(exc).__name__}: {shorten(str(inner))}')
