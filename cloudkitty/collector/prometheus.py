@@ -55,6 +55,7 @@ NEWEST_GROWTH = 4
 NEWEST_LENGTH_MAX = 8000
 # Most bytes of an answer for several scopes or periods; parsed it takes about 4 times the memory.
 PART_SIZE_MAX_BYTES = 2**20
+NON_NUMBERS = frozenset(('NaN', '+Inf', '-Inf'))
 # About 1 KiB each.
 SERIES_KEPT_MAX = 30_000
 SCRAPE_INTERVAL = cfg.IntOpt(
@@ -251,30 +252,59 @@ class PrometheusCollector(collector.BaseCollector):
         )
 
     def _ask_parts(self, metric, periods, scope_ids, ask):
-        """Yield (scope id, column) of each series, with up to three queries."""
+        """Yield (scope id, column) of each series, with up to three queries.
+
+        Those with a value that is no number are repeated without such samples.
+        """
         range_s = length_s(*periods[0])
         range_s = max(self._reaches.get(metric.key, 0), range_s)
-        for part, is_plain in self._parts(metric, scope_ids, range_s, ask):
-            promql = build_query(metric, self.scope_key, part, range_s, is_plain=is_plain)
-            yield from self._columns(metric, ask(promql), periods, part)
+        several = self._several(metric, periods, scope_ids, range_s, ask)
+        for is_plain in (True, False):
+            part = [
+                one
+                for one in scope_ids
+                if (len(several.get(one, ())) < len(periods) if is_plain else one in several)
+            ]
+            if not part:
+                continue
+            build = functools.partial(
+                build_query, metric, self.scope_key, part, range_s, is_plain=is_plain
+            )
+            answer = ask(build())
+            if metric.extra_args.get('measure') and _has_non_numbers(answer):
+                LOG.warning(
+                    'Metric %s: samples that are NaN or infinite count as missing, scopes %.200r, '
+                    'periods that begin %s to %s',
+                    metric.key,
+                    list(part),
+                    periods[0].begin,
+                    periods[-1].begin,
+                )
+                answer = ask(build(is_finite=True))
+            for scope_id, column in self._columns(metric, answer, periods, part):
+                own = several.get(scope_id, ())
+                kept = [n for n, at in enumerate(column.offsets) if (at in own) is not is_plain]
+                if kept:
+                    yield scope_id, column.kept(kept)
 
-    def _parts(self, metric, scope_ids, range_s, ask):
-        """Split the scopes by whether each of their resources has a single series.
+    def _several(self, metric, periods, scope_ids, range_s, ask):
+        """Return offsets of the periods in which a resource of a scope has several series.
 
-        Mostly it has, and then a much cheaper query is enough.
+        Mostly there are none, and then a simpler query is enough.
         """
+        everywhere = range(len(periods))
         if not prometheus_measures.can_be_plain(metric):
-            return [(scope_ids, False)]
-        answer = ask(build_search(metric, self.scope_key, scope_ids, range_s))
+            return dict.fromkeys(scope_ids, everywhere)
+        offsets = {int(period.end.timestamp()): offset for offset, period in enumerate(periods)}
         try:
-            several = {series['metric'].get(self.scope_key) for series in answer}
-        except (LookupError, TypeError, AttributeError) as exc:
+            return {
+                series['metric'].get(self.scope_key): {
+                    offsets[instant] for instant, _ in _samples_of(series)
+                }
+                for series in ask(build_search(metric, self.scope_key, scope_ids, range_s))
+            }
+        except (LookupError, TypeError, ValueError, AttributeError) as exc:
             raise self._unexpected(f'unexpected answer for {metric.name}') from exc
-        parts = [
-            ([one for one in scope_ids if (one in several) is not is_plain], is_plain)
-            for is_plain in (True, False)
-        ]
-        return [(part, is_plain) for part, is_plain in parts if part]
 
     def _unexpected(self, text):
         return errors.CollectError(
@@ -327,7 +357,7 @@ class PrometheusCollector(collector.BaseCollector):
             if scope_id not in known:
                 skipped['series of other scopes'] += 1
                 continue
-            samples = result['values'] if 'values' in result else [result['value']]
+            samples = _samples_of(result)
             at, texts = zip(*samples, strict=True) if samples else ((), ())
             own = everywhere if at == instants else [offsets[instant] for instant in at]
             own, quantities = _quantities(metric, own, texts, skipped)
@@ -348,6 +378,22 @@ class PrometheusCollector(collector.BaseCollector):
             series = metric.series({**labels, self.scope_key: scope_id})
             known = self._series_by_labels[key] = self._series.setdefault(series, series)
         return known
+
+
+def _samples_of(series):
+    """Return (unix time, text) of the values of a series, of a range or of one instant."""
+    return series['values'] if 'values' in series else [series['value']]
+
+
+def _has_non_numbers(answer):
+    """Return whether a value in *answer* is NaN or infinite."""
+    try:
+        return not NON_NUMBERS.isdisjoint(
+            text for series in answer for _, text in _samples_of(series)
+        )
+    except (LookupError, TypeError, ValueError):
+        # It is refused when it is read.
+        return False
 
 
 def _quantities(metric, offsets, texts, skipped):

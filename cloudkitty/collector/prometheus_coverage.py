@@ -33,6 +33,8 @@ LATE = 1.05
 # Scopes that are examined first.
 ASKED_FIRST = 4
 SIGN_LABEL = 'sign'
+# Between the key of a metric and the name of the metric that it is combined with.
+OPERAND_SEPARATOR = ' and '
 
 
 class Sight(NamedTuple):
@@ -111,19 +113,25 @@ class PrometheusCoverage:
         self._length_max = client.list_length_max or LENGTH_MAX
         self._absent: dict[str, float] = {}
         matcher = scope_matcher or f'{prometheus.label(scope_key)}!=""'
-        self._sights = {
-            metric.key: Sight(
+        # The metrics that others are combined with are examined as metrics of their own.
+        self._operands: dict[str, str] = {}
+        self._sights: dict[str, Sight] = {}
+        for metric in definitions:
+            args = metric.extra_args
+            sight = Sight(
                 metric.name,
                 prometheus.selector(metric.name, matcher),
-                tuple(
-                    dict.fromkeys(
-                        (*(metric.extra_args.get('resource_key') or metric.groupby), scope_key)
-                    )
-                ),
-                metric.extra_args.get('scrape_interval'),
+                tuple(dict.fromkeys((*(args.get('resource_key') or metric.groupby), scope_key))),
+                args.get('scrape_interval'),
             )
-            for metric in definitions
-        }
+            self._sights[metric.key] = sight
+            other = prometheus_measures.operand(metric)
+            if other:
+                key = f'{metric.key}{OPERAND_SEPARATOR}{other}'
+                self._operands[key] = metric.key
+                self._sights[key] = sight._replace(
+                    name=other, selector=prometheus.selector(other, matcher)
+                )
 
     def examine(
         self,
@@ -137,7 +145,17 @@ class PrometheusCoverage:
 
         :raises SourceUnreachable, CollectError: see clients.prometheus.
         """
+        known = {
+            **known,
+            **{key: known[own] for key, own in self._operands.items() if own in known},
+        }
         view = View(periods, now)
+        found = self._examine(view, known, scope_ids)
+        for key, own in self._operands.items():
+            found[own] = _joined(found[own], found.pop(key), self._sights[key].name, view)
+        return found
+
+    def _examine(self, view, known, scope_ids) -> dict[str, Coverage]:
         whole = self._find_whole(view, known, scope_ids)
         counts = self._count(
             [one.selector for key, one in self._sights.items() if key not in whole], view
@@ -345,6 +363,30 @@ class PrometheusCoverage:
         )
         size = 'count(last_over_time([999999s] offset 999999s)) or '
         return next(chunks(selectors, lambda one: f'{size}{one}', self._length_max // 2), [])
+
+
+def _joined(own: Coverage, other: Coverage, name: str, view: View) -> Coverage:
+    """Return the coverage of a metric that needs samples of *name*, too.
+
+    :param other: coverage of *name*.
+    """
+    if not own.has_samples:
+        return own
+    begin = _at(view.first_end - view.length_s)
+    gaps = list(other.gaps)
+    if not gaps and not other.has_samples:
+        gaps = [Gap(begin, _at(view.end), True, 'there are none')]
+    least = timedelta(seconds=own.spacing_s or 0)
+    added = [
+        Gap(*part, gap.is_hole, f'samples of {name}: {gap.sign}')
+        for gap in gaps
+        for part in coverage.without(
+            Period(gap.begin, gap.end), [Period(one.begin, one.end) for one in own.gaps]
+        )
+        # The edges of the same gap of two metrics differ by a scrape.
+        if part.end - part.begin > least
+    ]
+    return own._replace(gaps=sorted((*own.gaps, *added)), warning=own.warning or other.warning)
 
 
 def _suspects(sight, counts, view, spacing_s):

@@ -154,16 +154,32 @@ def _interval_of(metric):
 
 
 def build(
-    metric: metrics.Metric, scope_matcher: str, scope_key: str, range_s: int, *, is_plain: bool
+    metric: metrics.Metric,
+    scope_matcher: str,
+    scope_key: str,
+    range_s: int,
+    *,
+    is_plain: bool,
+    is_finite: bool,
 ) -> str:
     """Return the PromQL expression for the measure of *metric*, to be evaluated at a period's end.
 
     :param scope_matcher: label matcher that selects the scopes.
     :param is_plain: each of their resources has one series, see build_search(): this gives the
-        same quantities at a fraction of the cost.
+        same quantities without combining series at each instant. Counters are exact then: of
+        several series only the rates can be compared, since each is scraped at other times.
+    :param is_finite: treat samples that are NaN or infinite as missing. Otherwise one of them
+        makes the quantity of its period NaN or infinite.
     """
-    query = _Query(metric, scope_matcher, scope_key, range_s)
+    query = _Query(
+        metric, scope_matcher, scope_key, range_s, is_plain=is_plain, is_finite=is_finite
+    )
     return query.plain_text() if is_plain else query.text()
+
+
+def operand(metric: metrics.Metric) -> str | None:
+    """Return the name of the metric that *metric* is combined with at each instant."""
+    return next((metric.extra_args[key] for key in OPERATORS if key in metric.extra_args), None)
 
 
 def can_be_plain(metric: metrics.Metric) -> bool:
@@ -171,7 +187,8 @@ def can_be_plain(metric: metrics.Metric) -> bool:
     args = metric.extra_args
     return (
         'measure' in args
-        and not any(args.get(key) for key in (*OPERATORS, 'query_prefix', 'query_suffix'))
+        and operand(metric) is None
+        and not any(args.get(key) for key in ('query_prefix', 'query_suffix'))
         and not ('parts' in args and metric.metadata)
     )
 
@@ -184,7 +201,11 @@ def build_search(metric: metrics.Metric, scope_matcher: str, scope_key: str, ran
 class _Query:
     """The parts of the query of one metric, as PromQL."""
 
-    def __init__(self, metric, scope_matcher, scope_key, range_s):
+    def __init__(
+        self, metric, scope_matcher, scope_key, range_s, *, is_plain=False, is_finite=False
+    ):
+        self.is_plain = is_plain
+        self.is_finite = is_finite
         self.args = metric.extra_args
         self.interval_s = _interval_of(metric)
         self.scope_matcher = scope_matcher
@@ -317,15 +338,39 @@ class _Query:
 
         A sample is valid until the next one, if at most one scrape was lost between them.
         """
+        if self.args['measure'] in COUNTER_MEASURES and (self.is_plain or self.is_finite):
+            return self._growth(selector)
         ahead_s = BRIDGED * self.interval_s
         around = f'{selector}[{_less(self.interval_s + ahead_s)}] offset -{ahead_s}s'
         if self.args['measure'] in COUNTER_MEASURES:
-            rate = f'irate({selector}[{_less(RATE_WINDOW * self.interval_s)}]'
             # The growth before the first sample is assumed to equal the growth after it.
+            rate = f'irate({selector}[{_less(RATE_WINDOW * self.interval_s)}]'
             latest = f'({rate}) or {rate} offset -{self.interval_s}s)) * {self.step_s} / {INSTANTS}'
         else:
-            latest = f'last_over_time({selector}[{_less(BRIDGED * self.interval_s)}])'
+            latest = self._sample(selector)
         return f'({latest} and last_over_time({around}))'
+
+    def _sample(self, selector, moved=''):
+        """The newest sample, if it is at most BRIDGED intervals old."""
+        found = f'last_over_time({selector}[{_less(BRIDGED * self.interval_s)}]{moved})'
+        return f'({found} > -Inf < +Inf)' if self.is_finite else found
+
+    def _growth(self, selector):
+        """The growth in the scrape interval before the instant, divided by the instants in it.
+
+        So what a series grows between two samples is counted once, whenever they were scraped.
+        The growth before the first sample is assumed to equal the growth after it.
+        """
+        latest, before, later = (
+            self._sample(selector, moved)
+            for moved in ('', f' offset {self.interval_s}s', f' offset -{self.interval_s}s')
+        )
+        grown = f'{latest} - {before} >= 0'
+        # The counter was reset in between. After an infinite sample it was not.
+        begun = f'{latest} < ({before} < +Inf)'
+        first = f'{later} - {latest} >= 0'
+        part = Fraction(self.step_s, INSTANTS * self.interval_s)
+        return f'((({grown}) or ({begun}) or ({first})) * {part.numerator} / {part.denominator})'
 
     def _with_added(self, text):
         prefix, suffix = self.args['query_prefix'], self.args['query_suffix']

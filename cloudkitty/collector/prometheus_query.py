@@ -195,17 +195,20 @@ def build_query(
     range_s: int,
     *,
     is_plain: bool = False,
+    is_finite: bool = False,
 ) -> str:
     """Return the PromQL expression for *metric* of *scope_ids*.
 
-    :param is_plain: see prometheus_measures.build().
+    :param is_plain, is_finite: see prometheus_measures.build().
 
     Source: doc/source/contributor/compatibility/collection.rst, "Collector: prometheus".
     """
     matcher = scope_matcher(scope_key, scope_ids)
     args = metric.extra_args
     if 'measure' in args:
-        return prometheus_measures.build(metric, matcher, scope_key, range_s, is_plain=is_plain)
+        return prometheus_measures.build(
+            metric, matcher, scope_key, range_s, is_plain=is_plain, is_finite=is_finite
+        )
     matchers = ', '.join(filter(None, (matcher, args.get('matchers'))))
     method = args['aggregation_method']
     inner = args.get('range_function') or f'{method}_over_time'

@@ -90,6 +90,7 @@ class PrometheusSurvey:
             self._tell_hole(instants, usual_s)
         self._tell_type()
         self._check_labels([labels for labels, _ in series])
+        self._check_operand()
         self._tell_duplicates(series)
 
     def _check_spacing(self, usual_s):
@@ -148,6 +149,13 @@ class PrometheusSurvey:
         if missing:
             self._found.notes.append(f'no series has the label {", ".join(missing)}')
 
+    def _check_operand(self):
+        other = prometheus_measures.operand(self._metric)
+        if other and not self._count(self._of_scope, other):
+            self._found.faults.append(
+                f'it is combined with {other}, of which this scope has no samples'
+            )
+
     def _tell_duplicates(self, series):
         by_labels = defaultdict(list)
         names = (*self._metric.groupby, *self._metric.extra_args.get('parts', ()))
@@ -190,8 +198,8 @@ class PrometheusSurvey:
         else:
             self._found.facts.append(survey.NO_METRIC)
 
-    def _count(self, matchers):
-        answer = self._client.query(f'count({self._recent(matchers)})', self._period.end)
+    def _count(self, matchers, name=None):
+        answer = self._client.query(f'count({self._recent(matchers, name)})', self._period.end)
         return int(answer[0]['value'][1]) if answer else 0
 
     def _scopes(self):
@@ -207,7 +215,6 @@ class PrometheusSurvey:
         answer = self._client.query(f'topk(1, {self._recent("")})', self._period.end)
         return sorted(answer[0]['metric'].keys() - {NAME_LABEL}) if answer else []
 
-    def _recent(self, matchers):
-        return (
-            f'last_over_time({prometheus.selector(self._metric.name, matchers)}[{self._range_s}s])'
-        )
+    def _recent(self, matchers, name=None):
+        selector = prometheus.selector(name or self._metric.name, matchers)
+        return f'last_over_time({selector}[{self._range_s}s])'

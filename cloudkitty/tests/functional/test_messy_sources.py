@@ -140,7 +140,6 @@ def test_a_machine_that_stops_is_charged_until_then(rate):
 
 
 TRAFFIC = {'unit': 'MB', 'factor': '1/1000000', 'groupby': ['domain']}
-SUM = {'aggregation_method': 'sum'}
 
 
 def test_a_counter_that_begins_again_takes_nothing_back(rate):
@@ -152,15 +151,8 @@ def test_a_counter_that_begins_again_takes_nothing_back(rate):
     }
     span = Period(cases.HOUR.begin, cases.HOUR.end + timedelta(hours=1))
     metrics = {
-        'libvirt_domain_interface_stats_transmit_bytes_total': [
-            {
-                'unit': 'MB',
-                'factor': '1/1000000',
-                'groupby': ['domain'],
-                'alt_name': name,
-                'extra_args': args,
-            }
-            for name, args in definitions.items()
+        cases.TRAFFIC: [
+            {**TRAFFIC, 'alt_name': name, 'extra_args': args} for name, args in definitions.items()
         ]
     }
 
@@ -173,6 +165,57 @@ def test_a_counter_that_begins_again_takes_nothing_back(rate):
             assert found[name, domain, second] == pytest.approx(Decimal(60), rel=RELATIVE)
     assert ('delta', 'rebooted', first) not in found
     assert min(found.values()) >= 0
+
+
+def test_a_counter_that_is_scraped_unevenly_is_counted_once(rate):
+    """What it grows between two samples, however far they are apart."""
+    metrics = {
+        cases.TRAFFIC: [
+            {**TRAFFIC, 'alt_name': name, 'extra_args': {'measure': name}}
+            for name in ('increase', 'rate')
+        ]
+    }
+    span = Period(cases.HOUR.begin, cases.HOUR.end + timedelta(hours=1))
+
+    found = rate(metrics, 'tenant_id', 'bursts', 'time', span=span)
+
+    assert found == close(
+        {
+            (name, f'2026-11-28T0{hour}:00:00+00:00'): quantity
+            for name, quantity in (('increase', 12_000), ('rate', Decimal(12_000) / 3600))
+            for hour in (1, 2)
+        }
+    )
+
+
+def test_a_sample_that_is_no_number_is_a_lost_one(rate, capsys):
+    """It takes no more of the period away, and nothing if another replica has a number."""
+    metrics = {
+        'openstack_cinder_volume_gb': {
+            'unit': 'GiB',
+            'groupby': ['id'],
+            'alt_name': 'volume',
+            'extra_args': {'measure': 'time_weighted'},
+        },
+        cases.TRAFFIC: {
+            **TRAFFIC,
+            'groupby': [],
+            'alt_name': 'traffic',
+            'extra_args': {'measure': 'increase', 'parts': ['domain']},
+        },
+    }
+
+    found = rate(metrics, 'tenant_id', 'no-numbers', 'id')
+
+    assert len(found) == 7
+    for (name, volume), quantity in found.items():
+        if name == 'volume':
+            # VictoriaMetrics keeps no NaN: the sample before is valid until the next one.
+            assert quantity in close({1: 6, 2: Decimal('5.9')}).values()
+            assert quantity == 6 or volume.startswith('alone')
+        else:
+            assert 3 * 58.9 < quantity < 3 * 61.1
+    assert 'NaN or infinite count as missing' in capsys.readouterr().out
 
 
 def test_a_sample_on_the_edge_counts_in_one_period(rate):
@@ -312,8 +355,12 @@ def order(rating, scope_id):
 
 @pytest.fixture(scope='module')
 def odd_source(tmp_path_factory):
-    """A real server that has rare scrapes, and a metric without the label of the scope."""
-    rows = (*cases.scrapes_are_rare(), *cases.nobody_has_the_label())
+    """A real server with rare scrapes, a metric without the scope, and half of a difference."""
+    rows = (
+        *cases.scrapes_are_rare(),
+        *cases.nobody_has_the_label(),
+        *cases.one_side_of_a_difference_is_away(),
+    )
     with services.Prometheus(
         tmp_path_factory.mktemp('odd'), history=cases.families({}, rows)
     ) as server:
@@ -360,6 +407,43 @@ def test_a_wrong_scope_key_is_told_and_noted(tmp_path, odd_source, capsys):
     (noted,) = rating.scopes()['p1']['noted']
     assert (noted['begin'][11:13], noted['end'][11:13]) == ('00', '02')
     assert rating.completeness(TWO_HOURS)['results'][0]['state'] == 'gap'
+
+
+def test_a_hole_of_what_is_subtracted_is_one_of_the_difference(tmp_path, odd_source):
+    """Also if nobody has ever told it."""
+    path = definitions(
+        tmp_path,
+        size_gb=[
+            {
+                **RARE,
+                'alt_name': other,
+                'extra_args': {'measure': 'time_weighted', 'minus': other},
+            }
+            for other in ('free_gb', 'unknown_gb')
+        ],
+    )
+    rating = rating_of(tmp_path, odd_source.url, path, ['p1'])
+
+    rating.run(THREE_HOURS, now=cases.DAY + timedelta(hours=6))
+
+    found = rating.summary(THREE_HOURS, 'type', 'time')
+    assert {key: round(qty, 1) for key, qty in found.items()} == {
+        ('free_gb', '2026-11-28T00:00:00+00:00'): 5,
+        ('free_gb', '2026-11-28T02:00:00+00:00'): 5,
+    }
+    answer = rating.completeness(THREE_HOURS)
+    assert not answer['final']
+    assert {
+        (gap['metric'], gap['begin'][11:16], gap['end'][11:16], gap['state'])
+        for gap in answer['gaps']
+    } == {
+        ('size_gb@#free_gb', '00:50', '02:10', 'noted'),
+        ('size_gb@#unknown_gb', '00:00', '03:00', 'noted'),
+    }
+    driver = collector.get_driver(rating.conf)
+    faults_of = {key: driver.survey(key, cases.HOUR, 'p1').faults for key in driver.conf}
+    text = 'it is combined with unknown_gb, of which this scope has no samples'
+    assert faults_of['size_gb@#unknown_gb'] == [text]
 
 
 def test_gaps_cost_one_request_a_batch(tmp_path, source):

@@ -5,6 +5,7 @@ All have samples from midnight to ten past three; something happens at or after 
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 from cloudkitty.core.timeframe import Period
 from cloudkitty.tests.services import Family
@@ -14,6 +15,7 @@ DAY = datetime(2026, 11, 28, tzinfo=UTC)
 HOUR = Period(DAY + timedelta(hours=1), DAY + timedelta(hours=2))
 END = '03:10:00'
 GIB = 2**30
+TRAFFIC = 'libvirt_domain_interface_stats_transmit_bytes_total'
 
 
 def at(clock: str) -> int:
@@ -178,7 +180,6 @@ def a_machine_stops() -> Iterator[tuple[str, dict, list]]:
 
 def counters_begin_again() -> Iterator[tuple[str, dict, list]]:
     """1 MB a minute: a guest is rebooted at 01:40, another one moves to another host at 01:30."""
-    name = 'libvirt_domain_interface_stats_transmit_bytes_total'
     half, restart = at('01:30:30'), at('01:40:00')
     labels = {'domain': 'rebooted', 'tenant_id': 'traffic', 'instance': 'cmp1:9177'}
 
@@ -186,14 +187,14 @@ def counters_begin_again() -> Iterator[tuple[str, dict, list]]:
         begun = instant < restart
         return 10**10 + place * 10**6 if begun else (instant - restart) // 60 * 10**6
 
-    yield name, {**labels, 'target_device': 'tap1'}, samples('00:00:30', END, 60, rebooted)
+    yield TRAFFIC, {**labels, 'target_device': 'tap1'}, samples('00:00:30', END, 60, rebooted)
     for host, begin, end, first in (
         ('cmp1:9177', '00:00:30', '01:30:00', 5 * 10**9),
         ('cmp2:9177', '01:30:30', END, 0),
     ):
         base = at('00:00:30') if first else half
         yield (
-            name,
+            TRAFFIC,
             {**labels, 'domain': 'moved', 'instance': host, 'target_device': 'tap2'},
             samples(
                 begin,
@@ -203,6 +204,45 @@ def counters_begin_again() -> Iterator[tuple[str, dict, list]]:
                     first + (instant - base) // 60 * 10**6
                 ),
             ),
+        )
+
+
+def a_counter_grows_in_bursts() -> Iterator[tuple[str, dict, list]]:
+    """By 1 GB every five minutes; scrapes are up to 20 s early or late, each of them."""
+    random, first = Random(1), at('00:00:10')
+    instants = [at('00:00:30') + 60 * n + random.randint(-20, 20) for n in range(185)]
+    yield (
+        TRAFFIC,
+        {'domain': 'bursts', 'tenant_id': 'bursts', 'instance': 'cmp1:9177'},
+        [(instant, 10**10 + (instant - first) // 300 * 10**9) for instant in instants],
+    )
+
+
+def samples_are_no_numbers() -> Iterator[tuple[str, dict, list]]:
+    """One sample is NaN, or infinite; the second replica has a number then."""
+    for text in ('NaN', '+Inf', '-Inf'):
+
+        def spoiled(place, instant, text=text):
+            return text if instant == at('01:30:30') else 6
+
+        def spoiled_counter(place, instant, text=text):
+            return text if instant == at('01:30:30') else 10**10 + place * 10**6
+
+        labels = {'tenant_id': 'no-numbers', 'user_id': 'u1'}
+        for volume, replica, value in (
+            (f'alone {text}', 'a', spoiled),
+            (f'two {text}', 'a', spoiled),
+            (f'two {text}', 'b', 6),
+        ):
+            yield (
+                'openstack_cinder_volume_gb',
+                {**labels, 'id': volume, 'volume_type': 'ssd', 'replica': replica},
+                samples('00:00:30', END, 60, value),
+            )
+        yield (
+            TRAFFIC,
+            {**labels, 'domain': text},
+            samples('00:00:30', END, 60, spoiled_counter),
         )
 
 
@@ -262,6 +302,14 @@ def nobody_has_the_label() -> Iterator[tuple[str, dict, list]]:
     yield 'labelled_gb', {'id': 'v2', 'tenant_id': 'p1'}, samples('00:00:30', END, 60, 6)
 
 
+def one_side_of_a_difference_is_away() -> Iterator[tuple[str, dict, list]]:
+    """Sizes are told all the time, what is free of them is not from 00:50 to 02:10."""
+    labels = {'id': 'd1', 'tenant_id': 'p1'}
+    yield 'size_gb', labels, samples('00:00:30', END, 60, 10)
+    for begin, end in (('00:00:30', '00:50:00'), ('02:10:00', END)):
+        yield 'free_gb', labels, samples(begin, end, 60, 4)
+
+
 def everything() -> list[Family]:
     """Return the families of all cases; each has scopes of its own."""
     cases = (
@@ -272,12 +320,14 @@ def everything() -> list[Family]:
         servers_are_resized,
         a_machine_stops,
         counters_begin_again,
+        a_counter_grows_in_bursts,
+        samples_are_no_numbers,
         samples_on_the_edge,
     )
     return families(
         {
             'container_cpu_usage_seconds_total': 'counter',
-            'libvirt_domain_interface_stats_transmit_bytes_total': 'counter',
+            TRAFFIC: 'counter',
         },
         (row for case in cases for row in case()),
     )

@@ -13,6 +13,14 @@ THERE = (
     'last_over_time(NAME{project_id="abc"}[179999ms] offset -120s))'
 )
 
+LATEST, BEFORE, LATER = (
+    f'last_over_time(NAME{{project_id="abc"}}[59999ms]{moved})'
+    for moved in ('', ' offset 30s', ' offset -30s')
+)
+GROWN = f'({LATEST} - {BEFORE} >= 0)'
+BEGUN = f'({LATEST} < ({BEFORE} < +Inf))'
+FIRST = f'({LATER} - {LATEST} >= 0)'
+
 
 def define(measure, *, groupby=('id',), metadata=(), name='NAME', **extra_args):
     """Return the only metric of a file."""
@@ -91,6 +99,19 @@ def test_the_query_of_a_measure(metric, expected):
     assert build(metric) == expected
 
 
+def test_samples_that_are_no_numbers_can_be_left_out():
+    """Of each series for itself, before they are combined."""
+    query = prometheus_query.build_query(
+        define('time_weighted'), 'project_id', ['abc'], 3600, is_finite=True
+    )
+
+    assert query == (
+        'sum_over_time((max by (id, project_id) '
+        '(((last_over_time(NAME{project_id="abc"}[119999ms]) > -Inf < +Inf) and '
+        f'last_over_time(NAME{{project_id="abc"}}[179999ms] offset -120s)))){MINUTE})'
+    )
+
+
 @pytest.mark.parametrize(
     'metric, expected',
     [
@@ -102,6 +123,11 @@ def test_the_query_of_a_measure(metric, expected):
         (
             define('time_weighted', parts='port', query_function='abs'),
             f'sum by (id, project_id) (sum_over_time((abs({THERE})){MINUTE}))',
+        ),
+        (
+            define('rate', scrape_interval=30),
+            f'max by (id, project_id) (sum_over_time(((({GROWN} or {BEGUN} or {FIRST}) * 1 / 2))'
+            '[3599999ms:15000ms]))',
         ),
         (
             define('seen', metadata=['name']),
