@@ -45,16 +45,17 @@ class Rollups:
         """
         if sums or later:
             self._add_by_scope([*sums.items(), *later.items()])
+        by_series = sums
         if missed:
             found = _grouped(itertools.chain(sums.items(), missed.items()))
-            sums = {key: total for key, total in found.items() if any(total)}
-        self.add_by_series(sums)
+            by_series = {key: total for key, total in found.items() if any(total)}
+        self.add_by_series(by_series)
+        # Last, because workers that store the first points of a day wait here for each other.
+        self._fill_calendar({day for _, day in itertools.chain(sums, later)})
 
     def _add_by_scope(self, sums: Sequence[tuple[tuple[int, date], Sums]]) -> None:
         places = self._places({series for (series, _), _ in sums})
         months = {day: day.replace(day=1) for (_, day), _ in sums}
-        # A month's sums have its first day as key, whether that day has data or not.
-        self._fill_calendar({*months, *months.values()})
         totals = _grouped(((*places[series], day), total) for (series, day), total in sums)
         scope_months = _grouped(
             ((scope, metric, months[day]), total) for (scope, metric, day), total in totals.items()
@@ -87,7 +88,11 @@ class Rollups:
             )
 
     def _fill_calendar(self, days: set[date]) -> None:
+        if not days:
+            return
         table = tables.rated_calendar
+        # A month's sums have its first day as key, whether that day has data or not.
+        days = days | {day.replace(day=1) for day in days}
         known = set(
             self.connection.execute(
                 sa.select(table.c.day).where(table.c.day.between(min(days), max(days)))

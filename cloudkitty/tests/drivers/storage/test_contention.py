@@ -113,6 +113,23 @@ def test_of_two_workers_of_version_1_that_store_the_same_periods_one_does(server
         store.database.engine.dispose()
 
 
+def test_a_worker_that_stores_the_first_points_of_a_day_holds_up_nobody(storage, rival):
+    """The other one's points are stored before those of the first, which are not lost."""
+    storage.fold(JUNE)
+    parts = [batch(storage, name, 2, 25) for name in 'ab']
+
+    with contention.stopped_at(
+        storage.database.engine,
+        'INSERT INTO rated_series_months',
+        lambda: storage.commit(parts[:1]),
+    ) as first:
+        second = contention.meanwhile(rival.database, lambda: rival.commit(parts[1:]))
+        assert second.done()
+
+    assert (first.result(), second.result()) == ([], [])
+    assert [price(storage, name=name) for name in 'ab'] == [26, 26]
+
+
 @pytest.mark.parametrize('hour', [1, 7])
 def test_points_that_two_push_into_one_period_are_all_kept(storage, rival, hour):
     """Whether the scope had any in there before or not."""
