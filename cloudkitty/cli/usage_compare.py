@@ -22,7 +22,7 @@ from cloudkitty.core.metrics import Metric
 from cloudkitty.core.timeframe import Period
 from cloudkitty.scopes import state
 from cloudkitty.storage.former import bills
-from cloudkitty.usage import inquiry, listing
+from cloudkitty.usage import inquiry, meter_list
 
 DAY = timedelta(days=1)
 # Differences whose causes are looked for.
@@ -164,7 +164,7 @@ def _periods(conf, arguments) -> list[Period]:
 def _scopes(conf, database) -> list[str]:
     """Return the scopes that either side knows."""
     with database.reader() as connection:
-        told = listing.scopes(connection)
+        told = meter_list.scopes(connection)
         _, rated = state.list_scopes(connection, scope_key=[conf.collect.scope_key])
     return sorted({*told, *(one.scope_id for one in rated)})
 

@@ -9,7 +9,8 @@ from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.facts import Fact
 from cloudkitty.db import usage_tables
 from cloudkitty.usage import keys, late
-from cloudkitty.usage.intake import Entry, Intake, Origin
+from cloudkitty.usage.entries import Entry, Origin
+from cloudkitty.usage.intake import Intake
 
 NOW = datetime(2024, 11, 29, 13, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

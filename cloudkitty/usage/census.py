@@ -21,7 +21,8 @@ from cloudkitty.core.metering import census, facts, message, reports
 from cloudkitty.core.metering.message import Counter
 from cloudkitty.usage import census_rows, late
 from cloudkitty.usage.census_rows import Census, OpenSeries
-from cloudkitty.usage.intake import Entry, Intake, Origin
+from cloudkitty.usage.entries import Entry, Origin
+from cloudkitty.usage.intake import Intake
 
 LOG = logging.getLogger(__name__)
 

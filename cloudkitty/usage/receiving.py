@@ -18,7 +18,8 @@ from cloudkitty import db, errors
 from cloudkitty.core.metering import facts, message, redaction, reports, signature
 from cloudkitty.usage import producers, rejects
 from cloudkitty.usage.census import Censuses
-from cloudkitty.usage.intake import Entry, Intake, Origin, Outcome
+from cloudkitty.usage.entries import Entry, Origin, Outcome
+from cloudkitty.usage.intake import Intake
 
 LOG = logging.getLogger(__name__)
 

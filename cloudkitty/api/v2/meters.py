@@ -10,7 +10,7 @@ from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.collector.metering import MeteringCollector
 from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.quantities import Grid
-from cloudkitty.usage import listing, messages, pieces, reading
+from cloudkitty.usage import listing, messages, meter_list, pieces, reading
 
 PERIODS_MAX = 1000
 SCOPES_MAX = 1000
@@ -67,7 +67,7 @@ STATISTIC = schemas.form(
 def list_meters(request, *, scope_id, offset, limit):
     selection = listing.Selection(visibility.visible_scopes(request, scope_id))
     with request.services.database.replica() as connection:
-        total, found = listing.meters(connection, selection, offset=offset, limit=limit)
+        total, found = meter_list.meters(connection, selection, offset=offset, limit=limit)
     return {
         'total': total,
         'meters': [{**one._asdict(), 'newest': listing.render(one.newest)} for one in found],
@@ -87,7 +87,7 @@ def get_statistics(request, meter, *, scope_id, begin, end, period, groupby, **a
         db.hold_snapshot(connection)
         scopes = visibility.visible_scopes(request, scope_id)
         if scopes is None:
-            scopes = listing.scopes_of_meter(connection, meter, SCOPES_MAX + 1)
+            scopes = meter_list.scopes_of_meter(connection, meter, SCOPES_MAX + 1)
             if len(scopes) > SCOPES_MAX:
                 raise errors.InvalidInput(reason=f'More than {SCOPES_MAX} scopes: choose some')
         found = list(reading.Reader().read(connection, query, grid, grouping, scopes))

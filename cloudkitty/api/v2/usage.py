@@ -12,7 +12,7 @@ from cloudkitty.audit import trail
 from cloudkitty.core import decimals
 from cloudkitty.core.metering import cloudevents, facts
 from cloudkitty.usage import keys, rejects
-from cloudkitty.usage.intake import Entry, Origin, Outcome
+from cloudkitty.usage.entries import Entry, Origin, Outcome
 
 SINGLE, BATCH = 'application/cloudevents+json', 'application/cloudevents-batch+json'
 # Bytes of a body, uncompressed.

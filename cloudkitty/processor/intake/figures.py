@@ -2,7 +2,7 @@
 
 import prometheus_client
 
-from cloudkitty.usage.intake import Outcome
+from cloudkitty.usage.entries import Outcome
 
 TYPES_MAX = 200
 OTHER = 'other'

@@ -12,7 +12,7 @@ from cloudkitty.tests import agents, ini, usage
 from cloudkitty.tests.usage import ORIGIN, us
 from cloudkitty.usage import rejects
 from cloudkitty.usage.census import Censuses, Limits
-from cloudkitty.usage.intake import Entry
+from cloudkitty.usage.entries import Entry
 
 COMMAND = [sys.executable, '-c', 'from cloudkitty.cli import usage; usage.main()']
 SAMPLES, LIVES = usage_tables.samples, usage_tables.lives

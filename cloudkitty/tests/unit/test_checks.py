@@ -30,6 +30,19 @@ def test_style():
     _run('-m', 'ruff', 'format', '--check', '--no-cache', '.')
 
 
+@pytest.mark.parametrize(
+    'folder', ['agent', 'core/metering', 'listener', 'pollster', 'processor/intake', 'usage']
+)
+def test_modules_of_metering_are_short(folder):
+    """At most 300 lines, so that each can be read at once."""
+    lengths = {
+        path: len(path.read_text().splitlines())
+        for path in (ROOT / 'cloudkitty' / folder).rglob('*.py')
+    }
+    assert lengths
+    assert {path.name: lines for path, lines in lengths.items() if lines > 300} == {}
+
+
 def test_types():
     """Mypy finds no error: strict where plug-ins build on the code and where money goes through."""
     _run('-m', 'mypy', '--no-error-summary', '--cache-dir', os.devnull)

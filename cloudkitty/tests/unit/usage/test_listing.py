@@ -6,7 +6,7 @@ from cloudkitty import errors
 from cloudkitty.core.metering import facts
 from cloudkitty.tests import usage
 from cloudkitty.tests.usage import ORIGIN, entry, fact, life, us
-from cloudkitty.usage import listing, messages
+from cloudkitty.usage import listing, messages, meter_list
 from cloudkitty.usage.listing import Selection
 from cloudkitty.usage.samples import Key
 
@@ -58,9 +58,9 @@ def test_pages_of_lives(stored):
 def test_meters(stored):
     """By name and kind, with the newest fact that counts."""
     with stored.reader() as connection:
-        total, found = listing.meters(connection, Selection(['p1']), offset=0, limit=10)
-        assert listing.scopes_of_meter(connection, 'volume.size', 5) == ['p1']
-        none = listing.meters(connection, Selection(['p2']), offset=0, limit=10)
+        total, found = meter_list.meters(connection, Selection(['p1']), offset=0, limit=10)
+        assert meter_list.scopes_of_meter(connection, 'volume.size', 5) == ['p1']
+        none = meter_list.meters(connection, Selection(['p2']), offset=0, limit=10)
 
     assert (total, [(one.kind, one.resources, one.newest) for one in found]) == (
         2,

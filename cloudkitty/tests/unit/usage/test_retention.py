@@ -13,7 +13,17 @@ from cloudkitty.core.metering.quantities import Grid
 from cloudkitty.db import usage_tables
 from cloudkitty.tests import usage
 from cloudkitty.tests.usage import HOUR_US, NOW, ORIGIN, entry, fact, life, us
-from cloudkitty.usage import keys, listing, packs, pieces, reading, retention, sampled, verify
+from cloudkitty.usage import (
+    keys,
+    listing,
+    meter_list,
+    packs,
+    pieces,
+    reading,
+    retention,
+    sampled,
+    verify,
+)
 from cloudkitty.usage.listing import Selection
 
 DAY = timedelta(days=1)
@@ -65,7 +75,7 @@ def seen(database):
         return (
             counted,
             pages,
-            listing.meters(connection, Selection(), offset=0, limit=9),
+            meter_list.meters(connection, Selection(), offset=0, limit=9),
             listing.samples(connection, Selection(begin=span[0], end=span[1]), limit=50),
             sorted(sampled.sampled_at(connection, 'gauge', None, span, step_us=60_000_000)),
             sampled.sampled_resources(connection, 'gauge', None, span),
