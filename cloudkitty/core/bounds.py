@@ -104,17 +104,17 @@ def quote_controls(text: str) -> str:
 
 def is_deeper(form: Any, levels: int) -> bool:
     """Return whether lists and mappings are nested deeper than *levels* levels."""
-    parts = [form]
+    parts = [form] if isinstance(form, (dict, list)) else []
     for _ in range(levels):
         parts = [
             child
             for part in parts
-            if isinstance(part, (dict, list))
             for child in (part.values() if isinstance(part, dict) else part)
+            if isinstance(child, (dict, list))
         ]
         if not parts:
             return False
-    return any(isinstance(part, (dict, list)) for part in parts)
+    return bool(parts)
 
 
 def check_attributes(series: Any) -> None:

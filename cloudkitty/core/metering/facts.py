@@ -199,13 +199,13 @@ def flat_attributes(given: Mapping[str, Any], ignored: frozenset[str] = frozense
     :param ignored: names that are left out, too.
     """
     return FrozenDict(
-        (name, _flat(value))
+        (name, value if isinstance(value, str) else _flat(value))
         for name, value in given.items()
         if name not in ignored and isinstance(value, (str, int, float, Decimal))
     )
 
 
-def _flat(value: str | int | float | Decimal) -> str:
+def _flat(value: int | float | Decimal) -> str:
     if isinstance(value, bool):
         return 'true' if value else 'false'
     return format(value, 'f') if isinstance(value, Decimal) else str(value)

@@ -5,6 +5,7 @@ What Ceilometer has no word for, the stages of a life, lies in `resource_metadat
 Source: doc/source/contributor/metering.rst, "Messages".
 """
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ BORN_KEY = 'cloudkitty.born'
 # What keeps amounts of one instant apart, and a repeat of one together.
 ID_KEY = 'cloudkitty.id'
 SOURCE = 'cloudkitty'
-ID_SPACE = uuid.UUID('6f0c1c4e-6b1b-5a53-9a5f-3f2f2f6d1c5a')
+ID_SPACE = uuid.UUID('6f0c1c4e-6b1b-5a53-9a5f-3f2f2f6d1c5a').bytes
+# The first of the digits that say which kind of UUID it is: of its four bits the first two are 10.
+_VARIANT = {digit: '89ab'[int(digit, 16) % 4] for digit in '0123456789abcdef'}
 DEPTH_MAX = 16
 LEAVES_MAX = 1000
 # Names that Ceilometer's definitions of resources give to nested metadata.
@@ -31,6 +34,7 @@ NESTED = {
     ('image', 'id'): 'image_ref',
     ('target', 'metadata', 'container'): 'container',
 }
+_NESTING = frozenset(path[0] for path in NESTED)
 _TEXTS = ('source', 'counter_name', 'counter_type', 'resource_id', 'timestamp', 'message_id')
 _OPTIONAL_TEXTS = (
     'counter_unit',
@@ -113,7 +117,10 @@ def build(counter: Counter, secret: str = '', source: str = SOURCE) -> dict[str,
 
 
 def _id_of(message: Mapping[str, Any]) -> str:
-    return str(uuid.uuid5(ID_SPACE, _SORTED.encode(message)))
+    """Return the UUID of version 5 of the content; uuid.uuid5() takes four times as long."""
+    text = _SORTED.encode(message).encode()
+    made = hashlib.sha1(ID_SPACE + text, usedforsecurity=False).hexdigest()
+    return f'{made[:8]}-{made[8:12]}-5{made[13:16]}-{_VARIANT[made[16]]}{made[17:20]}-{made[20:32]}'
 
 
 def is_as_built(message: Mapping[str, Any]) -> bool:
@@ -122,7 +129,9 @@ def is_as_built(message: Mapping[str, Any]) -> bool:
     The signature has no separators, so text could be moved between the name and the value of an
     attribute. The id is signed, and a digest that has them.
     """
-    content = {name: value for name, value in message.items() if name not in _SEALS}
+    content = dict(message)
+    for seal in _SEALS:
+        content.pop(seal, None)
     return bool(message['message_id'] == _id_of(content))
 
 
@@ -230,6 +239,8 @@ def _tag(kind: str, given_id: Any, quantity: Decimal, attributes: facts.Attribut
 
 def _attributes(metadata: Mapping[str, Any], ignored: frozenset[str]) -> facts.Attributes:
     """Return the flat values of *metadata*, and nested ones under the names that Gnocchi knows."""
+    if metadata.keys().isdisjoint(_NESTING):
+        return facts.flat_attributes(metadata, ignored)
     nested = {}
     for path, name in NESTED.items():
         value: Any = metadata

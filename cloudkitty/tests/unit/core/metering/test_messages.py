@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import random
+import uuid
 from decimal import Decimal
 
 import pytest
@@ -130,6 +132,19 @@ def test_wrong_values_are_refused(change):
     """The text of the error is for the dead letters."""
     with pytest.raises(errors.InvalidInput):
         message.fact_of(message.check({**REAL['messages'][0], **change}))
+
+
+def test_ids_are_uuids_of_the_content():
+    """Of version 5, as the library makes them: the same whatever release has sent a message."""
+    choose = random.Random(5)
+    for _ in range(200):
+        made = message.build(COUNTER._replace(resource_id=f'ü{choose.random()}'))
+        content = {
+            name: value for name, value in made.items() if name not in ('message_id', signature.KEY)
+        }
+        space = uuid.UUID('6f0c1c4e-6b1b-5a53-9a5f-3f2f2f6d1c5a')
+        expected = uuid.uuid5(space, json.dumps(content, sort_keys=True))
+        assert made['message_id'] == str(expected)
 
 
 def test_our_own_messages():
