@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from oslo_config import cfg
 
-from cloudkitty import errors, rpc
+from cloudkitty import dataframe, errors, rpc
 
 # Only after rpc, which chooses what oslo.messaging runs on.
 from cloudkitty.rpc import oslo_messaging  # isort: skip
@@ -324,11 +324,16 @@ class _Dispatcher(oslo_dispatcher.DispatcherBase):
 def _delivery_of(incoming: Any) -> Delivery:
     message = incoming.message
     event_type, publisher_id, message_id, timestamp = (
-        value if isinstance(value := message.get(name), str) and len(value) <= TEXT_MAX else ''
+        value if isinstance(value := message.get(name), str) and _is_short_text(value) else ''
         for name in ('event_type', 'publisher_id', 'message_id', 'timestamp')
     )
     # Not the context of the request, which may hold a token.
     return Delivery(event_type, publisher_id, message_id, timestamp, message.get('payload'))
+
+
+def _is_short_text(value: str) -> bool:
+    """Return whether *value* can be stored, and be the label of a metric."""
+    return len(value) <= TEXT_MAX and dataframe.is_text(value)
 
 
 class _Server(oslo_listener.BatchNotificationServer):

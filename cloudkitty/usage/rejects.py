@@ -1,5 +1,6 @@
 """Refused messages of the operator's producers: table usage_rejects."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 
 from cloudkitty.core.metering import facts
 from cloudkitty.db import upsert, usage_tables
+from cloudkitty.usage.series import chunks
 
 _REJECTS = usage_tables.rejects
 BODY_MAX = 65536
@@ -66,15 +68,38 @@ def record(
         for text, reason in refused
     }
     count = connection.execute(sa.select(sa.func.count()).select_from(_REJECTS)).scalar_one()
-    for digest in sorted(rows):
-        known = connection.execute(
-            sa.update(_REJECTS)
-            .where(_REJECTS.c.digest == digest)
-            .values(last=now_us, messages=_REJECTS.c.messages + 1, reason=rows[digest].reason)
-        ).rowcount
-        if not known and count < ROWS_MAX:
-            count += 1
-            upsert.insert_missing(connection, _REJECTS, [rows[digest]._asdict()])
+    known = _found(connection, rows)
+    # In the order of the digests, as every writer; one that is not there yet is not locked.
+    _found(connection, known, is_locked=True)
+    # A message of the bus may hold thousands: a statement for each would take minutes.
+    by_reason: dict[str, list[bytes]] = defaultdict(list)
+    for digest in known:
+        by_reason[rows[digest].reason].append(digest)
+    for reason, digests in sorted(by_reason.items()):
+        for chunk in chunks(sorted(digests)):
+            connection.execute(
+                sa.update(_REJECTS)
+                .where(_REJECTS.c.digest.in_(chunk))
+                .values(last=now_us, messages=_REJECTS.c.messages + 1, reason=reason)
+            )
+    fresh = [rows[digest] for digest in sorted(rows.keys() - known)]
+    upsert.insert_many_missing(
+        connection, _REJECTS, Reject._fields, fresh[: max(ROWS_MAX - count, 0)]
+    )
+
+
+def _found(
+    connection: sa.Connection, digests: Iterable[bytes], *, is_locked: bool = False
+) -> set[bytes]:
+    """Return those of *digests* that are stored."""
+    statement = sa.select(_REJECTS.c.digest).order_by(_REJECTS.c.digest)
+    if is_locked:
+        statement = statement.with_for_update()
+    return {
+        bytes(digest)
+        for chunk in chunks(sorted(digests))
+        for digest in connection.execute(statement.where(_REJECTS.c.digest.in_(chunk))).scalars()
+    }
 
 
 def read(connection: sa.Connection) -> Iterator[Reject]:

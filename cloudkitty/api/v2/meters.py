@@ -164,6 +164,9 @@ def get_sample(request, sample_id):
         if found is None:
             raise errors.NotFound(reason='No sample has this id.')
         batch = messages.read(connection, found.location.batch_id)
+    # Of a batch that was damaged nothing can be told, see cloudkitty-usage verify.
+    if batch is not None and found.location.position >= len(batch.texts):
+        batch = None
     is_admin = visibility.viewer_of(request).is_admin
     return {
         **listing.render_sample(found),

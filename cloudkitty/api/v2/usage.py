@@ -101,6 +101,8 @@ def _unpack(body):
         raise errors.InvalidInput(reason='The body is not in the format of gzip') from exc
     if len(unpacked) <= SIZE_MAX and not unpacker.eof:
         raise errors.InvalidInput(reason='The end of the gzip body is missing')
+    if unpacker.unused_data:
+        raise errors.InvalidInput(reason='Something follows the end of the gzip body')
     return unpacked
 
 

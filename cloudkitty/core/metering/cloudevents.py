@@ -48,12 +48,14 @@ class Event(NamedTuple):
     until: int | None = None
 
 
-def split(text: str) -> Iterator[tuple[str, Any]]:
+def split(text: str, decoder: json.JSONDecoder | None = None) -> Iterator[tuple[str, Any]]:
     """Yield each value of the JSON list in *text*, as it was written and parsed.
 
+    :param decoder: None: DECODER.
     :raises ValueError: it is no JSON list.
     :raises InvalidInput: a number is too long.
     """
+    decoder = decoder or DECODER
     at = _skip(text, 0)
     if text[at : at + 1] != '[':
         raise ValueError('no list')
@@ -62,7 +64,7 @@ def split(text: str) -> Iterator[tuple[str, Any]]:
         _check_end(text, at + 1)
         return
     while True:
-        value, end = DECODER.raw_decode(text, at)
+        value, end = decoder.raw_decode(text, at)
         yield text[at:end], value
         at = _skip(text, end)
         if text[at : at + 1] == ']':
@@ -115,8 +117,7 @@ def read(form: Any, ignored: frozenset[str] = frozenset()) -> Event:
     at = _instant('time', form['time'])
     if form['type'] == COMPLETE:
         meter, until = data.get('meter'), data.get('until')
-        if not isinstance(meter, str):
-            raise errors.InvalidInput(reason='data.meter is missing')
+        facts.check_name('data.meter', meter)
         return Event(
             form['source'],
             form['id'],
@@ -155,7 +156,8 @@ def _data_of(form: Mapping[str, Any]) -> Mapping[str, Any]:
     unknown = [name for name in data if name not in allowed]
     if unknown:
         raise errors.InvalidInput(
-            reason=f'data has unknown members: {", ".join(unknown):.100}; '
+            # A name may hold characters that no answer can.
+            reason=f'data has unknown members: {", ".join(map(repr, unknown)):.100}; '
             f'allowed: {", ".join(allowed)}'
         )
     return data

@@ -172,6 +172,9 @@ def check(message: Any) -> Mapping[str, Any]:
     volume = message['counter_volume']
     if isinstance(volume, bool) or not isinstance(volume, (int, float, Decimal, str)):
         raise errors.InvalidInput(reason='counter_volume is no number')
+    clock = message.get('monotonic_time')
+    if clock is not None and (isinstance(clock, bool) or not isinstance(clock, (int, float))):
+        raise errors.InvalidInput(reason='monotonic_time is no number')
     if not isinstance(message['resource_metadata'], dict):
         raise errors.InvalidInput(reason='resource_metadata is no object')
     if bounds.is_deeper(message['resource_metadata'], DEPTH_MAX):

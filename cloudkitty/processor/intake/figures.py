@@ -2,6 +2,8 @@
 
 import prometheus_client
 
+from cloudkitty import dataframe
+from cloudkitty.clients import bus
 from cloudkitty.usage.entries import Outcome
 
 TYPES_MAX = 200
@@ -43,7 +45,8 @@ class Figures:
         self._messages.labels('rejected').inc(len(outcome.rejected) + refused)
 
     def ignored(self, event_type: str) -> None:
-        """Count a message; beyond TYPES_MAX event types they are counted together."""
-        if event_type not in self._types and len(self._types) < TYPES_MAX:
+        """Count a message; beyond TYPES_MAX event types, or under none, they count together."""
+        is_label = len(event_type) <= bus.TEXT_MAX and dataframe.is_text(event_type)
+        if event_type not in self._types and len(self._types) < TYPES_MAX and is_label:
             self._types.add(event_type)
         self._ignored.labels(event_type if event_type in self._types else OTHER).inc()

@@ -15,6 +15,7 @@ from cloudkitty.clients import bus
 from cloudkitty.clients.bus import Delivery, Unreadable
 from cloudkitty.core.metering import events, message, notification
 from cloudkitty.core.metering.message import Counter
+from cloudkitty.core.metering.notification import Notification
 from cloudkitty.listener import Listeners
 from cloudkitty.processor.intake.figures import Figures
 from cloudkitty.processor.intake.queue_beacons import EVENT_TYPE, Beacon, Beacons
@@ -79,7 +80,7 @@ class Intake:
 
     def take_notifications(self, deliveries: Sequence[Delivery]) -> None:
         """Store, or send on, the usage that listeners find in notifications."""
-        made: list[tuple[Counter, str]] = []
+        made: list[Received] = []
         received: list[Received] = []
         refused: list[Refused] = []
         told: list[Beacon] = []
@@ -97,12 +98,10 @@ class Intake:
             else:
                 self._figures.ignored(delivery.event_type)
         if self._send is None:
-            received.extend(
-                Received(message.build(counter), publisher, BUS) for counter, publisher in made
-            )
+            received.extend(made)
         else:
-            for part in _parts([counter for counter, _ in made]):
-                self._send([message.build(one, self._receiver.keys.newest) for one in part])
+            for part in _parts(made):
+                self._send([one.form for one in part])
         self._store(received, refused)
         if self._send is None:
             self._beacons.record(told)
@@ -120,7 +119,9 @@ class Intake:
         except errors.InvalidInput as exc:
             refused.append(_refused(delivery, f'beacon: {exc}'))
 
-    def _listen(self, delivery: Delivery, refused: list[Refused]) -> list[tuple[Counter, str]]:
+    def _listen(self, delivery: Delivery, refused: list[Refused]) -> list[Received]:
+        """Return what a notification states; what is to be sent on is signed."""
+        secret = '' if self._send is None else self._receiver.keys.newest
         try:
             told = notification.read(
                 delivery.event_type,
@@ -129,15 +130,27 @@ class Intake:
                 delivery.timestamp,
                 delivery.payload,
             )
-            return [(counter, delivery.publisher_id) for counter in self._listeners.process(told)]
+            return self._made_of(told, lambda counter: message.build(counter, secret))
         except errors.InvalidInput as exc:
             refused.append(_refused(delivery, f'{delivery.event_type:.100}: {exc}'))
+        return []
+
+    def _made_of(
+        self, told: Notification, build: Callable[[Counter], dict[str, Any]]
+    ) -> list[Received]:
+        """Return the messages that *build* makes of a notification.
+
+        :raises InvalidInput: it is not what its service would send.
+        """
+        try:
+            return [
+                Received(build(counter), told.publisher_id, BUS)
+                for counter in self._listeners.process(told)
+            ]
         # What a plug-in did not foresee must not come again for ever.
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
-            LOG.error('A listener failed on %.100s', delivery.event_type, exc_info=exc)
-            reason = f'{delivery.event_type:.100}: a listener failed: {type(exc).__name__}'
-            refused.append(_refused(delivery, reason))
-        return []
+            LOG.error('A listener failed on %.100s', told.event_type, exc_info=exc)
+            raise errors.InvalidInput(reason=f'a listener failed: {type(exc).__name__}') from exc
 
     def _of_events(self, delivery: Delivery, refused: list[Refused]) -> Iterator[Received]:
         """Yield the usage in Ceilometer's events, if they are signed."""
@@ -148,9 +161,9 @@ class Intake:
                 self._receiver.keys.trust(event)
                 told = events.read(event, delivery.publisher_id)
                 if self._listeners.knows(told.event_type):
-                    for counter in self._listeners.process(told):
-                        form = message.build(counter, source=events.SOURCE)
-                        yield Received(form, delivery.publisher_id, BUS)
+                    yield from self._made_of(
+                        told, lambda counter: message.build(counter, source=events.SOURCE)
+                    )
                 else:
                     self._figures.ignored(told.event_type)
             except errors.InvalidInput as exc:
@@ -175,8 +188,8 @@ class Intake:
             )
 
 
-def _parts(counters: Iterable[Counter]) -> Iterator[list[Counter]]:
-    left = iter(counters)
+def _parts(made: Iterable[Received]) -> Iterator[list[Received]]:
+    left = iter(made)
     while part := list(itertools.islice(left, bus.MESSAGES_MAX)):
         yield part
 

@@ -93,9 +93,9 @@ class Beacons:
             not isinstance(form, dict)
             or form.keys() != _MEMBERS
             or not all(isinstance(value, str) for value in form.values())
-            or len(form['queue']) > facts.NAME_LENGTH_MAX
         ):
             raise errors.InvalidInput(reason='no beacon')
+        facts.check_name('its queue', form['queue'])
         self._keys.trust(form)
         return Beacon(form['queue'], min(timeframe.parse_exact(form['sent']), self._clock()))
 

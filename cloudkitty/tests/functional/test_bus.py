@@ -139,7 +139,7 @@ def test_members_of_other_types_harm_nobody(bus_conf, heap, broker):
     names = ('event_type', 'publisher_id', 'message_id', 'timestamp', 'priority')
     bodies = [
         envelope(**dict.fromkeys(names, value), payload='x')
-        for value in (None, 5, [], {'a': 1}, 'x' * 300)
+        for value in (None, 5, [], {'a': 1}, 'x' * 300, '\ud800', 'a\0b')
     ]
     with bus.listening(bus_conf, METERING, heap.take):
         send_raw(bus_conf, broker, *bodies)

@@ -9,8 +9,9 @@ import webob
 
 from cloudkitty.core.metering import cloudevents
 from cloudkitty.db import usage_tables
+from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import usage
-from cloudkitty.tests.functional.api import world
+from cloudkitty.tests.functional.api import conftest, world
 
 SINGLE = 'application/cloudevents+json'
 BATCH = 'application/cloudevents-batch+json'
@@ -147,6 +148,7 @@ def test_an_event_is_taken_back(noauth, database):
         ('[{}]', BATCH, {'Content_Encoding': 'br'}, 415, 'br'),
         ('[{}]', BATCH, {'Content_Encoding': 'gzip'}, 400, 'gzip'),
         (gzip.compress(b'[{}]')[:-9], BATCH, {'Content_Encoding': 'gzip'}, 400, 'end of the gzip'),
+        (gzip.compress(b'[{}]') + b'x', BATCH, {'Content_Encoding': 'gzip'}, 400, 'follows'),
         (gzip.compress(b' ' * 2**23), BATCH, {'Content_Encoding': 'gzip'}, 400, 'more than'),
         ('[' + ' ' * 2**22 + ']', BATCH, {}, 413, 'too large'),
     ],
@@ -203,3 +205,71 @@ def test_a_source_with_a_long_name(secured):
     answer = push(secured.application, [event(source='s' * 255)], caller=METERING)
 
     assert list(told(answer)[2]) == [0]
+
+
+NASTY = [
+    '',
+    'a\0b',
+    '\ud800',
+    '\u2028',
+    'x' * 300,
+    None,
+    True,
+    -1,
+    1.5,
+    10**30,
+    '1e400',
+    'NaN',
+    '0001-01-01',
+    '9999-12-31T23:59:59-23:59',
+    [],
+    {},
+    {'\ud800': 1},
+    {'a\0b': 'c'},
+    {'a': [{}]},
+]
+
+
+def mutated(form, *path):
+    """Yield copies of *form*, each with something nasty in one place."""
+    at = form
+    for step in path:
+        at = at[step]
+    for name in at:
+        for value in NASTY:
+            copy = json.loads(json.dumps(form))
+            below = copy
+            for step in path:
+                below = below[step]
+            below[name] = value
+            yield copy
+    for name in NASTY[1:5]:
+        copy = json.loads(json.dumps(form))
+        below = copy
+        for step in path:
+            below = below[step]
+        below[name] = 'x'
+        yield copy
+
+
+def test_nothing_in_an_event_is_an_error_of_the_service(any_conf, any_database, tmp_path):
+    """Each is stored, or refused with a reason; on all databases."""
+    (tmp_path / 'policy.yaml').write_text('{}')
+    application = conftest.behind_a_proxy(
+        any_conf, any_database, sql.SQLStorage(any_conf), tmp_path / 'policy.yaml'
+    )
+    forms = (
+        event('a', {'attributes': {'zone': 'z'}}),
+        event('b', {'action': 'start', 'begin': None}),
+        event('c') | {'type': cloudevents.COMPLETE, 'data': {'meter': 'm'}},
+    )
+    batch = [
+        one
+        for index, form in enumerate(forms)
+        for path in ((), ('data',))
+        for one in mutated({**form, 'source': f's{index}'}, *path)
+    ]
+    answer = push(application, batch, Idempotency_Key='k').json
+    assert answer['accepted'] > 20
+    assert answer['accepted'] + answer['duplicates'] + len(answer['rejected']) == len(batch)
+    assert all(one['reason'] for one in answer['rejected'])

@@ -12,7 +12,7 @@ from cloudkitty.core.metering import facts, message, redaction, signature
 from cloudkitty.core.metering.message import Counter
 from cloudkitty.db import usage_tables
 from cloudkitty.tests import samples, usage
-from cloudkitty.usage import messages, receiving
+from cloudkitty.usage import messages, receiving, verify
 from cloudkitty.usage.receiving import BUS, Keys, Received, Receiver, Refused
 
 NOW = datetime(2026, 11, 29, 13, 30, tzinfo=UTC)
@@ -285,3 +285,22 @@ def test_a_counter_with_an_id_differs_from_others_of_its_instant():
 def test_trust_of_ours_needs_no_signature(receive, database):
     assert receive(message.build(counter()), trust=receiving.BUS).accepted == 1
     assert trusts(database) == ['bus']
+
+
+def test_a_number_of_any_length_hides_no_other_message(receive, database):
+    """What JSON can say is read again, and checked, whatever stands beside it."""
+    long = signed(resource_metadata={'x': {'y': 10**600}}, resource_id='long')
+
+    assert receive(long, signed()).accepted == 2
+
+    with database.reader() as connection:
+        batch = receiving_batch(connection)
+    assert [json.loads(text) for text in batch.texts] == [long, signed()]
+    assert batch.is_intact
+    assert list(verify.check(database, frozenset())) == []
+
+
+@pytest.mark.parametrize('given', ['12', True, [], json.loads('[' * 50 + ']' * 50)])
+def test_a_clock_is_a_number(receive, given):
+    """Nothing else of a message may have any form."""
+    assert receive(signed(monotonic_time=given)).rejected == {0: 'monotonic_time is no number'}
