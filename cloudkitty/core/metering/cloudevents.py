@@ -118,6 +118,7 @@ def read(form: Any, ignored: frozenset[str] = frozenset()) -> Event:
     if form['type'] == COMPLETE:
         meter, until = data.get('meter'), data.get('until')
         facts.check_name('data.meter', meter)
+        assert isinstance(meter, str)
         return Event(
             form['source'],
             form['id'],
