@@ -14,7 +14,8 @@ from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2.clickhouse import folding as clickhouse_folding
-from cloudkitty.storage.v2.clickhouse.body import Body, Where
+from cloudkitty.storage.v2.clickhouse.body import Where
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.clickhouse.writer import EVER
 from cloudkitty.storage.v2.sql import folding
 
@@ -23,7 +24,7 @@ _STATES = tables.scopes
 
 
 def dump(
-    connection: sa.Connection, *, body: Body | None = None, without_mark: Collection[str] = ()
+    connection: sa.Connection, *, body: Shards | None = None, without_mark: Collection[str] = ()
 ) -> bytes:
     """Return frames, roll-ups, marks, tasks and pending orders: equal bytes, equal data.
 
@@ -92,20 +93,16 @@ def _in_sql(connection, names, series):
 def _in_clickhouse(connection, body, names, series):
     view = clickhouse_folding.view(connection, EVER.begin, EVER.end)
     where = Where(EVER.begin, EVER.end)
-    keys = body.keys(view.snapshot, where)
-    columns = [found for *_, found in body.points(view.snapshot, where, 'notEmpty(ids)')]
+    frames = list(body.points(view.snapshot, where, 'notEmpty(ids)'))
     later = [
-        (key.begin.date(), points)
-        for key, points in zip(keys, columns, strict=True)
+        (one.begin.date(), one.columns)
+        for one in frames
         if not view.folded
-        or not view.folded[0] <= key.begin.date() < view.folded[1]
-        or (key.scope, key.begin.date()) in view.changed
+        or not view.folded[0] <= one.begin.date() < view.folded[1]
+        or (one.scope, one.begin.date()) in view.changed
     ]
     return {
-        'frames': sorted(
-            _frame(_row(key, points), names, series, points)
-            for key, points in zip(keys, columns, strict=True)
-        ),
+        'frames': sorted(_frame(_row(one), names, series, one.columns) for one in frames),
         'days': _with_later(_folded(body, view), later, series),
     }
 
@@ -115,11 +112,12 @@ def _folded(body, view):
     if not view.folded:
         return {}
     others = f'NOT ({clickhouse_folding.is_of_days(view.changed, "day")})'
-    days = body.visible_days(view.snapshot, view.folded, None, others)
     return {
         (number, timeframe.EPOCH.date() + timedelta(days=day)): [Decimal(qty), Decimal(price), many]
-        for number, day, qty, price, many in body.client.rows(
-            f'SELECT id, toInt32(day), qty, price, many FROM ({days}) '
+        for shard in body.all
+        for number, day, qty, price, many in shard.client.rows(
+            'SELECT id, toInt32(day), qty, price, many '
+            f'FROM ({shard.visible_days(view.snapshot, view.folded, None, others)}) '
             'ARRAY JOIN ids AS id, quantities AS qty, prices AS price, counts AS many '
             # Beside a day that has no points any more.
             'WHERE many > 0'
@@ -138,8 +136,9 @@ class _Row(NamedTuple):
     price: Decimal
 
 
-def _row(key, columns):
-    return _Row(*key, functools.reduce(SUM_CONTEXT.add, columns[2]))
+def _row(one):
+    price = functools.reduce(SUM_CONTEXT.add, one.columns[2])
+    return _Row(one.scope, one.begin, one.origin, one.end, len(one.columns[0]), price)
 
 
 def _frame(row, names, series, columns):

@@ -13,7 +13,7 @@ from cloudkitty.tests.simulation.__main__ import MEMORY
 
 pytestmark = pytest.mark.xdist_group('clickhouse')
 # A schedule takes a second or two; tools/simulate --driver clickhouse runs any number of them.
-SEEDS = 4
+SEEDS = 3
 # What is wrong shows after some more of them.
 SEEDS_MAX = 100
 
@@ -49,20 +49,6 @@ def sees_open_revisions(monkeypatch):
     )
 
 
-def overtakes(monkeypatch):
-    """A revision is closed though its scope has changed since."""
-    close = revisions.close
-    monkeypatch.setattr(
-        revisions,
-        'close',
-        lambda connection, tickets, *more: close(
-            connection,
-            [one._replace(states=revisions._states(connection, one.states)) for one in tickets],
-            *more,
-        ),
-    )
-
-
 def sweeps_early(monkeypatch):
     """The rows of a revision are removed while others may arrive."""
     monkeypatch.setattr(revisions, 'SETTLED', -revisions.LIFETIME)
@@ -74,8 +60,7 @@ def keeps_sums(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'breach, first_seed',
-    [(sees_open_revisions, 5), (overtakes, 10), (sweeps_early, 0), (keeps_sums, 0)],
+    'breach, first_seed', [(sees_open_revisions, 0), (sweeps_early, 1), (keeps_sums, 0)]
 )
 def test_a_breach_of_a_rule_is_found_out(simulation, monkeypatch, breach, first_seed):
     breach(monkeypatch)

@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument(
         '--driver', choices=('sql', 'clickhouse'), default='sql', help='The storage driver.'
     )
+    parser.add_argument('--shards', type=int, default=1, help='Of the driver clickhouse.')
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     folder = MEMORY if MEMORY.is_dir() else None
@@ -54,7 +55,7 @@ def main() -> int:
         jobs = min(arguments.jobs, count)
         drivers_left = multiprocessing.SimpleQueue()
         for number in range(jobs):
-            drivers_left.put(_driver(arguments.driver, Path(path) / f'server-{number}', stack))
+            drivers_left.put(_driver(arguments, Path(path) / f'server-{number}', stack))
         made = (path, arguments.metering, drivers_left)
         if jobs == 1:
             _prepare(*made)
@@ -66,12 +67,12 @@ def main() -> int:
             pool.shutdown(cancel_futures=True)
 
 
-def _driver(name, folder, stack):
+def _driver(arguments, folder, stack):
     """Return a driver, with a server of its own."""
-    if name == 'sql':
+    if arguments.driver == 'sql':
         return drivers.SQL()
     server = stack.enter_context(services.ClickHouse(folder))
-    return clickhouse.ClickHouse(server.url, 'simulation')
+    return clickhouse.ClickHouse(server.url, 'simulation', arguments.shards)
 
 
 def _prepare(path, is_metering, drivers_left):
@@ -96,7 +97,7 @@ def _collect(results, count, seconds):
         if result.problem:
             failed += 1
             print(
-                f'seed {result.seed} FAILED; tools/simulate --seeds {result.seed} shows it:\n'
+                f'seed {result.seed} FAILED; --seeds {result.seed} shows it step by step:\n'
                 f'{result.problem}',
                 flush=True,
             )

@@ -21,8 +21,9 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import query, v2
 from cloudkitty.storage.v2 import clickhouse
 from cloudkitty.storage.v2.clickhouse import client, literals, revisions
-from cloudkitty.storage.v2.clickhouse.body import Body, Where
+from cloudkitty.storage.v2.clickhouse.body import Where
 from cloudkitty.storage.v2.clickhouse.reader import Reader
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.clickhouse.writer import Writer
 from cloudkitty.storage.v2.series import changes
 from cloudkitty.storage.v2.series.answers import Slice
@@ -121,10 +122,17 @@ class Client(client.Client):
         )
 
 
+class InTurns(Shards):
+    """The tables of all shards, which one process asks one after the other."""
+
+    def rows(self, statements):
+        return [shard.client.rows(statement) for shard, statement in statements]
+
+
 class Storage(clickhouse.ClickHouseStorage):
     """The storage of a process on a database that is open already."""
 
-    def __init__(self, database: Database, body: Body, clock: Callable[[], datetime]):
+    def __init__(self, database: Database, body: Shards, clock: Callable[[], datetime]):
         v2.BaseStorage.__init__(self, database.conf)
         self.database = database
         self.id_cache = IdCache(self.conf.collect.scope_key)
@@ -140,11 +148,11 @@ class ClickHouse:
 
     :param url: of a server.
     :param name: of a database of its own.
+    :param shards: number of them, which are databases of the same server.
     """
 
-    def __init__(self, url: str, name: str, storage=Storage):
-        self._url, self._name = url, name
-        self._storage = storage
+    def __init__(self, url: str, name: str, shards: int = 1):
+        self._url, self._name, self._shards = url, name, shards
         self.jobs = [
             Job('chores-0', self._do_chores),
             Job('chores-1', self._do_chores),
@@ -153,18 +161,23 @@ class ClickHouse:
 
     def prepare(self, conf: cfg.ConfigOpts) -> None:
         conf.register_opts(client.OPTS, group=client.GROUP)
-        conf.set_override('urls', [self._url], client.GROUP)
+        conf.set_override('shards', [[self._url]] * self._shards, client.GROUP)
         conf.set_override('database', self._name, client.GROUP)
-        self._direct = Direct(conf.storage_clickhouse)
-        self._body = Body(self._direct, conf.storage_clickhouse)
-        self._direct.execute(f'DROP DATABASE IF EXISTS {self._name} SYNC')
-        self._body.create()
-        assert self._direct.clocks == 2, 'the tables refuse late rows by another condition'
+        options = conf.storage_clickhouse
+        self._body = InTurns(options)
+        for shard in self._body.all:
+            shard.client = Direct(options, [self._url], shard.database)
+            shard.client.execute(f'DROP DATABASE IF EXISTS {shard.database} SYNC')
+            # Shards refuse a server that has another one.
+            shard.create()
+            assert shard.client.clocks == 2, 'the tables refuse late rows by another condition'
 
     def open(self, database: Database) -> Storage:
         world, process = database.world, database.process
-        own = Body(Client(self._direct, world, process), database.conf.storage_clickhouse)
-        return self._storage(database, own, lambda: _time(world.now_s + process.skew_s))
+        own = InTurns(database.conf.storage_clickhouse)
+        for shard, one in zip(own.all, self._body.all, strict=True):
+            shard.client = Client(one.client, world, process)
+        return Storage(database, own, lambda: _time(world.now_s + process.skew_s))
 
     def spoil(self, faults: Faults, choose: Random) -> Faults:
         return faults._replace(
@@ -176,25 +189,35 @@ class ClickHouse:
         )
 
     def clear(self) -> None:
-        self._direct.execute(f'TRUNCATE ALL TABLES FROM {self._name}')
+        for shard in self._body.all:
+            shard.client.execute(f'TRUNCATE ALL TABLES FROM {shard.database}')
 
     def dump(self, connection: sa.Connection, without_mark: tuple[str, ...]) -> bytes:
         return stored.dump(connection, body=self._body, without_mark=without_mark)
 
     def count_again(self, connection: sa.Connection) -> int:
         seen = revisions.snapshot(connection)
+        scopes, tasks = tables.rated_scopes, tables.tasks
         ordered = connection.execute(
-            sa.select(tables.rated_scopes.c.id).where(
-                tables.rated_scopes.c.identifier.in_(sa.select(tables.tasks.c.identifier))
+            sa.select(scopes.c.id).where(scopes.c.identifier.in_(sa.select(tasks.c.identifier)))
+        )
+        chosen = (
+            f'NOT {literals.is_in("revision", seen.open)} '
+            f'AND NOT {literals.is_in("scope", ordered.scalars().all())}'
+        )
+        return sum(
+            len(
+                shard.client.rows(
+                    'SELECT arraySort(groupUniqArray((revision, notEmpty(ids)))) AS states '
+                    f'FROM {shard.database}.frames WHERE {chosen} '
+                    'GROUP BY scope, begin, origin '
+                    # A reset removes them in between.
+                    'HAVING arrayExists((one, next) -> one.2 AND next.2, '
+                    'arrayPopBack(states), arrayPopFront(states))'
+                )
             )
+            for shard in self._body.all
         )
-        ((count,),) = self._direct.rows(
-            f'SELECT count() FROM (SELECT scope, begin, origin FROM {self._name}.frames '
-            f'WHERE notEmpty(ids) AND NOT {literals.is_in("revision", seen.open)} '
-            f'AND NOT {literals.is_in("scope", ordered.scalars().all())} '
-            'GROUP BY scope, begin, origin HAVING uniqExact(revision) > 1)'
-        )
-        return count
 
     def _do_chores(self, world, process, database):
         storage = self.open(database)
@@ -225,10 +248,10 @@ def inconsistencies(reader: Reader) -> list[str]:
     answered = {tuple(row[name] for name in GROUPS): (row['qty'], row['rate']) for row in rows}
     sums: dict[tuple[str, str, str], tuple] = {}
     count = 0
-    for begin, _, (ids, quantities, prices) in reader.body.points(reader.snapshot, EVERYTHING):
-        entries = reader.id_cache.entries(reader.connection, set(ids))
-        day = calendar_of(begin)['day_of_the_year']
-        for number, qty, price in zip(ids, quantities, prices, strict=True):
+    for frame in reader.body.points(reader.snapshot, EVERYTHING):
+        entries = reader.id_cache.entries(reader.connection, set(frame.columns[0]))
+        day = calendar_of(frame.begin)['day_of_the_year']
+        for number, qty, price in zip(*frame.columns, strict=True):
             one = entries[number]
             place = (one.series.groupby['project_id'], one.metric, day)
             old = sums.get(place, (ZERO, ZERO))
