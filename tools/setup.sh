@@ -47,7 +47,7 @@ install_packages() {
     [ -z "$made" ] || as_root rm -f $POLICY
     [ -z "$failed" ] || { tail -n 5 "$log" >&2; die "apt-get failed; all it said is in $log"; }
     [ -d /run/systemd/system ] || return 0
-    for unit in prometheus prometheus-node-exporter postgresql mariadb influxdb; do
+    for unit in prometheus prometheus-node-exporter postgresql mariadb influxdb clickhouse-server; do
         case " $PACKAGES " in *" $unit "*|*" $unit-server "*)
             as_root systemctl disable --quiet $unit 2>/dev/null || true ;;
         esac

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.db import migration
+from cloudkitty.tests import clickhouse_cluster as clusters
 from cloudkitty.tests import gnocchi as gnocchi_peer
 from cloudkitty.tests import history, metric_stores, schemas, services
 from cloudkitty.tests.aetos import Aetos
@@ -127,6 +128,15 @@ def clickhouse(tmp_path_factory):
     """ClickHouse; for tests of the xdist group clickhouse."""
     with ClickHouse(tmp_path_factory.mktemp('clickhouse')) as server:
         yield server
+
+
+@pytest.fixture(scope='session')
+def clickhouse_cluster(tmp_path_factory):
+    """The replicas of two shards; for tests of the xdist group clickhouse_cluster."""
+    if not clusters.is_available():
+        pytest.skip('only Debian 12 has a server of ClickHouse')
+    with clusters.cluster(tmp_path_factory.mktemp('clickhouse_cluster')) as shards:
+        yield shards
 
 
 @pytest.fixture(scope='session')

@@ -99,7 +99,12 @@ class Client:
         :raises DatabaseAway: no server runs it.
         """
         body = f'{statement}\n'.encode() + data
-        self._run(lambda server: _done(server, body, settings))
+
+        def ask(server: http.Server) -> None:
+            self._sync(server, statement)
+            _done(server, body, settings)
+
+        self._run(ask)
 
     def execute_everywhere(self, statement: str) -> None:
         """Run a statement on every replica.
@@ -116,7 +121,7 @@ class Client:
         """
 
         def ask(server: http.Server) -> Rows:
-            self._sync(server)
+            self._sync(server, statement)
             return self._rows(server, statement)
 
         found: Rows = self._run(ask)
@@ -134,11 +139,19 @@ class Client:
         settings = {'max_execution_time': self._options.timeout}
         return [orjson.loads(line) for line in _lines(server, body, settings)]
 
-    def _sync(self, server: http.Server) -> None:
-        if self._options.replicated and self._options.sync_before_read:
-            for table in ('frames', 'days', 'series'):
-                statement = f'SYSTEM SYNC REPLICA {self._database}.{table}'
-                _done(server, statement.encode(), {'receive_timeout': self._options.timeout})
+    def _sync(self, server: http.Server, statement: str) -> None:
+        """Let a replica fetch what it lacks of the tables that *statement* reads."""
+        if not (self._options.replicated and self._options.sync_before_read):
+            return
+        for table in ('frames', 'days', 'series'):
+            name = f'{self._database}.{table}'
+            if f'FROM {name} ' in statement:
+                _done(
+                    server,
+                    # It need not merge what it has.
+                    f'SYSTEM SYNC REPLICA {name} LIGHTWEIGHT'.encode(),
+                    {'receive_timeout': self._options.timeout},
+                )
 
     def _run(self, ask: Any) -> Any:
         servers = self._servers()

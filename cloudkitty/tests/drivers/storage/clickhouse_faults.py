@@ -1,26 +1,33 @@
 """Writers that die, and what SQL says that they committed: for test_clickhouse_faults."""
 
+import contextlib
 import os
 import random
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
+from cloudkitty import errors
 from cloudkitty.core import timeframe
 from cloudkitty.scopes import resets
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.storage import query
+from cloudkitty.storage import http, query
 from cloudkitty.storage.v2 import ScopeBatch
 from cloudkitty.storage.v2.clickhouse import ClickHouseStorage
 from cloudkitty.storage.v2.clickhouse.body import Where
 from cloudkitty.storage.v2.clickhouse.writer import Writer
 from cloudkitty.storage.v2.series.answers import Slice
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, frame, point
+from cloudkitty.tests.drivers.storage import clickhouse_dialect
 
 PERIODS = 3
+TIMEOUT_S = 5
 SCOPES = ('a', 'b', 'c')
 # From before the first to after the last period.
 EVERYTHING = query.Window(MAY - HOUR, MAY + timedelta(days=3650), None, {})
@@ -88,26 +95,53 @@ def _record(connection, owner, begin, qty):
         connection.execute(sa.insert(ORACLE).values(scope_id=owner, begin=begin, qty=qty))
 
 
-def open_storage(connection_url, clickhouse_url, name, writer):
+class Place(NamedTuple):
+    """Where usage is stored.
+
+    :ivar connection: URL of the SQL database.
+    :ivar shards: URLs of the replicas of each shard.
+    :ivar name: the database in ClickHouse.
+    :ivar is_cluster: whether it is a cluster of clickhouse_cluster.
+    """
+
+    connection: str
+    shards: Sequence[Sequence[str]]
+    name: str
+    is_cluster: bool = False
+
+
+def open_storage(place, writer, **options):
     """Return a storage whose writer is of a class of this module."""
     conf = configuration.load([], files=[], conf=cfg.ConfigOpts())
     group = ClickHouseStorage.GROUP
     conf.register_opts(ClickHouseStorage.OPTS, group=group)
-    conf.set_override('connection', connection_url, 'database')
-    conf.set_override('urls', [clickhouse_url], group)
-    conf.set_override('database', name, group)
+    conf.set_override('connection', place.connection, 'database')
+    # Whoever opens it writes to another replica, and reads from another one.
+    shards = [random.sample(urls, len(urls)) for urls in place.shards]
+    for name, value in {
+        'shards': shards,
+        'database': place.name,
+        'replicated': place.is_cluster,
+        'timeout': TIMEOUT_S,
+        **options,
+    }.items():
+        conf.set_override(name, value, group)
     storage = ClickHouseStorage(conf)
+    if place.is_cluster:
+        clickhouse_dialect.adapt(storage)
     storage._writer = writer(storage.database, storage.id_cache, storage.body, None)
     return storage
 
 
-def write(*where):
+def write(place):
     """Rate periods of all scopes until the process is killed."""
-    storage = open_storage(*where, DyingWriter)
+    http.BACKOFF_S = 0
+    storage = open_storage(place, DyingWriter)
     while True:
         with storage.database.reader() as connection:
             scopes = scope_state.list_scopes(connection)[1]
-        storage.commit([_batch(scope) for scope in random.sample(scopes, 2)])
+        with contextlib.suppress(errors.DatabaseAway):
+            storage.commit([_batch(scope) for scope in random.sample(scopes, 2)])
 
 
 def _batch(scope):
@@ -132,7 +166,10 @@ def differences(storage):
     with storage._reader() as reader:
         rows = reader.connection.execute(sa.select(ORACLE)).all()
         expected = {(row.scope_id, row.begin): [row.qty] * 2 for row in rows}
-        found = dict(_answer(storage, reader.snapshot))
+        found = {}
+        for key, quantities in _answer(storage, reader.snapshot):
+            # A period that two shards have, or that is there twice, is as wrong as a missing one.
+            found[key] = found.get(key, []) + quantities
         points = reader.retrieve(EVERYTHING, Slice(0, 1))['total']
     wrong = {key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)}
     if points != 2 * len(expected):
@@ -142,10 +179,11 @@ def differences(storage):
 
 def _answer(storage, snapshot):
     """Yield what exists, by the rows of ClickHouse, with its quantities."""
-    visible = storage.body.all[0].visible(snapshot, Where(*EVERYTHING[:2]), 'quantities')
-    for scope, micros, quantities in storage.body.all[0].client.rows(
-        f'SELECT scope, toUnixTimestamp64Micro(begin), quantities FROM ({visible}) '
-        'WHERE notEmpty(quantities)'
-    ):
-        begin = timeframe.EPOCH + timedelta(microseconds=micros)
-        yield (scope, timeframe.to_naive(begin)), list(map(int, quantities))
+    for body in storage.body.all:
+        visible = body.visible(snapshot, Where(*EVERYTHING[:2]), 'quantities')
+        for scope, micros, quantities in body.client.rows(
+            f'SELECT scope, toUnixTimestamp64Micro(begin), quantities FROM ({visible}) '
+            'WHERE notEmpty(quantities)'
+        ):
+            begin = timeframe.EPOCH + timedelta(microseconds=micros)
+            yield (scope, timeframe.to_naive(begin)), [int(Decimal(one)) for one in quantities]
