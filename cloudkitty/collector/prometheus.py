@@ -95,8 +95,10 @@ class PrometheusCollector(collector.BaseCollector):
         self._series_by_labels: dict[tuple[str, str, bytes], Series] = {}
         self.client = prometheus.Client(self.build_access(), owner=self.collector_name)
         self._coverages: dict[tuple[str, ...], prometheus_coverage.PrometheusCoverage] = {}
-        # How far back a query must look where samples are further apart than a period is long.
+        # How far back a query must look where samples are further apart than a period is long, and
+        # the scrape intervals of metrics whose samples are further apart than defined.
         self._reaches: dict[str, int] = {}
+        self._intervals: dict[str, int] = {}
 
     def build_access(self) -> prometheus_access.Direct | prometheus_access.Proxied:
         """Return the access to the server; no I/O.
@@ -179,10 +181,18 @@ class PrometheusCollector(collector.BaseCollector):
             )
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
             raise self._unexpected('unexpected answer for the coverage of metrics') from exc
+        period_s = length_s(*periods[0])
         for key, one in found.items():
-            if one.spacing_s is not None and prometheus_query.takes_levels(self.conf[key]):
+            metric = self.conf[key]
+            if one.spacing_s is None:
+                continue
+            if prometheus_query.takes_levels(metric):
                 reach_s = math.ceil(prometheus_coverage.LATE * one.spacing_s)
-                self._reaches[key] = max(reach_s, length_s(*periods[0]))
+                self._reaches[key] = max(reach_s, period_s)
+            elif 'measure' in metric.extra_args:
+                self._intervals[key] = prometheus_measures.fitting_interval(
+                    metric, period_s, one.spacing_s
+                )
         return found
 
     def clock(self):
@@ -258,6 +268,8 @@ class PrometheusCollector(collector.BaseCollector):
         """
         range_s = length_s(*periods[0])
         range_s = max(self._reaches.get(metric.key, 0), range_s)
+        if metric.key in self._intervals:
+            metric = prometheus_measures.replaced(metric, self._intervals[metric.key])
         several = self._several(metric, periods, scope_ids, range_s, ask)
         for is_plain in (True, False):
             part = [

@@ -6,6 +6,7 @@ instants per scrape interval; those in (begin, end] belong to a period, so each 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from fractions import Fraction
@@ -132,7 +133,27 @@ def with_interval(metric: metrics.Metric, period_s: int, interval_s: int) -> met
             reason=f'metric {metric.name!r}: extra_args: a period of {period_s} s is no multiple '
             f'of a scrape_interval of {args["scrape_interval"]} s.'
         )
+    return replaced(metric, args['scrape_interval'])
+
+
+def replaced(metric: metrics.Metric, interval_s: int) -> metrics.Metric:
+    """Return *metric* with another scrape interval."""
+    args = {**metric.extra_args, 'scrape_interval': interval_s}
     return dataclasses.replace(metric, extra_args=FrozenDict(args))
+
+
+def fitting_interval(metric: metrics.Metric, period_s: int, spacing_s: float) -> int:
+    """Return a scrape interval for which no time between two samples is lost.
+
+    It is that of the definition unless the samples are further apart than the query bridges.
+
+    :param spacing_s: usual time between two samples.
+    """
+    interval_s = _interval_of(metric)
+    if spacing_s <= BRIDGED * interval_s:
+        return interval_s
+    least = math.ceil(spacing_s)
+    return next((one for one in range(least, period_s) if not period_s % one), max(least, period_s))
 
 
 def scaled(metric: metrics.Metric, range_s: int) -> metrics.Metric:

@@ -104,7 +104,7 @@ class PrometheusSurvey:
         interval_s = self._metric.extra_args['scrape_interval']
         text = f'samples are {usual_s:g} s apart, and scrape_interval is {interval_s} s'
         if usual_s > prometheus_measures.BRIDGED * interval_s:
-            self._found.faults.append(f'{text}: the time between is not charged')
+            self._found.faults.append(f'{text}: it must not be shorter')
         elif usual_s > interval_s * LATE:
             self._found.notes.append(f'{text}: one lost scrape is not charged')
 

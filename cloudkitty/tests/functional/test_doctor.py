@@ -513,7 +513,7 @@ FAULTS = {
     'spacing': (
         lambda site: _metric(site, SPARSE, 'measure: mean, scrape_interval: 60'),
         'source',
-        'samples are 600 s apart, and scrape_interval is 60 s: the time between is not',
+        'samples are 600 s apart, and scrape_interval is 60 s: it must not be shorter',
         'cloudkitty-metrics try',
     ),
     'height of a counter': (

@@ -374,7 +374,7 @@ def try_one(tmp_path, prometheus):
             'test_vcpus',
             'groupby: [resource], extra_args: {measure: share, scrape_interval: 20}',
             {},
-            'samples are 60 s apart, and scrape_interval is 20 s: the time between is not charged',
+            'samples are 60 s apart, and scrape_interval is 20 s: it must not be shorter',
         ),
         (
             'test_vcpus',
