@@ -3,7 +3,10 @@
 import contextlib
 import decimal
 import functools
+import itertools
+import os
 import random
+import signal
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -29,6 +32,18 @@ BEGIN = datetime(2024, 4, 29, tzinfo=UTC)
 END = datetime(2024, 6, 1, tzinfo=UTC)
 IDENTITY = scope_state.Identity('project_id', 'fetcher', 'collector')
 SCOPES = ('a', 'b', 'c')
+# How often a process is killed, see the last test.
+KILLS = int(os.environ.get('CLOUDKITTY_TEST_KILLS', '24'))
+GROUPS = (
+    (),
+    ('type',),
+    ('project_id',),
+    ('department',),
+    ('type', 'project_id', 'department'),
+    ('day_of_the_year',),
+    ('day_of_the_year', 'department'),
+    ('time',),
+)
 # Periods that are rated again may begin before the first one.
 FIRST = BEGIN - 4 * STEP
 WHOLE = (['department'], FIRST, END)
@@ -112,21 +127,40 @@ def unfolded(storage):
     return found
 
 
-@with_exact_sums
-def decoded(storage):
-    """Return (price, points) by department, as the blocks say."""
-    prices, points = Counter(), Counter()
+def decoded_points(storage):
+    """Yield the points of all blocks: groups by name, and the price."""
     with storage.database.reader() as connection:
         entries = {
             row.id: verify.series_ids.entry_of(row)
             for row in connection.execute(sa.select(tables.rated_series))
         }
-        for row in connection.execute(sa.select(tables.rated_frames)):
-            for number, _, price in zip(*block.decode(row.block), strict=True):
-                department = entries[number].series.groupby['department']
-                prices[department] += price
-                points[department] += 1
-    return {name: (prices[name], points[name]) for name in points}
+        frames = connection.execute(sa.select(tables.rated_frames)).all()
+    for row in frames:
+        begin = timeframe.from_naive(row.begin)
+        for number, _, price in zip(*block.decode(row.block), strict=True):
+            yield {
+                **entries[number].series.groupby,
+                'type': entries[number].metric,
+                'time': begin,
+                **timeframe.calendar_of(begin),
+                'price': price,
+            }
+
+
+def decoded(storage):
+    """Return (price, points) by department, as the blocks say."""
+    return {name: sums for (name,), sums in grouped(storage, ('department',)).items()}
+
+
+@with_exact_sums
+def grouped(storage, names):
+    """Return (price, points) by some of the groups, as the blocks say."""
+    prices, points = Counter(), Counter()
+    for point in decoded_points(storage):
+        key = tuple(point[name] for name in names)
+        prices[key] += point['price']
+        points[key] += 1
+    return {key: (prices[key], points[key]) for key in points}
 
 
 @with_exact_sums
@@ -388,42 +422,78 @@ def test_periods_that_are_folded_between_two_statements_are_not_missed(storage, 
     assert {row['department']: row['rate'] for row in found} == {'all': 1, 'of a': 1}
 
 
-class Killed(BaseException):
-    """The process dies: nothing catches it."""
-
-
-def test_a_commit_killed_at_any_statement_leaves_every_answer(sql):
-    """200 times, in commits that fold and in those that do not."""
-    sql.conf.set_override('fold_periods', 2, 'storage')
-    left = []
-
-    def count(connection, cursor, statement, *rest):
-        if left and statement != 'BEGIN IMMEDIATE':
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-
-    sa.event.listen(sql.database.engine, 'before_cursor_execute', count)
-    kills = 0
-    while kills < 200:
-        right, at = sql.total(*WHOLE), 0
-        is_done = False
-        while not is_done:
-            at += 1
-            begin = marks(sql)['a'] + STEP
-            part = ScopeBatch(keys(sql)['a'], 'a', begin - STEP, begin, [frame('a', begin)])
-            left[:] = [at]
-            try:
-                sql.commit([part])
-                is_done = True
-            except Killed:
-                kills += 1
-            left.clear()
-            if not is_done:
-                assert sql.total(*WHOLE) == right
-        assert decoded(sql) == {
-            row['department']: (row['rate'], int(row['rate']))
-            for row in sql.total(*WHOLE)['results']
+def check_groups(storage):
+    """Make sure that totals by any grouping are those of the blocks."""
+    for names in GROUPS:
+        found = storage.total(
+            list(names), FIRST, END, custom_fields='sum(price) AS rate, count(price) AS points'
+        )['results']
+        shown = {
+            tuple(row['begin' if name == 'time' else name] for name in names): (
+                row['rate'],
+                row['points'],
+            )
+            for row in found
         }
-    assert faults(sql) == []
-    assert timeframe.to_utc(marks(sql)['a']) > BEGIN
+        assert shown == grouped(storage, names), names
+
+
+def killed(deed, conf, at):
+    """Do *deed* in a process that is killed before its statement or commit number *at*.
+
+    Returns whether it was; else it is done.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    left = [at]
+
+    def count(*_):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        storage = SQLStorage(conf)
+        for event in ('before_cursor_execute', 'commit'):
+            sa.event.listen(storage.database.engine, event, count)
+        deed(storage)
+    finally:
+        # Neither the connections nor the test belong to this process.
+        os._exit(0)
+
+
+def commit_all(storage):
+    """Store a period of each scope: the sums of some wait, others are folded."""
+    assert storage.commit([next_part(storage, name, 1) for name in SCOPES]) == []
+
+
+def leave_idle(storage):
+    assert storage.commit([next_part(storage, name, 1, is_idle=True) for name in SCOPES]) == []
+
+
+def fold_all(storage):
+    storage.fold(END + LEFT)
+
+
+def test_a_process_killed_at_any_statement_leaves_every_answer(any_database, any_conf):
+    """Whether it stores, folds what it stores, or folds what was left.
+
+    CLOUDKITTY_TEST_KILLS=200 kills it at every statement.
+    """
+    with prepared(any_conf, fold_periods=2) as storage:
+        commit_all(storage)
+        kills, step = Counter(), max(1, 200 // KILLS)
+        deeds = itertools.cycle((fold_all, commit_all, leave_idle, commit_all, commit_all))
+        for turn, deed in enumerate(deeds):
+            at = turn % step + 1
+            while killed(deed, any_conf, at):
+                check_groups(storage)
+                kills[deed] += 1
+                at += step
+            check_groups(storage)
+            if kills.total() >= KILLS:
+                break
+
+        assert kills.keys() == {fold_all, commit_all, leave_idle}
+        assert faults(storage) == []
