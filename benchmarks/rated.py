@@ -1,6 +1,7 @@
 """Rated data for benchmarks: one month of 10,000 series of 500 scopes, in databases of its own."""
 
 import contextlib
+import os
 import random
 import uuid
 from collections.abc import Iterator
@@ -30,8 +31,8 @@ SERIES = len(SCOPES) * len(METRICS) * SERIES_PER_METRIC
 SCOPES_PER_COMMIT = 100  # the default of [orchestrator]batch_scopes
 DEPARTMENTS = 40
 SERVERS = {
-    'postgresql': f'{databases.PostgreSQL.standard_url}',
-    'mariadb': databases.MariaDB.standard_url,
+    kind: os.environ.get(f'CLOUDKITTY_TEST_{kind.upper()}', server.standard_url)
+    for kind, server in (('postgresql', databases.PostgreSQL), ('mariadb', databases.MariaDB))
 }
 KINDS = ('sqlite', *SERVERS)
 

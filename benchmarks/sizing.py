@@ -9,13 +9,15 @@ from benchmarks.figure import Figure
 
 HOURS = 744  # periods of the month: one an hour
 WARM, MEASURED = 24, 48  # after the first, every scope is folded once
+CHECKPOINTS = 24  # a day of periods that begin after one
 TABLES = {
     'a point': ('rated_frames',),
     'a series': ('rated_series', 'rated_attributes'),
-    'a series and day': ('rated_days',),
-    'a series and month': ('rated_months',),
+    'a series and day': ('rated_days', 'rated_totals'),
+    'a series and month': ('rated_series_months', 'rated_months'),
 }
 DAYS = (WARM + MEASURED) // 24
+LOG_MAX = 150
 
 
 def measure(folder: Path) -> list[Figure]:
@@ -24,17 +26,16 @@ def measure(folder: Path) -> list[Figure]:
         usage = rated.Usage(storage, HOURS)
         for commit in usage.batches(0, WARM, 1):
             assert not storage.commit(commit)
-        log, backends, worker = _log(storage), _backends_s(storage), time.process_time()
-        for commit in usage.batches(WARM, WARM + MEASURED, 1):
-            assert not storage.commit(commit)
-        worker, backends = time.process_time() - worker, _backends_s(storage) - backends
-        log = _log(storage) - log
+        first, last = WARM, WARM + MEASURED
+        log, backends = _log(storage), _backends_s(storage)
+        worker = sum(_commit_s(storage, commit) for commit in usage.batches(first, last, 1))
+        backends, log = _backends_s(storage) - backends, _log(storage) - log
         points = rated.SERIES * MEASURED
         figures = [
             Figure('points', points),
             Figure('processor time of a worker, storing a point', worker / points * 1e6, 'us'),
             Figure('processor time of the database, a point', backends / points * 1e6, 'us'),
-            Figure('write-ahead log, a point', log / points, 'bytes'),
+            Figure('write-ahead log, a point', log / points, 'bytes', at_most=LOG_MAX),
         ]
         counts = {
             'a point': rated.SERIES * (WARM + MEASURED),
@@ -42,10 +43,32 @@ def measure(folder: Path) -> list[Figure]:
             'a series and day': rated.SERIES * DAYS,
             'a series and month': rated.SERIES,
         }
-        return figures + [
+        figures += [
             Figure(f'on disk, {what}', _size(storage, names) / counts[what], 'bytes')
             for what, names in TABLES.items()
         ]
+        after = _log_after_checkpoints(storage, usage, last)
+        return [*figures, Figure('write-ahead log, a point, after a checkpoint', after, 'bytes')]
+
+
+def _commit_s(storage, commit):
+    """Return the processor time of this process to store *commit*."""
+    began = time.process_time()
+    assert not storage.commit(commit)
+    return time.process_time() - began
+
+
+def _log_after_checkpoints(storage, usage, first):
+    """Return the bytes of log a point in periods each of which begins after a checkpoint."""
+    log = 0
+    for period in range(first, first + CHECKPOINTS):
+        with storage.database.engine.connect() as connection:
+            connection.exec_driver_sql('CHECKPOINT')
+        before = _log(storage)
+        for commit in usage.batches(period, period + 1, 1):
+            assert not storage.commit(commit)
+        log += _log(storage) - before
+    return log / (rated.SERIES * CHECKPOINTS)
 
 
 def _ask(storage, statement):

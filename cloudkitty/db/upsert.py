@@ -52,7 +52,10 @@ def insert_many_missing(
 def add(
     connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple]
 ) -> None:
-    """Insert many *rows*; if the primary key exists, add the other columns to the stored values."""
+    """Insert many *rows*; if the primary key exists, add the other columns to the stored values.
+
+    :param rows: their primary keys must be unique.
+    """
     _run_bulk(connection, table, tuple(names), rows, on_conflict=ADD)
 
 
@@ -119,7 +122,28 @@ def _around(kind, table, names, on_conflict):
         else f'{name} = {table.name}.{name} + excluded.{name}'
         for name in sums
     )
-    return head, f'ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {changes}'
+    tail = f'ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {changes}'
+    return _around_update(table, names, keys, head, tail) if kind == 'postgresql' else (head, tail)
+
+
+def _around_update(table, names, keys, head, tail):
+    """Return the SQL around rows for PostgreSQL: those that exist are updated, others inserted.
+
+    ON CONFLICT locks a row before it updates it, which is a second record in the write-ahead log.
+    It remains for rows that others insert at the same time.
+    """
+    of_table, of_given = (
+        ', '.join(f'{source}.{key}' for key in keys) for source in (table.name, 'given')
+    )
+    changes = ', '.join(
+        f'{name} = {table.name}.{name} + given.{name}' for name in names if name not in keys
+    )
+    return f'WITH given ({", ".join(names)}) AS (', (
+        f'), changed AS (UPDATE {table.name} SET {changes} FROM given '
+        f'WHERE ({of_table}) = ({of_given}) RETURNING {of_table}) '
+        f'{head} SELECT * FROM given WHERE NOT EXISTS '
+        f'(SELECT * FROM changed WHERE ({", ".join(keys)}) = ({of_given})) {tail}'
+    )
 
 
 def _kind_of(column):
@@ -165,7 +189,8 @@ def _postgresql_column(kind, column):
         return list(column)
     if kind == 'bytea':
         column = [f'"\\\\x{one.hex()}"' for one in column]
-    return f'{{{",".join(map(_or_null, column))}}}'
+    # Neither numbers nor times nor hexadecimal digits have this text in them.
+    return f'{{{",".join(map(str, column)).replace("None", "NULL")}}}'
 
 
 def _or_null(value):
@@ -173,7 +198,9 @@ def _or_null(value):
 
 
 def _postgresql_body(kinds, columns):
-    arrays = ', '.join(f'%s::{kind}[]' for kind in kinds)
+    # In a SELECT, so that the planner does not see how long they are: it would read whole tables
+    # instead of looking the keys up, and change the rows in another order than the given one.
+    arrays = ', '.join(f'(SELECT %s::{kind}[])' for kind in kinds)
     return f'SELECT * FROM unnest({arrays})', tuple(columns)
 
 

@@ -1,6 +1,7 @@
 """Makes sure that no time of a scope is rated twice."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +14,10 @@ from cloudkitty.storage.v2.series.series_ids import chunks
 _FRAMES, _SCOPES = tables.rated_frames, tables.rated_scopes
 
 
-def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> None:
+def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> set[tuple[int, datetime]]:
     """Make sure that *frames* overlap neither each other nor other stored frames of their scopes.
+
+    Returns scope and begin of stored frames, among them all that *frames* replace.
 
     Call it in the transaction that stores them, with the marks of the scopes locked.
 
@@ -22,8 +25,10 @@ def require_none(connection: sa.Connection, frames: Sequence[Frame]) -> None:
     :raises PeriodsOverlap: two of them overlap.
     """
     if not frames:
-        return
-    overlaps.require_apart(frames, _stored(connection, frames, frames[0].origin))
+        return set()
+    stored = _stored(connection, frames, frames[0].origin)
+    overlaps.require_apart(frames, stored)
+    return {(owner, begin) for owner, spans in stored.items() for begin, _ in spans}
 
 
 def _stored(

@@ -153,9 +153,7 @@ class Days:
         for (day, ids, sign), columns in self._columns.items():
             count = sign * len(columns[0])
             # The first series of each column, then the second and so on.
-            for series_id, qty, price in zip(
-                ids, *(map(sum, zip(*column, strict=True)) for column in columns), strict=True
-            ):
+            for series_id, qty, price in zip(ids, *map(_across, columns), strict=True):
                 if sign < 0:
                     qty, price = -qty, -price
                 self._add((series_id, day), qty, price, count)
@@ -167,6 +165,13 @@ def _sum(numbers: Sequence[Decimal], begin: int, end: int) -> Decimal:
     """Return the sum of numbers[begin:end]."""
     distinct = repeated.distinct_of(numbers)
     return distinct[0] * (end - begin) if len(distinct) == 1 else sum(numbers[begin:end], ZERO)
+
+
+def _across(columns: Sequence[Sequence[Decimal]]) -> Iterable[Decimal]:
+    """Return the sums of the first numbers of all *columns*, of the second ones and so on."""
+    if len(columns) == 1:
+        return columns[0]
+    return [sum(numbers, ZERO) for numbers in zip(*columns, strict=True)]
 
 
 def _day_runs(offsets: Sequence[int], days: Sequence[date]) -> list[tuple[date, int, int]]:

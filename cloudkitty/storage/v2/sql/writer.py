@@ -142,10 +142,14 @@ class Writer:
             numbered = self.ids.assign(parts)
             kept_from = timeframe.to_naive(self.retention_cutoff)
             frames = [frame for one in numbered for frame in one.frames if frame.begin >= kept_from]
-            overlaps.require_none(
+            stored = overlaps.require_none(
                 self.connection, [frame for frame in frames if frame.origin == RATED]
             )
-            old = self._existing(frames)
+            old = self._existing(
+                frame
+                for frame in frames
+                if frame.origin != RATED or (frame.owner, frame.begin) in stored
+            )
             waiting = self._defer(parts, numbered, kept_from)
             days, later = Days(), Days()
             for part, one in zip(parts, numbered, strict=True):
@@ -162,9 +166,9 @@ class Writer:
             ]
             upsert.insert(self.connection, FRAMES, FRAME_COLUMNS, rows)
             self._rollups.add(days.sums(), later.sums(), missed.sums())
-            stored = ((frame.begin, frame.ids) for one in numbered for frame in one.frames)
+            new = ((frame.begin, frame.ids) for one in numbered for frame in one.frames)
             replaced = ((row.begin, block.decode(row.block)[0]) for row in old.values())
-            self._note(itertools.chain(stored, replaced))
+            self._note(itertools.chain(new, replaced))
 
     def fold(self, owners: Collection[int] | None) -> None:
         """Fold all frames of *owners* (None: of all), which are locked; see folding."""
@@ -346,8 +350,9 @@ class Writer:
             result.append(cell)
         return result
 
-    def _existing(self, frames: Sequence[Frame]) -> dict[Key, tables.Row]:
+    def _existing(self, frames: Iterable[Frame]) -> dict[Key, tables.Row]:
         """Return the rows that *frames* replace, by key."""
+        frames = list(frames)
         if not frames:
             return {}
         table = tables.rated_frames

@@ -9,7 +9,7 @@ from cloudkitty import errors
 from cloudkitty.core import block
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import Period
-from cloudkitty.db import tables
+from cloudkitty.db import tables, upsert
 from cloudkitty.processor import dryrun
 from cloudkitty.scopes import reprocessing as scope_reprocessing
 from cloudkitty.scopes import resets, source_lag
@@ -92,6 +92,45 @@ def test_of_two_workers_that_store_the_same_periods_one_does(storage, rival):
     assert (first.result(), second.result(60)) == ([], [part])
     assert price(storage) == 5
     assert marks(storage)['a'] == at(4)
+
+
+@pytest.mark.parametrize('first_adds', [True, False])
+def test_sums_that_two_change_at_once_lose_nothing(storage, rival, first_adds):
+    """The first one adds to a row and inserts one; or it deletes the row and inserts the other."""
+    table = tables.rated_totals
+    with storage.database.writer() as connection:
+        old = connection.execute(sa.select(table)).first()
+        connection.execute(sa.delete(table).where(table.c.scope_id != old.scope_id))
+    metrics = (old.metric, 'new')
+
+    def change(connection, amount, adds=True):
+        if not adds:
+            connection.execute(sa.delete(table).where(table.c.metric == old.metric))
+        rows = [
+            (old.scope_id, metric, old.day, amount, amount, amount)
+            for metric in metrics[0 if adds else 1 :]
+        ]
+        upsert.add(connection, table, table.columns.keys(), rows)
+        connection.execute(sa.text('SELECT 7'))
+
+    with contention.stopped_at(
+        storage.database.engine,
+        'SELECT 7',
+        lambda: storage.database.write(lambda connection: change(connection, 1, first_adds)),
+    ) as first:
+        second = contention.meanwhile(
+            rival.database,
+            lambda: rival.database.write(lambda connection: change(connection, 10)),
+        )
+    first.result()
+    second.result(60)
+
+    with storage.database.reader() as connection:
+        found = connection.execute(sa.select(table.c.metric, table.c.price, table.c.points))
+        assert {metric: (price, points) for metric, price, points in found} == {
+            old.metric: (old.price + 11, old.points + 11) if first_adds else (10, 10),
+            'new': (11, 11),
+        }
 
 
 def test_of_two_workers_of_version_1_that_store_the_same_periods_one_does(server_conf):
