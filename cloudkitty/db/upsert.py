@@ -43,10 +43,20 @@ def insert(
 
 
 def insert_many_missing(
-    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple]
-) -> None:
-    """Insert many *rows* whose columns are *names*; skip those that collide with a unique key."""
-    _run_bulk(connection, table, tuple(names), rows, on_conflict=SKIP)
+    connection: sa.Connection,
+    table: sa.Table,
+    names: Sequence[str],
+    rows: Sequence[tuple],
+    *,
+    returning: Sequence[str] = (),
+) -> list[sa.Row]:
+    """Insert many *rows* whose columns are *names*; skip those that collide with a unique key.
+
+    :param returning: columns to return of the rows that were inserted; only PostgreSQL does.
+    """
+    return _run_bulk(
+        connection, table, tuple(names), rows, on_conflict=SKIP, returning=tuple(returning)
+    )
 
 
 def add(
@@ -87,17 +97,24 @@ def _run(connection, statement, rows):
         connection.execute(statement, list(rows[start : start + ROWS_PER_STATEMENT]))
 
 
-def _run_bulk(connection, table, names, rows, *, on_conflict=None):
+def _run_bulk(connection, table, names, rows, *, on_conflict=None, returning=()):
     kind = connection.dialect.name
     build, render = BULK[kind]
     head, tail = _around(kind, table, names, on_conflict)
+    returns = returning and kind == 'postgresql'
+    if returns:
+        tail = f'{tail} RETURNING {", ".join(returning)}'
+    returned = []
     kinds = [_kind_of(table.c[name]) for name in names]
     for part in _parts(rows, kinds):
         columns = [
             render(of, column) for of, column in zip(kinds, zip(*part, strict=True), strict=True)
         ]
         body, values = build(kinds, columns)
-        connection.exec_driver_sql(f'{head} {body} {tail}', values)
+        result = connection.exec_driver_sql(f'{head} {body} {tail}', values)
+        if returns:
+            returned += result
+    return returned
 
 
 @functools.cache

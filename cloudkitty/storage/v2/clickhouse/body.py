@@ -397,8 +397,8 @@ def _array(numbers: Sequence[Any]) -> str:
 
 def _series_line(number: int, entry: series_ids.Entry, scope_key: str, identifier: str) -> str:
     attributes: dict[bool, dict[str, str]] = {True: {}, False: {}}
-    for row in series_ids.attribute_rows(number, entry):
-        attributes[row['is_groupby']][row['name']] = row['value']
+    for _, name, is_groupby, value in series_ids.attribute_rows(number, entry):
+        attributes[is_groupby][name] = value
     return orjson.dumps(
         {
             'id': number,

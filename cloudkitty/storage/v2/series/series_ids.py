@@ -142,24 +142,22 @@ class IdCache:
         )
         # In chunks: the rows need more memory than the series.
         for part in chunks(missing):
-            upsert.insert_many_missing(
+            made = upsert.insert_many_missing(
                 connection,
                 tables.rated_series,
                 SERIES_COLUMNS,
                 [_series_row(entry, known) for entry, known in part],
+                returning=('digest', 'id'),
             )
-            ids.update(
-                self._read_series(connection, sorted(known for _, known in part), is_new=True)
-            )
+            ids.update((bytes(known), number) for known, number in made)
+            # Those that others inserted, or the database does not tell.
+            untold = sorted(known for _, known in part if known not in ids)
+            ids.update(self._read_series(connection, untold, is_new=True))
             upsert.insert_many_missing(
                 connection,
                 tables.rated_attributes,
                 ATTRIBUTE_COLUMNS,
-                [
-                    tuple(row[name] for name in ATTRIBUTE_COLUMNS)
-                    for entry, known in part
-                    for row in attribute_rows(ids[known], entry)
-                ],
+                [row for entry, known in part for row in attribute_rows(ids[known], entry)],
             )
         return {entry: ids[known] for entry, known in digests.items()}
 
@@ -391,16 +389,12 @@ def _series_row(entry: Entry, known_by: bytes) -> tuple[Any, ...]:
     )
 
 
-def attribute_rows(series_id: int, entry: Entry) -> Iterator[dict[str, Any]]:
-    """Yield the rows of rated_attributes of a series."""
+def attribute_rows(series_id: int, entry: Entry) -> Iterator[tuple[int, str, bool, str]]:
+    """Yield the rows of rated_attributes of a series: the values of ATTRIBUTE_COLUMNS."""
     for is_groupby, attributes in ((True, entry.series.groupby), (False, entry.series.metadata)):
         for name, value in attributes.items():
-            yield {
-                'series_id': series_id,
-                'name': str(name),
-                'is_groupby': is_groupby,
-                'value': str(value).replace('\x00', '\ufffd'),
-            }  # PostgreSQL cannot store NUL
+            # PostgreSQL cannot store NUL.
+            yield series_id, str(name), is_groupby, str(value).replace('\x00', '\ufffd')
 
 
 def _json(attributes: Mapping[str, Any]) -> str:

@@ -323,23 +323,19 @@ def _series_faults(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
                 continue
             right.update(_attributes(series_ids.attribute_rows(row.id, entry)))
         # The attributes of a faulty series cannot be derived.
+        columns = (ATTRIBUTES.c[name] for name in series_ids.ATTRIBUTE_COLUMNS)
         found = _attributes(
-            map(
-                dict,
-                connection.execute(
-                    sa.select(ATTRIBUTES).where(
-                        ATTRIBUTES.c.series_id.in_({key[0] for key in right})
-                    )
-                ).mappings(),
+            connection.execute(
+                sa.select(*columns).where(ATTRIBUTES.c.series_id.in_({key[0] for key in right}))
             )
         )
         yield from _differences(ATTRIBUTES, ('series_id', 'name', 'is_groupby'), found, right)
 
 
-def _attributes(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _attributes(rows: Iterable[Iterable[Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
     return {
-        (row['series_id'], row['name'], bool(row['is_groupby'])): {'value': row['value']}
-        for row in rows
+        (series_id, name, bool(is_groupby)): {'value': value}
+        for series_id, name, is_groupby, value in rows
     }
 
 
