@@ -26,6 +26,7 @@ NAMES = (
     'idle',
     'memory',
     'neighbours',
+    'new_series',
     'page',
     'sizing',
     'sources',

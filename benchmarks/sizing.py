@@ -27,9 +27,9 @@ def measure(folder: Path) -> list[Figure]:
         for commit in usage.batches(0, WARM, 1):
             assert not storage.commit(commit)
         first, last = WARM, WARM + MEASURED
-        log, backends = _log(storage), _backends_s(storage)
-        worker = sum(_commit_s(storage, commit) for commit in usage.batches(first, last, 1))
-        backends, log = _backends_s(storage) - backends, _log(storage) - log
+        log, backends = _log(storage), backends_s(storage)
+        worker = sum(commit_s(storage, commit) for commit in usage.batches(first, last, 1))
+        backends, log = backends_s(storage) - backends, _log(storage) - log
         points = rated.SERIES * MEASURED
         figures = [
             Figure('points', points),
@@ -51,7 +51,7 @@ def measure(folder: Path) -> list[Figure]:
         return [*figures, Figure('write-ahead log, a point, after a checkpoint', after, 'bytes')]
 
 
-def _commit_s(storage, commit):
+def commit_s(storage, commit):
     """Return the processor time of this process to store *commit*."""
     began = time.process_time()
     assert not storage.commit(commit)
@@ -83,7 +83,7 @@ def _log(storage):
     return float(_ask(storage, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")[0])
 
 
-def _backends_s(storage):
+def backends_s(storage):
     """Return the processor time of the processes that serve this database, on this machine."""
     pids = _ask(storage, 'SELECT pid FROM pg_stat_activity WHERE datname = current_database()')
     ticks = 0

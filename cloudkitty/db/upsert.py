@@ -201,13 +201,23 @@ def _sqlite_body(kinds, columns):
 
 
 def _postgresql_column(kind, column):
-    """Return a bind value for a whole column: an array literal, or a list for text of callers."""
+    """Return a bind value for a whole column: the literal of an array.
+
+    As a list, each text would be a constant of its own in the statement.
+    """
     if kind == 'text':
-        return list(column)
+        return f'{{{",".join(map(_quoted, column))}}}'
     if kind == 'bytea':
         column = [f'"\\\\x{one.hex()}"' for one in column]
     # Neither numbers nor times nor hexadecimal digits have this text in them.
     return f'{{{",".join(map(str, column)).replace("None", "NULL")}}}'
+
+
+def _quoted(text):
+    """Return an element of an array literal."""
+    if text is None:
+        return 'NULL'
+    return '"' + text.replace('\\', '\\\\').replace('"', '\\"') + '"'
 
 
 def _or_null(value):
