@@ -1,4 +1,4 @@
-"""Imports of libraries that would import eventlet, which nothing here uses."""
+"""Imports of libraries that would import others, which they do not need here."""
 
 import contextlib
 import sys
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def hidden() -> Iterator[None]:
-    """Let modules that are imported in the block find no eventlet.
+def hidden(name: str = 'eventlet') -> Iterator[None]:
+    """Let modules that are imported in the block find no library *name*, unless it is there.
 
-    futurist, of oslo.messaging and tooz, imports it if it is installed, which oslo.service sees to:
-    17 MiB in each process, and a warning on stderr. It works without.
+    futurist, of oslo.messaging and tooz, imports eventlet if it is installed, which oslo.service
+    sees to: 17 MiB in each process, and a warning on stderr. It works without.
     """
-    if 'eventlet' in sys.modules:
+    if name in sys.modules:
         yield
         return
-    sys.modules['eventlet'] = None  # type: ignore[assignment]
+    sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        del sys.modules['eventlet']
+        del sys.modules[name]

@@ -21,6 +21,9 @@ from oslo_config import cfg
 
 from cloudkitty import errors, no_eventlet
 
+# A megabyte in each process, for a format that no message has.
+with no_eventlet.hidden('yaml'):
+    import kombu.serialization
 with no_eventlet.hidden():
     from oslo_service import backend
 
@@ -28,7 +31,6 @@ with no_eventlet.hidden():
     # eventlet, which is incompatible with the threads here.
     with contextlib.suppress(backend.exceptions.BackendAlreadySelected):
         backend.init_backend(backend.BackendType.THREADING)
-    import kombu
     import oslo_messaging
     from oslo_messaging import Target, exceptions
 

@@ -176,7 +176,10 @@ def _message(pollster: BasePollster, counter: Counter, secret: str) -> Message:
         raise errors.InvalidInput(reason=f'the life of a state is one of {", ".join(LIVES)}')
     if counter.kind == facts.DELTA:
         raise errors.InvalidInput(reason='a pollster yields no deltas')
-    made = message.build(counter, secret)
+    try:
+        made = message.build(counter, secret)
+    except UnicodeEncodeError as exc:
+        raise errors.InvalidInput(reason='it has half of a surrogate pair') from exc
     message.fact_of(message.check(made))
     return made
 

@@ -181,6 +181,7 @@ def test_one_that_hangs_loses_its_cycle_alone(tmp_path):
         (agents.counter('x' * 256), '255'),
         (agents.counter('a', attributes={str(n): 'x' for n in range(65)}), '64 attributes'),
         (agents.counter('a', 'NaN'), 'finite'),
+        (agents.counter('a', attributes={'display_name': '\ud800'}), 'surrogate'),
     ],
 )
 def test_what_cannot_be_stored_is_not_sent(world, caplog, wrong, reason):

@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     'module, absent',
     [
-        ('cloudkitty.cli.agent', 'docutils eventlet jinja2 sqlalchemy webob'),
+        ('cloudkitty.cli.agent', 'docutils eventlet jinja2 sqlalchemy webob yaml'),
         ('cloudkitty.cli.processor', 'docutils eventlet jinja2 webob'),
     ],
 )
