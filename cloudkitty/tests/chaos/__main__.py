@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument('--minutes', type=float, default=10)
     parser.add_argument('--database', choices=sorted(world.SERVERS), default='postgresql')
     parser.add_argument('--locks', choices=sorted(world.LOCKS), default='redis')
+    parser.add_argument('--driver', choices=('sql', 'clickhouse'), default='sql')
     parser.add_argument('--scopes', type=int, default=200)
     parser.add_argument(
         '--seed',
@@ -39,7 +40,7 @@ def main() -> int:
     def say(text):
         print(f'{time.monotonic() - begin:7.1f} {text}', flush=True)
 
-    say(f'seed {arguments.seed}, {arguments.database}, {arguments.locks}')
+    say(f'seed {arguments.seed}, {arguments.database}, {arguments.locks}, {arguments.driver}')
     folder = Path(tempfile.mkdtemp(prefix='ck-chaos-'))
     folder.chmod(0o755)
     try:
@@ -47,6 +48,7 @@ def main() -> int:
             folder,
             database=arguments.database,
             locks=arguments.locks,
+            driver=arguments.driver,
             seed=arguments.seed,
             seconds=60 * arguments.minutes,
             say=say,

@@ -36,6 +36,7 @@ def run(
     *,
     database: str,
     locks: str,
+    driver: str = 'sql',
     seed: int,
     seconds: float,
     size: Size,
@@ -48,7 +49,7 @@ def run(
     :raises Differs: the text has the first differences.
     """
     choose = random.Random(seed)
-    world = World(folder, database=database, locks=locks, size=size)
+    world = World(folder, database=database, locks=locks, driver=driver, size=size)
     counts: dict[str, int] = {}
     with world.running():
         expected = _quiet(world)

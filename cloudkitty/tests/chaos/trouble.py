@@ -57,6 +57,11 @@ class Chaos:
             (3, 'reset ordered', self._reset),
             (3, 'reprocessing ordered', self._reprocess),
         ]
+        if (clickhouse := world.clickhouse) is not None:
+            self._kinds += [
+                (2, 'ClickHouse restarted', lambda: self._restart('ClickHouse', clickhouse)),
+                (2, 'ClickHouse frozen', lambda: self._hold('ClickHouse', clickhouse)),
+            ]
 
     def step(self) -> None:
         """Begin one more trouble, unless it would hit what is in trouble already."""

@@ -12,14 +12,16 @@ import sqlalchemy as sa
 import yaml
 from oslo_db import exception as db_exception
 
-from cloudkitty import db, errors
+from cloudkitty import db, errors, storage
 from cloudkitty.core import timeframe
 from cloudkitty.db import migration, tables
 from cloudkitty.rating import module_state
 from cloudkitty.rating.hashmap.store import fields, mappings, services
 from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.tests import databases, lock_servers, stored
 from cloudkitty.tests import services as daemons
+from cloudkitty.tests.clickhouse import ClickHouse
 from cloudkitty.tests.functional import worker_run
 from cloudkitty.tests.processors import Processor
 
@@ -66,38 +68,51 @@ LOCKS = {'redis': lock_servers.Redis, 'etcd': lock_servers.Etcd}
 
 
 class World:
-    """Database, lock service, Prometheus, and the processors that talk to them."""
+    """Database, lock service, Prometheus, and the processors that talk to them.
 
-    def __init__(self, folder: Path, *, database: str, locks: str, size: Size):
+    :ivar clickhouse: the server of the storage driver clickhouse; None: the driver is sql.
+    """
+
+    def __init__(self, folder: Path, *, database: str, locks: str, driver: str, size: Size):
         self.folder, self.size = folder, size
+        self.clickhouse: ClickHouse | None = None
+        if driver == 'clickhouse':
+            self.clickhouse = ClickHouse(folder / 'clickhouse')
         self.database = SERVERS[database](folder / 'database')
         self.locks = LOCKS[locks](folder / 'locks')
         self.prometheus = daemons.Prometheus(folder / 'prometheus', history=_history(size))
         self.processors: list[Processor | None] = [None] * size.nodes
         self.log_path = folder / 'processor.log'
+        self._rounds = 0
+        self._body: Shards | None = None
 
     @contextlib.contextmanager
     def running(self) -> Iterator['World']:
         """Start the peers, prepare the database; at the end all are gone."""
         with contextlib.ExitStack() as stack:
-            for server in (self.database, self.locks, self.prometheus):
+            for server in filter(
+                None, (self.database, self.locks, self.prometheus, self.clickhouse)
+            ):
                 stack.enter_context(server)
                 # One that is held would not end in time.
                 stack.callback(server.kill)
             stack.callback(self.kill_processors)
+            self._create_database()
             self.conf = worker_run.load_conf(self._write_conf())
             self.store = db.Database(self.conf)
             migration.upgrade(self.store)
             stack.callback(lambda: self.store.engine.dispose())
             yield self
 
-    def _write_conf(self):
+    def _create_database(self):
         admin = sa.create_engine(
             f'{self.database.url}/{self._maintenance}', isolation_level='AUTOCOMMIT'
         )
         with admin.connect() as connection:
             connection.execute(sa.text('CREATE DATABASE chaos'))
         admin.dispose()
+
+    def _write_conf(self):
         (self.folder / 'metrics.yml').write_text(yaml.safe_dump({'metrics': METRICS}))
         options = {
             'DEFAULT': {'debug': False},
@@ -120,6 +135,14 @@ class World:
                 'batch_periods': 2,
             },
         }
+        if self.clickhouse is not None:
+            self._rounds += 1
+            options['storage'] = {'backend': 'clickhouse'}
+            options['storage_clickhouse'] = {
+                'urls': self.clickhouse.url,
+                'database': f'chaos_{self._rounds}',
+                'timeout': 3,
+            }
         self.conf_path = self.folder / 'cloudkitty.conf'
         self.conf_path.write_text(
             '\n'.join(
@@ -171,6 +194,13 @@ class World:
             _make_rules(connection)
 
         self.store.write(change)
+        if self.clickhouse is not None:
+            # A statement of a killed worker may still come to the database of the last round.
+            self.conf = worker_run.load_conf(self._write_conf())
+            opened = storage.get_driver(self.conf)
+            opened.init()
+            opened.database.close()
+            self._body = opened.body
 
     def done(self) -> int:
         """Return how many periods of scopes are rated, -1 when the database does not answer."""
@@ -193,7 +223,7 @@ class World:
 
     def dump(self) -> bytes:
         with self.store.reader() as connection:
-            return stored.dump(connection)
+            return stored.dump(connection, body=self._body)
 
 
 def _history(size):
