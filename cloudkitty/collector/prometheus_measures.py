@@ -260,7 +260,7 @@ class _Query:
         measure = self.args['measure']
         value = self._kept(self.selector)
         if 'query_function' in self.args:
-            value = f'{self.args["query_function"]}({value})'
+            value = self._finite(f'{self.args["query_function"]}({value})')
         found = f'{PLAIN_FUNCTIONS[measure]}(({value}){self.instants})'
         if measure == 'seen':
             found = f'count_over_time({self.selector}[{_less(self.range_s)}])'
@@ -344,7 +344,8 @@ class _Query:
             other = prometheus.selector(self.args[operator], self.scope_matcher)
             names = _list(self.groups)
             found = f'({found} {OPERATORS[operator]} on ({names}) {self._combined(other)})'
-        return self._with_added(found)
+        # Even numbers may give none: x / 0, or ln(0).
+        return self._finite(self._with_added(found))
 
     def _combined(self, selector):
         found = self._kept(selector)
@@ -373,8 +374,12 @@ class _Query:
 
     def _sample(self, selector, moved=''):
         """The newest sample, if it is at most BRIDGED intervals old."""
-        found = f'last_over_time({selector}[{_less(BRIDGED * self.interval_s)}]{moved})'
-        return f'({found} > -Inf < +Inf)' if self.is_finite else found
+        return self._finite(
+            f'last_over_time({selector}[{_less(BRIDGED * self.interval_s)}]{moved})'
+        )
+
+    def _finite(self, value):
+        return f'({value} > -Inf < +Inf)' if self.is_finite else value
 
     def _growth(self, selector):
         """The growth in the scrape interval before the instant, divided by the instants in it.

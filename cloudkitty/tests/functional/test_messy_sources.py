@@ -192,10 +192,13 @@ def test_a_sample_that_is_no_number_is_a_lost_one(rate, capsys):
     """It takes no more of the period away, and nothing if another replica has a number."""
     metrics = {
         'openstack_cinder_volume_gb': {
-            'unit': 'GiB',
-            'groupby': ['id'],
+            **RARE,
             'alt_name': 'volume',
             'extra_args': {'measure': 'time_weighted'},
+        },
+        'total_gb': {
+            **RARE,
+            'extra_args': {'measure': 'time_weighted', 'divided_by': 'sharers'},
         },
         cases.TRAFFIC: {
             **TRAFFIC,
@@ -207,7 +210,8 @@ def test_a_sample_that_is_no_number_is_a_lost_one(rate, capsys):
 
     found = rate(metrics, 'tenant_id', 'no-numbers', 'id')
 
-    assert len(found) == 7
+    assert len(found) == 8
+    assert found.pop(('total_gb', 'divided')) == Decimal('2.95')
     for (name, volume), quantity in found.items():
         if name == 'volume':
             # VictoriaMetrics keeps no NaN: the sample before is valid until the next one.

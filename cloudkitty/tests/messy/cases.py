@@ -219,7 +219,7 @@ def a_counter_grows_in_bursts() -> Iterator[tuple[str, dict, list]]:
 
 
 def samples_are_no_numbers() -> Iterator[tuple[str, dict, list]]:
-    """One sample is NaN, or infinite; the second replica has a number then."""
+    """One sample is NaN, or infinite; the second replica has a number then. One divides by 0."""
     for text in ('NaN', '+Inf', '-Inf'):
 
         def spoiled(place, instant, text=text):
@@ -244,6 +244,13 @@ def samples_are_no_numbers() -> Iterator[tuple[str, dict, list]]:
             {**labels, 'domain': text},
             samples('00:00:30', END, 60, spoiled_counter),
         )
+    labels = {'tenant_id': 'no-numbers', 'id': 'divided'}
+    yield 'total_gb', labels, samples('00:00:30', END, 60, 6)
+    yield (
+        'sharers',
+        labels,
+        samples('00:00:30', END, 60, lambda place, instant: 2 * (instant != at('01:30:30'))),
+    )
 
 
 def samples_on_the_edge() -> Iterator[tuple[str, dict, list]]:

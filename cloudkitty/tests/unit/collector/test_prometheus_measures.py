@@ -99,16 +99,26 @@ def test_the_query_of_a_measure(metric, expected):
     assert build(metric) == expected
 
 
-def test_samples_that_are_no_numbers_can_be_left_out():
-    """Of each series for itself, before they are combined."""
-    query = prometheus_query.build_query(
-        define('time_weighted'), 'project_id', ['abc'], 3600, is_finite=True
+def test_values_that_are_no_numbers_can_be_left_out():
+    """Of each series for itself, and what a function makes of them."""
+    metric = define('time_weighted', query_function='ln')
+    there = (
+        '((last_over_time(NAME{project_id="abc"}[119999ms]) > -Inf < +Inf) and '
+        'last_over_time(NAME{project_id="abc"}[179999ms] offset -120s))'
     )
 
-    assert query == (
-        'sum_over_time((max by (id, project_id) '
-        '(((last_over_time(NAME{project_id="abc"}[119999ms]) > -Inf < +Inf) and '
-        f'last_over_time(NAME{{project_id="abc"}}[179999ms] offset -120s)))){MINUTE})'
+    combined, plain = (
+        prometheus_query.build_query(
+            metric, 'project_id', ['abc'], 3600, is_finite=True, is_plain=is_plain
+        )
+        for is_plain in (False, True)
+    )
+
+    assert combined == (
+        f'sum_over_time(((max by (id, project_id) (ln({there})) > -Inf < +Inf)){MINUTE})'
+    )
+    assert plain == (
+        f'max by (id, project_id) (sum_over_time(((ln({there}) > -Inf < +Inf)){MINUTE}))'
     )
 
 
