@@ -35,7 +35,11 @@ CONFIGURATION = """<yandex>
 <node index="1"><host>127.0.0.1</host><port>{zookeeper}</port></node>
 <session_timeout_ms>{session}000</session_timeout_ms>
 </zookeeper>
-<merge_tree><max_replicated_merges_in_queue>{merges}</max_replicated_merges_in_queue></merge_tree>
+<merge_tree>
+<max_replicated_merges_in_queue>{merges}</max_replicated_merges_in_queue>
+<parts_to_delay_insert>1000000</parts_to_delay_insert>
+<parts_to_throw_insert>1000000</parts_to_throw_insert>
+</merge_tree>
 <macros><shard>{shard}</shard><replica>{replica}</replica></macros>
 </yandex>
 """

@@ -145,11 +145,29 @@ def write(place):
 
 
 def _batch(scope):
-    qty = random.randrange(1, 1 << 40)
     begins = [scope.mark + (number + 1) * HOUR for number in range(PERIODS)]
-    usage = {'cpu': [point(scope.scope_id, qty, 1, id=one) for one in ('x', 'y')]}
-    frames = [frame(begin, usage) for begin in begins]
+    frames = _frames(scope, begins)
     return ScopeBatch(scope.id, scope.scope_id, scope.mark, begins[-1], frames)
+
+
+def _frames(scope, begins):
+    """Return frames whose points have a quantity of their own."""
+    qty = random.randrange(1, 1 << 40)
+    usage = {'cpu': [point(scope.scope_id, qty, 1, id=one) for one in ('x', 'y')]}
+    return [frame(begin, usage) for begin in begins]
+
+
+def replace(storage):
+    """Store some of the periods of a scope again; return whether it has any."""
+    with storage.database.reader() as connection:
+        scope = random.choice(scope_state.list_scopes(connection)[1])
+    many = (scope.mark - MAY) // HOUR + 1
+    if many < 1:
+        return False
+    first = random.randrange(many)
+    begins = [MAY + hour * HOUR for hour in range(first, min(first + PERIODS, many))]
+    storage.push(_frames(scope, begins), scope.scope_id)
+    return True
 
 
 def set_back(storage):
@@ -171,9 +189,13 @@ def differences(storage):
             # A period that two shards have, or that is there twice, is as wrong as a missing one.
             found[key] = found.get(key, []) + quantities
         points = reader.retrieve(EVERYTHING, Slice(0, 1))['total']
+        sums = reader.total(EVERYTHING, (), query.DEFAULT_FIELDS, Slice(0, None))['results']
     wrong = {key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)}
     if points != 2 * len(expected):
         wrong.add(f'{points} points in {len(expected)} periods')
+    total = sum(sum(quantities) for quantities in expected.values())
+    if sum(row['qty'] for row in sums) != total:
+        wrong.add(f'{sums} where {total} should be')
     return len(found), wrong
 
 

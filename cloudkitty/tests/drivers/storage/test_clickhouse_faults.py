@@ -32,7 +32,7 @@ def sql(any_conf, any_database):
 @pytest.mark.xdist_group('clickhouse')
 @pytest.mark.parametrize('any_conf', ['postgresql'], indirect=True)
 def test_no_answer_differs_from_what_was_committed(sql, clickhouse):
-    """Processes are killed, rows inserted twice, scopes set back, while everything is read."""
+    """Processes are killed, rows inserted twice, scopes set back and replaced meanwhile."""
     place = Place(sql, [[clickhouse.url]], 'test_faults')
     storage = clickhouse_faults.open_storage(place, RecordingWriter)
     storage.body.create()
@@ -102,7 +102,7 @@ def _wrong(storage, place, dying):
         with dying as killed:
             # As long as a slow machine needs to show anything.
             while time.monotonic() < deadline or not all(
-                counts[name] for name in ('deaths', 'resets', 'answers', 'periods')
+                counts[name] for name in ('deaths', 'resets', 'replaced', 'answers', 'periods')
             ):
                 assert time.monotonic() < deadline + 300
                 _disturb(storage, writers, start, counts)
@@ -117,13 +117,16 @@ def _wrong(storage, place, dying):
 
 
 def _disturb(storage, writers, start, counts):
-    """Kill writers and set back scopes at times; start those that died."""
+    """Kill writers, and set back and replace scopes at times; start those that died."""
     if random.random() < 0.1:
         random.choice(writers).kill()
     if random.random() < 0.2:
         with contextlib.suppress(errors.DatabaseAway):
             clickhouse_faults.set_back(storage)
             counts['resets'] += 1
+    if random.random() < 0.2:
+        with contextlib.suppress(errors.DatabaseAway):
+            counts['replaced'] += clickhouse_faults.replace(storage)
     for place, process in enumerate(writers):
         if not process.is_alive():
             counts['deaths'] += 1
