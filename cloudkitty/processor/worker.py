@@ -5,7 +5,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from oslo_db import exception as db_exception
 from oslo_log import log
@@ -46,6 +46,21 @@ class BackgroundJob(Protocol):
 
     def step(self) -> bool:
         """Do one bounded unit of work; return True if there was any."""
+
+
+class Look(NamedTuple):
+    """What the database had to rate at an instant.
+
+    :ivar by_shard: keys of the scopes that are due, by shard; what a worker takes is removed.
+    """
+
+    at: datetime
+    due: scope_state.Due
+    by_shard: dict[int, list[int]]
+
+    def is_used_up(self, now: datetime) -> bool:
+        """Return whether to look again; what is found meanwhile waits no longer than a minute."""
+        return not self.by_shard or now - self.at >= timedelta(seconds=SLEEP_MAX_S)
 
 
 class Worker:
@@ -131,6 +146,7 @@ class Worker:
 
     def turn(self) -> datetime:
         """Do all due work that is not locked by others; return when to look again."""
+        look: Look | None = None
         while not self._stopping.is_set():
             self._observer.heartbeat()
             if self._guard is not None:
@@ -139,18 +155,32 @@ class Worker:
             # Every job does a step, whatever the others did.
             is_busy = any([job.step() for job in self._background_jobs])
             now = self._clock()
-            with self._database.reader() as connection:
-                due = scope_state.find_due(
-                    connection,
-                    self._settings.identity,
-                    now=now,
-                    mark_max=self._settings.mark_max(now),
-                )
-            if self._settings.rates and due.scopes and not self._rating.is_waiting(now):
-                is_busy |= self._work(due)
-            if not is_busy:
-                return self._wake_at(due, now)
+            # With many scopes, finding those that are due takes longer than rating some of them.
+            is_new = look is None or look.is_used_up(now)
+            if look is None or is_new:
+                look = self._look(now)
+            if self._settings.rates and look.by_shard and not self._rating.is_waiting(now):
+                is_busy |= self._work(look.by_shard)
+            if is_busy:
+                continue
+            if is_new:
+                return self._wake_at(look.due, now)
+            look = None
         return self._clock()
+
+    def _look(self, now: datetime) -> Look:
+        with self._database.reader() as connection:
+            due = scope_state.find_due(
+                connection,
+                self._settings.identity,
+                now=now,
+                mark_max=self._settings.mark_max(now),
+            )
+        by_shard: dict[int, list[int]] = {}
+        for state_id, scope_id in due.scopes:
+            shard = scope_state.shard_of(scope_id, self._settings.shards)
+            by_shard.setdefault(shard, []).append(state_id)
+        return Look(now, due, by_shard)
 
     def _wake_at(self, due, now):
         reasons = [self._discovery.next_at, *(job.next_at for job in self._background_jobs)]
@@ -176,10 +206,10 @@ class Worker:
             reasons.append(now + timedelta(seconds=min(BUSY_S, self._settings.length_s)))
         return reasons
 
-    def _work(self, due) -> bool:
-        """Rate the next periods of some of the scopes of *due*; return whether there were any."""
+    def _work(self, by_shard) -> bool:
+        """Rate the next periods of some of these scopes; return whether there were any."""
         has_worked = False
-        with self._claim(due) as state_ids:
+        with self._claim(by_shard) as state_ids:
             for batch in self._sized_batches(self._batches(state_ids)):
                 has_worked = True
                 if self._stopping.is_set() or not self._run(batch):
@@ -187,12 +217,11 @@ class Worker:
         return has_worked
 
     @contextlib.contextmanager
-    def _claim(self, due) -> Iterator[list[int]]:
-        """Lock shards until there is enough work for a batch; yield the keys of their scopes."""
-        by_shard: dict[int, list[int]] = {}
-        for state_id, scope_id in due.scopes:
-            shard = scope_state.shard_of(scope_id, self._settings.shards)
-            by_shard.setdefault(shard, []).append(state_id)
+    def _claim(self, by_shard) -> Iterator[list[int]]:
+        """Lock shards until there is enough work for a batch; yield the keys of their scopes.
+
+        The shards are removed from *by_shard*.
+        """
         state_ids: list[int] = []
         taken = 0
         with contextlib.ExitStack() as held:
@@ -203,7 +232,7 @@ class Worker:
                     self._locks.hold(self._settings.lock_of(shard))
                 ):
                     taken += 1
-                    state_ids.extend(by_shard[shard])
+                    state_ids.extend(by_shard.pop(shard))
             yield state_ids
 
     def _batches(self, state_ids) -> list[pipeline.Batch]:

@@ -439,6 +439,56 @@ def test_a_worker_leaves_the_shards_that_another_one_holds(bench):
     assert bench.hours() == {'a': 4, 'b': 4, 'c': 4}
 
 
+@pytest.mark.parametrize(('batch_s', 'looks'), [(0, 2), (30, 3), (60, 4)])
+def test_a_worker_looks_for_what_is_due_once_for_all_shards(bench, batch_s, looks):
+    """And again after a minute, and once nothing is left."""
+    bench.clock.now += HOUR
+    assert len({scope_state.shard_of(name, 16) for name in 'abc'}) == 3
+    seen = []
+
+    def count(connection, cursor, statement, *rest):
+        if 'min(CASE' in statement:
+            seen.append(statement)
+
+    def commit(batch):
+        bench.clock.now += timedelta(seconds=batch_s)
+        return bench.storage.commit(batch)
+
+    one = bench.worker(batch_scopes=1, shards=16)
+    one._pipeline = dataclasses.replace(one._pipeline, commit=commit)
+    sa.event.listen(bench.database.engine, 'before_cursor_execute', count)
+    one.turn()
+    sa.event.remove(bench.database.engine, 'before_cursor_execute', count)
+
+    assert bench.hours() == {'a': 4, 'b': 4, 'c': 4}
+    assert len(seen) == looks
+
+
+def test_a_worker_looks_again_after_scopes_that_another_one_rated(bench):
+    """What became due while it was busy is rated in the same turn."""
+    bench.worker().turn()
+    bench.clock.now += HOUR
+    one, other = (bench.worker(batch_scopes=1, shards=16) for _ in range(2))
+    stored = []
+
+    def commit(batch):
+        stored.extend(part.scope_id for part in batch)
+        late = bench.storage.commit(batch)
+        if len(stored) == 1:
+            # The other one rates the rest, and the first scope is set back.
+            other.turn()
+            (part,) = batch
+            with bench.database.writer() as connection:
+                scope_state.advance(connection, {part.state_id: part.mark})
+        return late
+
+    one._pipeline = dataclasses.replace(one._pipeline, commit=commit)
+    one.turn()
+
+    assert stored == ['a', 'a']
+    assert bench.hours() == {'a': 4, 'b': 4, 'c': 4}
+
+
 def test_workers_of_a_node_take_their_share_each(bench):
     """Two workers with four shards begin at different ones, and take two at a time."""
     first, second = (dataclasses.replace(bench.settings, worker=n, workers=2) for n in (0, 1))
@@ -450,14 +500,12 @@ def test_workers_of_a_node_take_their_share_each(bench):
 @pytest.mark.parametrize('workers', [2, 3, 4])
 def test_shards_spread_evenly_over_the_workers_that_are_there(bench, workers):
     """Each begins at an offset of its own, and nobody goes without when all begin at once."""
-    one_of = {scope_state.shard_of(f's{number}', 16): f's{number}' for number in range(1000)}
-    due = scope_state.Due(sorted(one_of.items()), None, None)
-    assert len(one_of) == 16
-
     with contextlib.ExitStack() as held:
         taken = [
             held.enter_context(
-                bench.worker(number, workers, shards=16, batch_scopes=1000)._claim(due)
+                bench.worker(number, workers, shards=16, batch_scopes=1000)._claim(
+                    {shard: [shard] for shard in range(16)}
+                )
             )
             for number in range(workers)
         ]
