@@ -86,7 +86,7 @@ def measure(folder: Path) -> list[Figure]:
         Figure(
             'ratio to the floor',
             statistics.median(row[0] / (row[2] + row[3]) for row in rounds),
-            at_most=2.5,
+            at_most=2,
         ),
         Figure('processor time of a point', cpu / POINTS * 1e6, 'us', at_most=5),
         Figure('time with 10,000 rules by that with 7', many / few, at_most=1.2),

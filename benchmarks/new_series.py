@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks import rated, sizing
+from benchmarks import rated, sessions, sizing
 from benchmarks.figure import Figure
 from cloudkitty.core.dataframe import DataFrame, DataPoint, Series
 from cloudkitty.core.scope_period import ScopePeriods
@@ -33,7 +33,7 @@ def _measure(folder, count):
     names = [f'project-{number:05}' for number in range(count // SERIES_PER_SCOPE)]
     with rated.store('postgresql', folder) as storage:
         states = _prepare(storage, names)
-        backends, worker, seconds = sizing.backends_s(storage), 0, 0
+        backends, worker, seconds = sessions.busy_s(storage.database.engine), 0, 0
         for first in range(0, len(names), SCOPES_PER_COMMIT):
             chosen = names[first : first + SCOPES_PER_COMMIT]
             batch = [
@@ -43,7 +43,7 @@ def _measure(folder, count):
             began = time.perf_counter()
             worker += sizing.commit_s(storage, batch)
             seconds += time.perf_counter() - began
-        backends = sizing.backends_s(storage) - backends
+        backends = sessions.busy_s(storage.database.engine) - backends
     title = f'{count:,} new series'
     return [
         Figure(title, seconds, 's', at_most=AT_MOST_S.get(count)),

@@ -1,10 +1,9 @@
 """Constants for doc/source/admin/sizing.rst: 48 hourly periods of 10,000 series to PostgreSQL"""
 
-import os
 import time
 from pathlib import Path
 
-from benchmarks import rated
+from benchmarks import rated, sessions
 from benchmarks.figure import Figure
 
 HOURS = 744  # periods of the month: one an hour
@@ -27,9 +26,9 @@ def measure(folder: Path) -> list[Figure]:
         for commit in usage.batches(0, WARM, 1):
             assert not storage.commit(commit)
         first, last = WARM, WARM + MEASURED
-        log, backends = _log(storage), backends_s(storage)
+        log, backends = _log(storage), sessions.busy_s(storage.database.engine)
         worker = sum(commit_s(storage, commit) for commit in usage.batches(first, last, 1))
-        backends, log = backends_s(storage) - backends, _log(storage) - log
+        backends, log = sessions.busy_s(storage.database.engine) - backends, _log(storage) - log
         points = rated.SERIES * MEASURED
         figures = [
             Figure('points', points),
@@ -81,16 +80,6 @@ def _ask(storage, statement):
 def _log(storage):
     """Return how many bytes the database has ever written to its log."""
     return float(_ask(storage, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")[0])
-
-
-def backends_s(storage):
-    """Return the processor time of the processes that serve this database, on this machine."""
-    pids = _ask(storage, 'SELECT pid FROM pg_stat_activity WHERE datname = current_database()')
-    ticks = 0
-    for pid in pids:
-        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf('SC_CLK_TCK')
 
 
 def _size(storage, names):
