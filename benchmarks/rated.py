@@ -1,6 +1,7 @@
 """Rated data for benchmarks: one month of 10,000 series of 500 scopes, in databases of its own."""
 
 import contextlib
+import gc
 import os
 import random
 import uuid
@@ -16,6 +17,7 @@ from cloudkitty import conf as configuration
 from cloudkitty.core.dataframe import DataFrame, DataPoint, Series
 from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.db import tables
+from cloudkitty.processor.service import GC_THRESHOLDS
 from cloudkitty.processor.settings import Settings
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import ScopeBatch
@@ -39,7 +41,11 @@ KINDS = ('sqlite', *SERVERS)
 
 @contextlib.contextmanager
 def store(kind: str, folder: Path) -> Iterator[SQLStorage]:
-    """Yield an empty store in a file in *folder*, or in a database of a server."""
+    """Yield an empty store in a file in *folder*, or in a database of a server.
+
+    Garbage is collected as seldom as in a worker.
+    """
+    gc.set_threshold(*GC_THRESHOLDS)
     name = f'bench_{uuid.uuid4().hex[:12]}'
     if kind == 'sqlite':
         url, admin = f'sqlite:///{folder}/{name}.sqlite', None

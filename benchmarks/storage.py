@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from benchmarks import brute, narrow, peak, rated
 from benchmarks.figure import Figure
 from benchmarks.rated import JUNE, MAY
-from cloudkitty.processor.service import GC_THRESHOLDS
 from cloudkitty.storage.v1.store import TableStorage
 
 PARTS = rated.KINDS
@@ -54,7 +53,6 @@ def measure(folder: Path, *kinds: str) -> list[Figure]:
 def measure_kind(kind: str, folder: Path) -> list[Figure]:
     """Return the figures of one kind of database."""
     figures = []
-    gc.set_threshold(*GC_THRESHOLDS)  # as in a worker
     with rated.store(kind, folder) as less, rated.store(kind, folder) as storage:
         _fill(less, rated.Usage(less, PERIODS_FEW), 0)
         usage = rated.Usage(storage, PERIODS_MANY)
