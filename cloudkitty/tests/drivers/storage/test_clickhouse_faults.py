@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import requests
 
 from cloudkitty import errors
 from cloudkitty.storage import http
@@ -51,7 +52,7 @@ def test_no_answer_of_a_cluster_differs(sql, clickhouse_cluster, monkeypatch):
     storage = clickhouse_faults.open_storage(place, RecordingWriter)
     storage.body.create()
 
-    assert _wrong(storage, place, _dying(clickhouse_cluster)) == []
+    assert _wrong(storage, place, _dying(clickhouse_cluster, storage)) == []
     storage.database.engine.dispose()
     for number in range(len(urls[0])):
         one = place._replace(shards=[[shard[number]] for shard in urls])
@@ -61,13 +62,20 @@ def test_no_answer_of_a_cluster_differs(sql, clickhouse_cluster, monkeypatch):
 
 
 @contextlib.contextmanager
-def _dying(shards):
-    """Yield a list of what was killed: a replica is away for some seconds, again and again."""
+def _dying(shards, storage):
+    """Yield a list of what was killed: a replica lags or is away for seconds, again and again."""
     killed, is_over = [], threading.Event()
 
     def run():
-        while not is_over.wait(1):
-            replica = random.choice(random.choice(shards))
+        while not is_over.is_set():
+            body, shard = random.choice(list(zip(storage.body.all, shards, strict=True)))
+            replica = random.choice(shard)
+            for action in ('STOP', 'START'):
+                statement = f'SYSTEM {action} FETCHES {body.database}.frames'
+                requests.post(replica.url, data=statement, timeout=60).raise_for_status()
+                is_over.wait(2)
+            if is_over.is_set():
+                break
             replica.kill()
             killed.append(replica.port)
             # Longer still: see Replica.start().
