@@ -295,6 +295,10 @@ class PrometheusCollector(collector.BaseCollector):
                 answer = ask(build(is_finite=True))
             for scope_id, column in self._columns(metric, answer, periods, part):
                 own = several.get(scope_id, ())
+                if not 0 < len(own) < len(periods):
+                    yield scope_id, column
+                    continue
+                # Of these scopes there are two answers.
                 kept = [n for n, at in enumerate(column.offsets) if (at in own) is not is_plain]
                 if kept:
                     yield scope_id, column.kept(kept)
