@@ -25,7 +25,7 @@ from cloudkitty.core.pricing.rules import Rule
 from cloudkitty.core.timeframe import Period
 from cloudkitty.rating import repricing
 from cloudkitty.report import price_preview
-from cloudkitty.storage.v2.sql import dump
+from cloudkitty.storage.v2.series.cells import Extent
 
 
 class Scenario(NamedTuple):
@@ -253,8 +253,8 @@ class RepricedSums(Sums):
         """Yield the frame, the metric, and the point priced again; add up the stored prices."""
         if not scope_ids:
             return
-        extent = dump.Extent(span.begin, span.end, scope_ids)
-        for cell in dump.read_cells(self._store.database, self._store.id_cache, extent):
+        extent = Extent(span.begin, span.end, scope_ids)
+        for cell in self._store.cells.read(extent):
             frame = cell.frame
             self._limits.count(sum(len(points) for _, points in frame.itertypes()))
             for _, point in frame:

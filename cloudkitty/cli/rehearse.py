@@ -10,7 +10,7 @@ from decimal import Decimal
 import prettytable
 from oslo_config import cfg
 
-from cloudkitty import collector, db, errors, pipeline
+from cloudkitty import collector, db, errors, pipeline, storage
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO, render_decimal
@@ -21,9 +21,8 @@ from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.former import bills, causes
 from cloudkitty.storage.former.rest import Amount
+from cloudkitty.storage.v2.series.cells import Extent
 from cloudkitty.storage.v2.series.frame_rows import RATED
-from cloudkitty.storage.v2.series.series_ids import IdCache
-from cloudkitty.storage.v2.sql import dump
 
 HOUR_S = 3600
 SAME, DIFFERENT, UNKNOWN = 0, 1, 255  # exit statuses
@@ -69,7 +68,7 @@ class Rehearsal:
         self.database = db.Database(conf)
         migration.check(self.database)
         self.identity = scope_state.Identity.of(conf)
-        self.id_cache = IdCache(conf.collect.scope_key)
+        self.store = storage.get_series_driver(conf)
         self.length = timedelta(seconds=conf.collect.period)
         self.batch_periods = conf.orchestrator.batch_periods
         self.batch_scopes = conf.orchestrator.batch_scopes
@@ -141,8 +140,8 @@ class Rehearsal:
         return []
 
     def _stored(self, scope_id, window) -> '_Bill':
-        extent = dump.Extent(window.begin, window.end, [scope_id])
-        cells = dump.read_cells(self.database, self.id_cache, extent)
+        extent = Extent(window.begin, window.end, [scope_id])
+        cells = self.store.cells.read(extent)
         return _Bill(cell.frame for cell in cells if cell.origin == RATED)
 
     def _add(self, scope_id, old, new):

@@ -22,9 +22,9 @@ from cloudkitty.collector import metrics_file
 from cloudkitty.core import metrics
 from cloudkitty.db import migration
 from cloudkitty.storage.v1 import migrate
-from cloudkitty.storage.v2.series import changes
-from cloudkitty.storage.v2.series.series_ids import IdCache
-from cloudkitty.storage.v2.sql import dump, rebuild, verify
+from cloudkitty.storage.v2.series import changes, dump
+from cloudkitty.storage.v2.series.cells import Extent
+from cloudkitty.storage.v2.sql import SQLStorage, rebuild, verify
 
 STANDARD = '-'  # standard input or output
 FAULTY = 1  # exit status
@@ -72,8 +72,7 @@ def main() -> None:
 def _main():
     conf = cfg.CONF
     manual.run_commands(MANUAL, conf, results=True)
-    job = _Job(conf)
-    return job.run()
+    return _Job(conf, conf.command).run()
 
 
 def _add_commands(subparsers):
@@ -132,13 +131,12 @@ def _add_commands(subparsers):
 class _Job:
     """One run of a command."""
 
-    def __init__(self, conf):
+    def __init__(self, conf, arguments):
         self.conf = conf
-        self.arguments = conf.command
-        storage.require_sql(conf, 'cloudkitty-storage')
-        self.database = db.Database(conf)
+        self.arguments = arguments
+        self.store = storage.get_series_driver(conf)
+        self.database = self.store.database
         migration.check(self.database)
-        self.id_cache = IdCache(conf.collect.scope_key)
 
     def run(self) -> int:
         return {
@@ -146,15 +144,20 @@ class _Job:
             'rebuild': self.rebuild,
             'export': self.export,
             'import': self.import_,
-            'compare': lambda: storage_compare.run(self.conf, self.arguments),
+            'compare': lambda: storage_compare.run(self.conf, self.store, self.arguments),
             'migrate': self.migrate,
         }[self.arguments.name]()
 
     @property
-    def extent(self) -> dump.Extent:
-        return dump.Extent(self.arguments.begin, self.arguments.end, self.arguments.scope)
+    def extent(self) -> Extent:
+        return Extent(self.arguments.begin, self.arguments.end, self.arguments.scope)
 
     def _scopes(self):
+        if not isinstance(self.store, SQLStorage):
+            raise errors.ConfigurationError(
+                reason=f'{self.arguments.name} reads the tables of the driver sql, and '
+                f'[storage]backend = {self.conf.storage.backend!r} keeps points elsewhere'
+            )
         with self.database.reader() as connection:
             return verify.list_scopes(connection, self.arguments.scope)
 
@@ -193,18 +196,18 @@ class _Job:
     def export(self):
         extent, arguments = self.extent, self.arguments
         if arguments.store:
-            return storage_export.run(self.conf, self.database, self.id_cache, arguments, extent)
+            return storage_export.run(self.conf, self.store, arguments, extent)
         if arguments.dry_run or arguments.replace:
             raise errors.InvalidInput(reason='--dry-run and --replace need --to')
         made = writer.get_writer(self.arguments.format)
-        count = dump.count_frames(self.database, self.id_cache, extent)
+        count = self.store.cells.count(extent)
         is_to_the_end = extent.begin is None and extent.end is None
         # Progress is read first: data that is stored meanwhile is after it, and is rated again.
         states = dump.read_states(self.database, extent.scope_ids) if is_to_the_end else []
         report = writer.Report(
             self.conf.collect.scope_key,
             states,
-            dump.to_periods(dump.read_cells(self.database, self.id_cache, extent)),
+            dump.to_periods(self.store.cells.read(extent)),
         )
         with _sink(self.arguments.file) as sink, bar('periods', count) as step:
             written = sum(_stepped(made.write(report, sink), step))
@@ -213,9 +216,9 @@ class _Job:
 
     def import_(self):
         if self.arguments.store:
-            return storage_import.run(self.conf, self.database, self.arguments, self.extent)
+            return storage_import.run(self.conf, self.store, self.arguments, self.extent)
         arguments = self.arguments
-        if self.extent != dump.Extent() or arguments.dry_run or arguments.replace:
+        if self.extent != Extent() or arguments.dry_run or arguments.replace:
             raise errors.InvalidInput(
                 reason='--begin, --end, --scope, --dry-run and --replace need --from'
             )
@@ -228,11 +231,17 @@ class _Job:
                     f'{self.conf.collect.scope_key!r}'
                 )
             cells = dump.to_cells(report.periods)
-            written = dump.write_cells(self.database, self.id_cache, cells, changes.of(self.conf))
-            stored = sum(_stepped(written, step))
+            found, stored = 0, 0
+            for updated in self.store.cells.update(cells, changes.of(self.conf)):
+                step(updated.cells)
+                found += updated.cells
+                stored += updated.stored
         # Progress is written last, so that it never exists without its data.
         changed = dump.write_states(self.database, report.progress)
-        say(f'{stored} periods imported, progress of {changed} scopes set')
+        say(
+            f'{stored} periods imported, {found - stored} were there, progress of {changed} scopes '
+            'set'
+        )
         return 0
 
     def migrate(self):
@@ -243,9 +252,7 @@ class _Job:
         with bar('scopes', len(owners)) as step:
             for owner in owners:
                 counts.append(
-                    migrate.migrate_owner(
-                        source, self.database, self.id_cache, owner, self.extent, definitions
-                    )
+                    migrate.migrate_owner(source, self.store.cells, owner, self.extent, definitions)
                 )
                 step(1)
                 if counts[-1].different:
@@ -253,7 +260,7 @@ class _Job:
                         f'{owner}: {counts[-1].different} periods have other points in version 2 '
                         'and stay as they are'
                     )
-        if source is not self.database and self.extent == dump.Extent():
+        if source is not self.database and self.extent == Extent():
             dump.write_states(self.database, migrate.read_states(source))
         moved, kept, different = map(sum, zip(*counts, strict=True)) if counts else (0, 0, 0)
         say(f'{moved} periods migrated, {kept} were there, {different} differ')

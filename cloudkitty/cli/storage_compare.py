@@ -20,7 +20,7 @@ from cloudkitty.core.decimals import render_decimal
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage import http
 from cloudkitty.storage.former import bills, causes, rest
-from cloudkitty.storage.v2.sql import SQLStorage
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 
 DAY = timedelta(days=1)
 TIMEOUT_S = 120
@@ -64,20 +64,20 @@ def add_arguments(parser) -> None:
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
 
 
-def run(conf, arguments) -> int:
+def run(conf, store: SeriesStorage, arguments) -> int:
     """Compare as *arguments* say; return the exit status.
 
     :raises SourceError: the earlier release does not answer as it should.
     """
-    return _Comparison(conf, arguments).run()
+    return _Comparison(conf, store, arguments).run()
 
 
 class _Comparison:
     """One run."""
 
-    def __init__(self, conf, arguments):
+    def __init__(self, conf, store, arguments):
         self.arguments = arguments
-        self.store = SQLStorage(conf)
+        self.store = store
         self.length = timedelta(seconds=conf.collect.period)
         options = configuration.register_driver(conf, rest.GROUP, rest.OPTS)
         server = http.Server(

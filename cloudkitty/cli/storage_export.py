@@ -3,14 +3,13 @@
 import functools
 from datetime import datetime, timedelta
 
-from cloudkitty import db
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.core import timeframe
 from cloudkitty.db.adoption import scope_rows
 from cloudkitty.storage import former
 from cloudkitty.storage.former import exporter, influxdb_writer
-from cloudkitty.storage.v2.series.series_ids import IdCache
-from cloudkitty.storage.v2.sql import dump
+from cloudkitty.storage.v2.series.cells import Extent
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 
 FAULTY = 1  # exit status
 
@@ -35,19 +34,19 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(conf, database: db.Database, id_cache: IdCache, arguments, extent: dump.Extent) -> int:
+def run(conf, store: SeriesStorage, arguments, extent: Extent) -> int:
     """Export as *arguments* say; return the exit status."""
     writer = influxdb_writer.InfluxDBWriter(conf)
     length = timedelta(seconds=conf.collect.period)
     job = exporter.Exporter(
         writer,
-        functools.partial(_since, database, length, extent.begin),
+        functools.partial(_since, store.database, length, extent.begin),
         is_dry_run=arguments.dry_run,
         is_replacing=arguments.replace,
     )
-    count = dump.count_frames(database, id_cache, extent)
+    count = store.cells.count(extent)
     with bar('periods', count) as step:
-        for done in job.run(dump.read_cells(database, id_cache, extent)):
+        for done in job.run(store.cells.read(extent)):
             step(done)
     _report(job, is_dry_run=arguments.dry_run)
     return FAULTY if job.counts.different else 0

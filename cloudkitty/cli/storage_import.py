@@ -3,7 +3,7 @@
 import functools
 from datetime import UTC, datetime, timedelta
 
-from cloudkitty import db, errors
+from cloudkitty import errors
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import render_decimal
@@ -13,7 +13,8 @@ from cloudkitty.scopes import state
 from cloudkitty.storage import former, query
 from cloudkitty.storage.former import importer, stores
 from cloudkitty.storage.v2.series import retention_cutoff
-from cloudkitty.storage.v2.sql import SQLStorage, dump
+from cloudkitty.storage.v2.series.cells import Extent
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 
 HOUR = timedelta(hours=1)
 FAULTY = 1  # exit status
@@ -46,9 +47,9 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(conf, database: db.Database, arguments, extent: dump.Extent) -> int:
+def run(conf, store: SeriesStorage, arguments, extent: Extent) -> int:
     """Import as *arguments* say; return the exit status."""
-    store = SQLStorage(conf)
+    database = store.database
     reader = stores.get_reader(conf, arguments.store)
     choice = importer.Choice(
         extent,
@@ -58,7 +59,7 @@ def run(conf, database: db.Database, arguments, extent: dump.Extent) -> int:
             functools.partial(_keep_from, database, timedelta(seconds=conf.collect.period))
         ),
     )
-    job = importer.Importer(database, store.id_cache, reader, choice)
+    job = importer.Importer(store.cells, reader, choice)
     window = job.window()
     if window is None:
         say(f'{arguments.store} holds no rated data of this time')
@@ -175,7 +176,7 @@ def _check_sums(store, reader, counts, extent):
 
 
 def totals(
-    store: SQLStorage, window: Period, scope_key: str, filters: query.Filters | None = None
+    store: SeriesStorage, window: Period, scope_key: str, filters: query.Filters | None = None
 ) -> importer.Totals:
     """Return quantity, price and number of points in *window* by scope id and metric."""
     rows = store.total(

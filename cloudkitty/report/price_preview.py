@@ -15,10 +15,9 @@ from cloudkitty.rating import repricing
 from cloudkitty.rating.hashmap.store import rules as db_rules
 from cloudkitty.rating.modules import ModuleSet
 from cloudkitty.storage import v2 as storage_v2
-from cloudkitty.storage.v2 import sql
+from cloudkitty.storage.v2.series.cells import Cell, Extent
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 from cloudkitty.storage.v2.series.frame_rows import PUSHED
-from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.writer import Cell
 
 # Most frames (periods of a scope) that are priced in one call, and how long it may take.
 FRAMES_MAX = 50_000
@@ -34,12 +33,12 @@ class Prices(NamedTuple):
     new: Decimal
 
 
-def require_points(storage: storage_v2.BaseStorage) -> sql.SQLStorage:
+def require_points(storage: storage_v2.BaseStorage) -> SeriesStorage:
     """Return *storage*, which tells its points.
 
     :raises Conflict: it cannot.
     """
-    if not isinstance(storage, sql.SQLStorage):
+    if not isinstance(storage, SeriesStorage):
         raise errors.Conflict(reason='This storage has no points that can be priced again.')
     return storage
 
@@ -69,7 +68,7 @@ class PricePreview:
         self._storage = storage
         self._clock = clock
 
-    def compute(self, extent: dump.Extent, wanted: Sequence[changes.Change]) -> list[Prices]:
+    def compute(self, extent: Extent, wanted: Sequence[changes.Change]) -> list[Prices]:
         """Return the prices of the metrics in *wanted*, by scope and metric.
 
         They are those that rating the periods again would store if their usage is the same: pushed
@@ -79,7 +78,7 @@ class PricePreview:
             tell its points.
         """
         storage = require_points(self._storage)
-        if dump.count_frames(storage.database, storage.id_cache, extent) > FRAMES_MAX:
+        if storage.cells.count(extent) > FRAMES_MAX:
             raise _too_much(f'More than {FRAMES_MAX} periods of projects would be priced again')
         modules = repricing.modules_with(
             self._conf,
@@ -89,7 +88,7 @@ class PricePreview:
         metrics = {change.rule.service for change in wanted}
         sums: dict[tuple[str, str], list[Decimal]] = {}
         end = self._clock() + SECONDS_MAX
-        for cell in dump.read_cells(storage.database, storage.id_cache, extent):
+        for cell in storage.cells.read(extent):
             if self._clock() > end:
                 raise _too_much(f'It takes more than {SECONDS_MAX} seconds')
             if metrics.isdisjoint(name for name, _ in cell.frame.itertypes()):

@@ -4,6 +4,7 @@ from oslo_config import cfg
 
 from cloudkitty import errors, plugins
 from cloudkitty.storage import v1, v2
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 
 # Backends that only earlier releases have.
 FORMER_STORES = ('influxdb', 'elasticsearch', 'opensearch', 'loki', 'hybrid')
@@ -23,17 +24,17 @@ def get_driver(conf: cfg.ConfigOpts) -> v2.BaseStorage:
     return used
 
 
-def require_sql(conf: cfg.ConfigOpts, reader: str) -> None:
-    """Refuse to go on if *reader* would not find the points, since it reads the SQL database.
+def get_series_driver(conf: cfg.ConfigOpts, name: str | None = None) -> SeriesStorage:
+    """Return the storage whose points can be read and written whole, see SeriesStorage.cells.
 
-    :param reader: what reads them, for the error.
-    :raises ConfigurationError: [storage]backend keeps them elsewhere.
+    :param name: sql or clickhouse; None: clickhouse if it is configured, or else sql, whatever
+        another release or driver is configured.
     """
-    if conf.storage.version == 2 and conf.storage.backend == 'clickhouse':
-        raise errors.ConfigurationError(
-            reason=f'{reader}: the points are read from [database]connection, and '
-            "[storage]backend = 'clickhouse' keeps them elsewhere"
-        )
+    if name is None:
+        is_clickhouse = (conf.storage.version, conf.storage.backend) == (2, 'clickhouse')
+        name = 'clickhouse' if is_clickhouse else 'sql'
+    made: SeriesStorage = plugins.load(v2.NAMESPACE, name, group='storage', option='backend')(conf)
+    return made
 
 
 def explain_former(name: str) -> str:

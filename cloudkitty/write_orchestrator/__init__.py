@@ -19,7 +19,6 @@ from cloudkitty.billing.statements import Statements
 from cloudkitty.core import timeframe
 from cloudkitty.core.billing import month as calendar
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.v2.series.series_ids import IdCache
 from cloudkitty.write_orchestrator import copying, files, manifest
 from cloudkitty.write_orchestrator.files import Extent, File, Unit
 from cloudkitty.write_orchestrator.names import file_name as file_name
@@ -67,7 +66,7 @@ class WriteOrchestrator:
         self.database = database
         self.clock = clock
         self.service = service if conf.billing.enabled else None
-        self.id_cache = IdCache(conf.collect.scope_key)
+        self.store = storage.get_series_driver(conf)
         self.backend = backend.get_backend(conf.output.backend, conf.output.basepath)
         self.renderer = Renderer(conf.collect.scope_key, self.backend)
         self.use({name: writer.get_any(name) for name in conf.output.pipeline})
@@ -75,8 +74,7 @@ class WriteOrchestrator:
     def use(self, writers: Mapping[str, writer.AnyWriter]) -> None:
         """Use these writers, by the names of their formats.
 
-        :raises ConfigurationError: one is of statements, and billing is off; or one is of usage,
-            which [storage]backend does not keep in the SQL database.
+        :raises ConfigurationError: one is of statements, and billing is off.
         """
         self.writers: dict[str, writer.BaseReportWriter] = {}
         single: dict[str, writer.BaseStatementWriter] = {}
@@ -89,8 +87,6 @@ class WriteOrchestrator:
                 single[name] = made
             else:
                 monthly[name] = made
-        if self.writers:
-            storage.require_sql(self.conf, f'[output]pipeline, {min(self.writers)}')
         self.statements: StatementFiles | None = None
         if not single and not monthly:
             return
@@ -121,13 +117,13 @@ class WriteOrchestrator:
 
         A writer that fails leaves its former file, and the other writers alone.
         """
-        content = Content(self.database, self.id_cache, scope_id, span)
+        content = Content(self.store, scope_id, span)
         for name, made in self.writers.items():
             yield self._usage(made, unit_of(name, made, scope_id, span), content)
 
     def check(self, scope_id: str, span: Period) -> Iterator[Outcome]:
         """Compare the files of a scope in *span* with what would be written; write nothing."""
-        content = Content(self.database, self.id_cache, scope_id, span)
+        content = Content(self.store, scope_id, span)
         for name, made in self.writers.items():
             unit = unit_of(name, made, scope_id, span)
             if not content.is_whole:

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import BinaryIO
 
-from cloudkitty import db, errors, writer
+from cloudkitty import errors, writer
 from cloudkitty.backend import BaseBackend
 from cloudkitty.core.timeframe import Period
-from cloudkitty.storage.v2.series import retention_cutoff
-from cloudkitty.storage.v2.series.series_ids import IdCache
-from cloudkitty.storage.v2.sql import dump, fingerprint
-from cloudkitty.storage.v2.sql.fingerprint import FrameDigest
+from cloudkitty.storage.v2.series import cells, dump, retention_cutoff
+from cloudkitty.storage.v2.series.cells import FrameDigest
+from cloudkitty.storage.v2.series.driver import SeriesStorage
 from cloudkitty.write_orchestrator import copying, files, names
 from cloudkitty.write_orchestrator.files import Extent, File, Unit
 
@@ -28,21 +27,17 @@ class Content:
 
     def __init__(
         self,
-        database: db.Database,
-        id_cache: IdCache,
+        store: SeriesStorage,
         scope_id: str,
         span: Period,
     ) -> None:
-        self.database = database
-        self.id_cache = id_cache
+        self.store = store
         self.scope_id = scope_id
         self.span = span
-        with database.reader() as connection:
+        with store.database.reader() as connection:
             self.kept_from = retention_cutoff.read(connection).begin
-            self.frames: Sequence[FrameDigest] = fingerprint.read(
-                connection, id_cache, scope_id, span
-            )
-        self.source = fingerprint.combine(self.frames)
+        self.frames: Sequence[FrameDigest] = store.cells.digests(scope_id, span)
+        self.source = cells.combine(self.frames)
 
     @property
     def is_whole(self) -> bool:
@@ -57,12 +52,12 @@ class Content:
     def source_until(self, until: datetime) -> str:
         """Return the digest of the frames that begin before *until*."""
         part = list(itertools.takewhile(lambda frame: frame.begin < until, self.frames))
-        return fingerprint.combine(part)
+        return cells.combine(part)
 
     def periods(self, begin: datetime | None = None) -> Iterator[writer.RatedPeriod]:
         """Yield the periods, those that begin at *begin* or later."""
-        extent = dump.Extent(begin or self.span.begin, self.span.end, [self.scope_id])
-        return dump.to_periods(dump.read_cells(self.database, self.id_cache, extent))
+        extent = cells.Extent(begin or self.span.begin, self.span.end, [self.scope_id])
+        return dump.to_periods(self.store.cells.read(extent))
 
 
 def unit_of(name: str, made: writer.BaseReportWriter, scope_id: str, span: Period) -> Unit:

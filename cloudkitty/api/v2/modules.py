@@ -13,7 +13,7 @@ from cloudkitty.rating.hashmap.store import values as rule_values
 from cloudkitty.rating.module_state import PRIORITY_MAX
 from cloudkitty.report.price_preview import PricePreview
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.storage.v2.sql.dump import Extent
+from cloudkitty.storage.v2.series.cells import Extent
 
 MODULE = schemas.form(
     module_id=schemas.TEXT,

@@ -14,7 +14,7 @@ from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage.former import influxdb_writer
 from cloudkitty.storage.former.influxdb import Row
-from cloudkitty.storage.v2.sql.writer import Cell
+from cloudkitty.storage.v2.series.cells import Cell
 
 # Periods of a scope that are compared at once.
 PERIODS_AT_ONCE = 100

@@ -21,10 +21,8 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.former import Point, Reader, WindowTooLarge, bills
+from cloudkitty.storage.v2.series.cells import Cell, CellStore, Extent
 from cloudkitty.storage.v2.series.frame_rows import RATED
-from cloudkitty.storage.v2.series.series_ids import IdCache
-from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.writer import Cell
 
 DAY = timedelta(days=1)
 # Points in memory, about 500 bytes each. A window with more of them is halved, down to a period.
@@ -47,7 +45,7 @@ class Choice(NamedTuple):
     :ivar keep_from: see KeepFrom; what this service rated itself is never replaced.
     """
 
-    extent: dump.Extent
+    extent: Extent
     is_dry_run: bool = False
     is_replacing: bool = False
     keep_from: KeepFrom = lambda scope_id: None
@@ -105,11 +103,8 @@ class Counts:
 class Importer:
     """One import."""
 
-    def __init__(
-        self, database: db.Database, id_cache: IdCache, reader: Reader, choice: Choice
-    ) -> None:
-        self.database = database
-        self.id_cache = id_cache
+    def __init__(self, store: CellStore, reader: Reader, choice: Choice) -> None:
+        self.store = store
         self.reader = reader
         self.choice = choice
         self.counts = Counts()
@@ -188,13 +183,13 @@ class Importer:
             for _ in new:
                 pass
             return
-        for _ in dump.write_cells(self.database, self.id_cache, new):
+        for _ in self.store.write(new):
             pass
 
     def _new(self, cells: Iterable[Cell]) -> Iterator[Cell]:
         """Yield the cells that are to be stored, and count all of them."""
         counts = self.counts
-        for cell, is_same in dump.sort_known(self.database, self.id_cache, cells):
+        for cell, is_same in self.store.sort_known(cells):
             if is_same:
                 counts.kept += 1
             elif is_same is None:

@@ -1,4 +1,4 @@
-"""Migration from table rated_data_frames to the tables of the driver `sql`."""
+"""Migration from table rated_data_frames to the store of version 2."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -12,10 +12,8 @@ from cloudkitty.core.metrics import Metric
 from cloudkitty.db import tables
 from cloudkitty.storage.v1 import sums, table
 from cloudkitty.storage.v1.table import ROWS
+from cloudkitty.storage.v2.series.cells import Cell, CellStore, Extent
 from cloudkitty.storage.v2.series.frame_rows import RATED
-from cloudkitty.storage.v2.series.series_ids import IdCache
-from cloudkitty.storage.v2.sql import dump
-from cloudkitty.storage.v2.sql.writer import Cell
 from cloudkitty.writer import ScopeProgress
 
 # By the name under which a metric is published.
@@ -37,7 +35,7 @@ class Count(NamedTuple):
     different: int
 
 
-def list_owners(source: db.Database, extent: dump.Extent) -> list[str]:
+def list_owners(source: db.Database, extent: Extent) -> list[str]:
     """Return the scopes that have points in the table, '' for those without."""
     with source.reader() as connection:
         layout = table.describe(connection)
@@ -52,10 +50,9 @@ def list_owners(source: db.Database, extent: dump.Extent) -> list[str]:
 
 def migrate_owner(
     source: db.Database,
-    target: db.Database,
-    id_cache: IdCache,
+    target: CellStore,
     owner: str,
-    extent: dump.Extent,
+    extent: Extent,
     definitions: Definitions = NO_DEFINITIONS,
 ) -> Count:
     """Migrate one scope; periods that exist already are not changed.
@@ -64,16 +61,14 @@ def migrate_owner(
         metric the form in which it goes on; attributes of other metrics can all be grouped by.
     """
     counts = {'kept': 0, 'different': 0}
-    missing = _missing(target, id_cache, _cells(source, owner, extent, definitions), counts)
-    moved = sum(dump.write_cells(target, id_cache, missing))
+    missing = _missing(target, _cells(source, owner, extent, definitions), counts)
+    moved = sum(target.write(missing))
     return Count(moved, **counts)
 
 
-def _missing(
-    target: db.Database, id_cache: IdCache, cells: Iterable[Cell], counts: dict[str, int]
-) -> Iterator[Cell]:
+def _missing(target: CellStore, cells: Iterable[Cell], counts: dict[str, int]) -> Iterator[Cell]:
     """Yield the cells that *target* does not have, and count the others."""
-    for cell, is_same in dump.sort_known(target, id_cache, cells):
+    for cell, is_same in target.sort_known(cells):
         if is_same is None:
             yield cell
         else:
@@ -93,7 +88,7 @@ def _series(point: sums.Row, definition: Metric | None) -> Series:
 
 
 def _cells(
-    source: db.Database, owner: str, extent: dump.Extent, definitions: Definitions
+    source: db.Database, owner: str, extent: Extent, definitions: Definitions
 ) -> Iterator[Cell]:
     """Yield the periods of one scope, oldest first."""
     whole: dict[int, Cell] = {}
@@ -114,7 +109,7 @@ def _cells(
     yield from whole.values()
 
 
-def _rows(source: db.Database, owner: str, extent: dump.Extent) -> Iterator[tables.Row]:
+def _rows(source: db.Database, owner: str, extent: Extent) -> Iterator[tables.Row]:
     last = None
     while True:
         with source.reader() as connection:
@@ -169,7 +164,7 @@ def read_states(source: db.Database) -> list[ScopeProgress]:
         ]
 
 
-def _bounds(extent: dump.Extent) -> list[sa.ColumnElement[bool]]:
+def _bounds(extent: Extent) -> list[sa.ColumnElement[bool]]:
     bounds: list[sa.ColumnElement[bool]] = []
     if extent.begin is not None:
         bounds.append(ROWS.c.begin >= timeframe.to_naive(extent.begin))

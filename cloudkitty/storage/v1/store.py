@@ -18,9 +18,10 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v1 import adapter, sums, table
 from cloudkitty.storage.v1.table import ROWS
+from cloudkitty.storage.v2.series.cells import Cell
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED
 from cloudkitty.storage.v2.series.series_ids import IdCache, chunks
-from cloudkitty.storage.v2.sql.writer import Cell, Writer
+from cloudkitty.storage.v2.sql.writer import Writer
 
 LOG = logging.getLogger(__name__)
 

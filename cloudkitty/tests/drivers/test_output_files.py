@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from cloudkitty import errors
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import month_at
 from cloudkitty.storage.v2.series import retention_cutoff
@@ -52,13 +51,6 @@ def opened(world):
 
 def states(orchestrator, scope='a'):
     return [outcome.state for outcome in orchestrator.generate(scope, SPAN)]
-
-
-def test_usage_that_is_not_in_the_database_is_refused(world, orchestrator):
-    """Files without a line would look like a month without costs."""
-    world.conf.set_override('backend', 'clickhouse', 'storage')
-    with pytest.raises(errors.ConfigurationError, match=r'^.*\[output\]pipeline, csv: the points'):
-        opened(world)
 
 
 def content(world, name):

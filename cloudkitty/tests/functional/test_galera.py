@@ -18,8 +18,9 @@ from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v2 import sql
+from cloudkitty.storage.v2.series.cells import Cell, parts_of
 from cloudkitty.storage.v2.series.frame_rows import RATED
-from cloudkitty.storage.v2.sql.writer import Cell, Writer, parts_of
+from cloudkitty.storage.v2.sql.writer import Writer
 from cloudkitty.tests import databases, services
 
 pytestmark = pytest.mark.xdist_group('galera')

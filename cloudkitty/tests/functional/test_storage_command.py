@@ -101,8 +101,7 @@ def command(tmp_path):
     """Runs the command on the database of a configuration."""
 
     def run(conf, *arguments, status=0, **options):
-        path = tmp_path / 'cloudkitty.conf'
-        path.write_text(f'[database]\nconnection = {conf.database.connection}\n')
+        path = _config(tmp_path, conf)
         ended = subprocess.run(
             [BIN / 'cloudkitty-storage', '--config-file', path, *map(str, arguments)],
             capture_output=True,
@@ -113,21 +112,6 @@ def command(tmp_path):
         return ended.stdout
 
     return run
-
-
-def test_points_that_are_not_in_the_database_are_refused(conf, database, tmp_path):
-    """They are in ClickHouse: here all would be found in order, of nothing."""
-    path = tmp_path / 'clickhouse.conf'
-    path.write_text(
-        f'[database]\nconnection = {conf.database.connection}\n[storage]\nbackend = clickhouse\n'
-    )
-    ended = subprocess.run(
-        [BIN / 'cloudkitty-storage', '--config-file', path, 'verify'],
-        capture_output=True,
-        timeout=120,
-    )
-    assert (ended.returncode, ended.stdout) == (1, b'')
-    assert b"[storage]backend = 'clickhouse' keeps them elsewhere" in ended.stderr
 
 
 @pytest.fixture
@@ -375,8 +359,15 @@ def test_a_broken_file_is_told(database, conf, command, other, tmp_path, form, s
 
 
 def _config(folder, conf):
-    path = folder / 'killed.conf'
-    path.write_text(f'[database]\nconnection = {conf.database.connection}\n')
+    path = folder / 'cloudkitty.conf'
+    text = f'[database]\nconnection = {conf.database.connection}\n'
+    if conf.storage.backend == 'clickhouse':
+        options = conf.storage_clickhouse
+        text += (
+            '[storage]\nbackend = clickhouse\n[storage_clickhouse]\n'
+            f'urls = {options.urls[0]}\ndatabase = {options.database}\n'
+        )
+    path.write_text(text)
     return path
 
 

@@ -25,6 +25,7 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v2.clickhouse import chores, client, folding, revisions
 from cloudkitty.storage.v2.clickhouse.body import Where
+from cloudkitty.storage.v2.clickhouse.cells import Cells
 from cloudkitty.storage.v2.clickhouse.literals import MICROSECOND
 from cloudkitty.storage.v2.clickhouse.reader import Reader
 from cloudkitty.storage.v2.clickhouse.shards import Shards
@@ -51,6 +52,10 @@ class ClickHouseStorage(SeriesStorage):
         self.body = Shards(self.options)
         self._writer = Writer(self.database, self.id_cache, self.body, changes.of(conf))
 
+    @functools.cached_property
+    def cells(self) -> Cells:
+        return Cells(self.database, self.id_cache, self.body)
+
     def init(self) -> None:
         migration.upgrade(self.database)
         self.body.create()
@@ -64,7 +69,9 @@ class ClickHouseStorage(SeriesStorage):
                 frames.setdefault(owner, []).append(frame)
         with self.database.reader() as connection:
             kept_from = retention_cutoff.read(connection).begin
-        retention_cutoff.require_points(kept_from, itertools.chain(*frames.values()))
+        retention_cutoff.require_points(
+            kept_from, (frame.start for frame in itertools.chain(*frames.values()))
+        )
 
         def work() -> None:
             if scope_id is not None:

@@ -19,11 +19,12 @@ from cloudkitty.storage.v2.clickhouse import literals
 from cloudkitty.storage.v2.clickhouse.client import Client
 from cloudkitty.storage.v2.clickhouse.revisions import Snapshot, Ticket
 from cloudkitty.storage.v2.series import series_ids
+from cloudkitty.storage.v2.series.cells import FrameContent, FrameDigest
 from cloudkitty.storage.v2.series.frame_rows import Frame
-from cloudkitty.storage.v2.series.stored_frames import Columns
 
 INSERT_SIZE = 1 << 24  # bytes
 IDS_AT_ONCE = 50_000
+_MICROS = 'toUnixTimestamp64Micro'
 _TABLES = {
     'frames': (
         "scope UInt64 CODEC(Delta, ZSTD), begin DateTime64(6, 'UTC') CODEC(Delta, ZSTD), "
@@ -70,25 +71,12 @@ class Row(NamedTuple):
     points: int
 
 
-class Points(NamedTuple):
-    """A frame that exists, or one without points that says that there are none any more.
-
-    :ivar begin, end: aware UTC.
-    """
-
-    begin: datetime
-    scope: int
-    origin: int
-    end: datetime
-    columns: Columns
-
-
 class Where(NamedTuple):
     """A selection of frames that begin in [begin, end), aware UTC.
 
     :ivar owners: numbers of scopes; None: all.
     :ivar origin: rated or pushed ones; None: both.
-    :ivar chosen: another condition on scope and begin.
+    :ivar chosen: another condition on scope, begin and origin.
     """
 
     begin: datetime
@@ -173,8 +161,7 @@ class Body:
         """Return the day of the first frame that begins then or later; None: there is none."""
         visible = self.visible(snapshot, Where(begin, literals.LATEST), 'ids')
         rows = self.client.rows(
-            f'SELECT toUnixTimestamp64Micro(min(begin)) FROM ({visible}) '
-            'WHERE notEmpty(ids) HAVING count() > 0'
+            f'SELECT {_MICROS}(min(begin)) FROM ({visible}) WHERE notEmpty(ids) HAVING count() > 0'
         )
         return literals.from_micros(rows[0][0]).date() if rows else None
 
@@ -255,17 +242,7 @@ class Body:
 
         :param columns: beside scope, begin and origin.
         """
-        conditions = [
-            f'begin >= {literals.instant(where.begin)}',
-            f'begin < {literals.instant(where.end)}',
-            *_shown(snapshot),
-        ]
-        if where.owners is not None:
-            conditions.append(literals.is_in('scope', where.owners))
-        if where.origin is not None:
-            conditions.append(f'origin = {int(where.origin)}')
-        if where.chosen is not None:
-            conditions.append(f'({where.chosen})')
+        conditions = [*_chosen(where), *_shown(snapshot)]
         # In the order of the key: no sorting, and of copies only one is read.
         return (
             f'SELECT scope, begin, origin, {columns} FROM {self.database}.frames '
@@ -313,35 +290,79 @@ class Body:
         return [
             Row(scope, literals.from_micros(begin), origin, literals.from_micros(end), points)
             for scope, begin, origin, end, points in self.client.rows(
-                'SELECT scope, toUnixTimestamp64Micro(begin), origin, toUnixTimestamp64Micro(end), '
+                f'SELECT scope, {_MICROS}(begin), origin, {_MICROS}(end), '
                 f'points FROM ({visible}) WHERE points > 0 ORDER BY begin, scope, origin'
             )
         ]
 
-    def points(self, snapshot: Snapshot, where: Where, chosen: str = '1') -> Iterator[Points]:
-        """Yield frames in the order of pages.
+    def count(self, snapshot: Snapshot, where: Where) -> int:
+        """Return how many frames have points."""
+        visible = self.visible(snapshot, where, 'notEmpty(ids) AS is_there')
+        count: int = self.client.rows(f'SELECT countIf(is_there) FROM ({visible})')[0][0]
+        return count
+
+    def points(self, snapshot: Snapshot, where: Where, chosen: str = '1') -> Iterator[FrameContent]:
+        """Yield frames that have points, in the order of pages.
 
         :param chosen: a condition on scope, begin and origin.
         """
         visible = self.visible(snapshot, where, 'end, ids, quantities, prices')
-        for begin, scope, origin, end, ids, quantities, prices in self.client.rows(
-            'SELECT toUnixTimestamp64Micro(begin), scope, origin, toUnixTimestamp64Micro(end), '
-            f'ids, quantities, prices FROM ({visible}) WHERE {chosen} '
-            'ORDER BY begin, scope, origin'
+        for scope, begin, origin, end, ids, quantities, prices in self.client.rows(
+            f'SELECT scope, {_MICROS}(begin), origin, {_MICROS}(end), ids, quantities, prices '
+            f'FROM ({visible}) WHERE {chosen} AND notEmpty(ids) ORDER BY begin, scope, origin'
         ):
-            yield Points(
-                literals.from_micros(begin),
+            yield FrameContent(
                 scope,
+                literals.from_micros(begin),
                 origin,
                 literals.from_micros(end),
                 (ids, list(map(Decimal, quantities)), list(map(Decimal, prices))),
             )
 
+    def key_of_row(self, where: Where, number: int) -> tuple[int, datetime, int] | None:
+        """Return the key of a row, counted from 1 in the order of keys; None: there are fewer.
+
+        Rows that do not exist count, too: no snapshot is needed to read lists of a bounded length.
+        """
+        rows = self.client.rows(
+            f'SELECT scope, {_MICROS}(begin), origin FROM {self.database}.frames '
+            f'WHERE {" AND ".join(_chosen(where))} '
+            f'ORDER BY scope, begin, origin, revision LIMIT 1 OFFSET {number - 1}'
+        )
+        return (rows[0][0], literals.from_micros(rows[0][1]), rows[0][2]) if rows else None
+
+    def digests(self, snapshot: Snapshot, where: Where) -> Iterator[FrameDigest]:
+        """Yield the SHA-256 of the points of frames, in the order of pages."""
+        visible = self.visible(snapshot, where, 'end, ids, quantities, prices')
+        content = ', '.join(f'toString({name})' for name in ('ids', 'quantities', 'prices'))
+        for begin, end, origin, digest in self.client.rows(
+            f'SELECT {_MICROS}(begin), {_MICROS}(end), origin, hex(SHA256(concat({content}))) '
+            f'FROM ({visible}) WHERE notEmpty(ids) ORDER BY begin, scope, origin'
+        ):
+            yield FrameDigest(
+                literals.from_micros(begin),
+                literals.from_micros(end),
+                origin,
+                bytes.fromhex(digest),
+            )
+
     def series_of(self, snapshot: Snapshot, where: Where) -> list[tuple[datetime, Sequence[int]]]:
         """Return the begins, naive UTC, and the ids of the series of frames."""
         visible = self.visible(snapshot, where, 'ids')
-        rows = self.client.rows(f'SELECT toUnixTimestamp64Micro(begin), ids FROM ({visible})')
+        rows = self.client.rows(f'SELECT {_MICROS}(begin), ids FROM ({visible})')
         return [(timeframe.to_naive(literals.from_micros(begin)), ids) for begin, ids in rows]
+
+
+def _chosen(where: Where) -> Iterator[str]:
+    """Yield the conditions for rows of *where*."""
+    yield f'begin >= {literals.instant(where.begin)}'
+    yield f'begin < {literals.instant(where.end)}'
+    if where.owners is not None:
+        yield literals.is_in('scope', where.owners)
+    if where.origin is not None:
+        yield f'origin = {int(where.origin)}'
+    if where.chosen is not None:
+        yield f'({where.chosen})'
 
 
 def _shown(snapshot: Snapshot) -> Iterator[str]:

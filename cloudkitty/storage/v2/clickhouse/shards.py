@@ -13,10 +13,11 @@ from typing import Any
 
 from cloudkitty import errors
 from cloudkitty.storage.v2.clickhouse import literals
-from cloudkitty.storage.v2.clickhouse.body import Body, Points, Row, Where
+from cloudkitty.storage.v2.clickhouse.body import Body, Row, Where
 from cloudkitty.storage.v2.clickhouse.client import GROUP, Client
 from cloudkitty.storage.v2.clickhouse.revisions import Snapshot, Ticket
 from cloudkitty.storage.v2.series import series_ids
+from cloudkitty.storage.v2.series.cells import FrameContent
 from cloudkitty.storage.v2.series.frame_rows import Frame
 
 QUERIES_AT_ONCE = 8  # of a shard
@@ -155,7 +156,11 @@ class Shards:
         found = [body.keys(snapshot, own) for body, own in self._split(where)]
         return list(heapq.merge(*found, key=lambda row: (row.begin, row.scope, row.origin)))
 
-    def points(self, snapshot: Snapshot, where: Where, chosen: str = '1') -> Iterator[Points]:
+    def count(self, snapshot: Snapshot, where: Where) -> int:
+        """Implement Body.count()."""
+        return sum(body.count(snapshot, own) for body, own in self._split(where))
+
+    def points(self, snapshot: Snapshot, where: Where, chosen: str = '1') -> Iterator[FrameContent]:
         """Implement Body.points()."""
         found = [body.points(snapshot, own, chosen) for body, own in self._split(where)]
         return heapq.merge(*found, key=lambda one: (one.begin, one.scope, one.origin))

@@ -15,6 +15,7 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.scopes import agreement
 from cloudkitty.storage import query, v2
 from cloudkitty.storage.v2.series.answers import Fields, Groups, Slice
+from cloudkitty.storage.v2.series.cells import CellStore
 from cloudkitty.storage.v2.series.series_ids import IdCache
 
 
@@ -42,6 +43,11 @@ class SeriesStorage(v2.BaseStorage):
         # After a failover the new server may lack the last commits.
         if context.is_disconnect:
             self.id_cache.clear()
+
+    @property
+    @abc.abstractmethod
+    def cells(self) -> CellStore:
+        """The stored frames, for who reads or writes many of them."""
 
     @functools.cached_property
     def terms(self) -> agreement.Terms:

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from cloudkitty import db, errors
 from cloudkitty.core import timeframe
-from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.db import tables, upsert
 from cloudkitty.scopes.progress import Replacement
 
@@ -81,16 +80,16 @@ def settle(database: db.Database, day: date, now: datetime) -> RetentionCutoff |
     return current
 
 
-def require_points(cutoff: datetime, frames: Iterable[DataFrame]) -> None:
-    """Make sure that no frame is before the cut-off, where stored points are unknown.
+def require_points(cutoff: datetime, begins: Iterable[datetime]) -> None:
+    """Make sure that no period begins before the cut-off, where stored points are unknown.
 
-    :param cutoff: aware UTC.
+    :param cutoff, begins: aware UTC.
     :raises InvalidInput: one of them is of a time of which only sums are kept.
     """
-    for frame in frames:
-        if frame.start < cutoff:
+    for begin in begins:
+        if begin < cutoff:
             raise errors.InvalidInput(
-                reason=f'The period that begins at {timeframe.render(frame.start)} is older '
+                reason=f'The period that begins at {timeframe.render(begin)} is older '
                 f'than [storage]retention_period; points are kept from '
                 f'{timeframe.render(cutoff)} on'
             )

@@ -1,6 +1,7 @@
 """Rated data in the SQL database: one row per scope and period, plus roll-ups."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,14 +20,16 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v2.series import changes, retention_cutoff
 from cloudkitty.storage.v2.series.answers import Slice
+from cloudkitty.storage.v2.series.cells import Cell, parts_of
 from cloudkitty.storage.v2.series.driver import SeriesStorage
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
 from cloudkitty.storage.v2.series.series_ids import chunks
 from cloudkitty.storage.v2.sql import folding, period_prices, retention, rollups
+from cloudkitty.storage.v2.sql.cells import Cells
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader
 from cloudkitty.storage.v2.sql.unused_series import UnusedSeries
-from cloudkitty.storage.v2.sql.writer import Cell, Writer, fold_left, parts_of
+from cloudkitty.storage.v2.sql.writer import Writer, fold_left
 
 # Scopes that are still rated are folded by then; the others get no more periods.
 LEFT = timedelta(days=1)
@@ -43,6 +46,10 @@ class SQLStorage(SeriesStorage):
         super().__init__(conf)
         self.changes = changes.of(conf)
         self.unused_series = UnusedSeries(self.database, self.id_cache)
+
+    @functools.cached_property
+    def cells(self) -> Cells:
+        return Cells(self.database, self.id_cache)
 
     def _writer(self, connection: sa.Connection) -> Writer:
         return Writer(connection, self.id_cache, self.changes)
@@ -64,7 +71,8 @@ class SQLStorage(SeriesStorage):
             writer = self._writer(connection)
             # Locked first, so that the reads that follow see what the previous holder committed.
             writer.lock(numbers)
-            retention_cutoff.require_points(writer.retention_cutoff, (cell.frame for cell in cells))
+            begins = (cell.frame.start for cell in cells)
+            retention_cutoff.require_points(writer.retention_cutoff, begins)
             writer.store(parts_of(cells if scope_id is not None else writer.merged(cells)))
             return writer
 

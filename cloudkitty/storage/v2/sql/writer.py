@@ -9,17 +9,16 @@ import functools
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, time
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
 from cloudkitty import db
 from cloudkitty.core import block, timeframe
-from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
-from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.db import tables, upsert
 from cloudkitty.storage.v2.series import retention_cutoff, series_ids
+from cloudkitty.storage.v2.series.cells import Cell
 from cloudkitty.storage.v2.series.changes import Changes
 from cloudkitty.storage.v2.series.frame_rows import (
     PUSHED,
@@ -52,29 +51,6 @@ FRAME_COLUMNS = (
 
 # Scope, begin and origin of a frame.
 Key = tuple[int, datetime, int]
-
-
-class Cell(NamedTuple):
-    """The new content of a (scope, period, origin).
-
-    :ivar owner: scope id.
-    :ivar frame: points; aware UTC bounds.
-    """
-
-    owner: str
-    origin: int
-    frame: DataFrame
-
-
-def parts_of(cells: Iterable[Cell]) -> list[Part]:
-    """Return *cells* in columns; their (scope, period, origin) must be unique."""
-    frames: dict[tuple[str, int], list[DataFrame]] = {}
-    for cell in cells:
-        frames.setdefault((cell.owner, cell.origin), []).append(cell.frame)
-    return [
-        Part(origin, ScopePeriods.of_frames(owner, found))
-        for (owner, origin), found in frames.items()
-    ]
 
 
 class Writer:

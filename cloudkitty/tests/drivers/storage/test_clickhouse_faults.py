@@ -13,10 +13,10 @@ import requests
 
 from cloudkitty import errors
 from cloudkitty.storage import http
+from cloudkitty.tests.clickhouse import drop
 from cloudkitty.tests.conformance.storage import HOUR, MAY, state
 from cloudkitty.tests.drivers.storage import clickhouse_faults
 from cloudkitty.tests.drivers.storage.clickhouse_faults import Place, RecordingWriter
-from cloudkitty.tests.drivers.storage.test_clickhouse import drop
 
 SECONDS = float(os.environ.get('CLOUDKITTY_FAULTS_S', '8'))
 WRITERS = 2

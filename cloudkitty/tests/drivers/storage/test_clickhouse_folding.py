@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty.db import clickhouse_tables
-from cloudkitty.storage.v2.clickhouse import ClickHouseStorage, folding, revisions
+from cloudkitty.storage.v2.clickhouse import folding, revisions
+from cloudkitty.tests.clickhouse import empty
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, frame, point, totals
-from cloudkitty.tests.drivers.storage.test_clickhouse import configured, drop
 
 pytestmark = pytest.mark.xdist_group('clickhouse')
 DAY = timedelta(days=1)
@@ -21,10 +21,8 @@ FILTERS = [None, {'project_id': 'a', 'id': ['x', 'z'], 'month': '5'}]
 
 @pytest.fixture
 def storage(clickhouse, conf, database):
-    opened = ClickHouseStorage(configured(conf, clickhouse.url))
-    opened.body.create()
-    yield opened
-    drop(opened)
+    with empty(conf, clickhouse.url) as opened:
+        yield opened
 
 
 def usage(price, *ids):

@@ -7,9 +7,10 @@ import pytest
 from cloudkitty import errors
 from cloudkitty.storage.v2.clickhouse import ClickHouseStorage
 from cloudkitty.storage.v2.clickhouse.body import Where
+from cloudkitty.tests.clickhouse import configured, drop
 from cloudkitty.tests.conformance import storage as conformance
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, flat, frame, point, totals
-from cloudkitty.tests.drivers.storage.test_clickhouse import configured, drop, seen
+from cloudkitty.tests.drivers.storage.test_clickhouse import seen
 from cloudkitty.tests.drivers.storage.test_clickhouse_folding import fold, from_points
 
 pytestmark = pytest.mark.xdist_group('clickhouse')

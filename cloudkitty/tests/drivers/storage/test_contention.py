@@ -16,7 +16,8 @@ from cloudkitty.scopes import resets, source_lag
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v1.store import TableStorage
-from cloudkitty.storage.v2.sql import SQLStorage, dump, rebuild, unused_series, verify
+from cloudkitty.storage.v2.series.cells import Cell
+from cloudkitty.storage.v2.sql import SQLStorage, rebuild, unused_series, verify
 from cloudkitty.tests import contention
 from cloudkitty.tests.stored import keys, marks
 
@@ -416,14 +417,14 @@ def test_an_order_to_rate_again_waits_for_a_reset(storage, rival):
 def test_an_import_waits_for_a_worker(storage, rival):
     """It replaces what the worker stored; the sums are those of the points."""
     part = batch(storage, 'a', 2, 4)
-    cell = dump.Cell('a', 0, frame(3, '50'))
+    cell = Cell('a', 0, frame(3, '50'))
 
     with contention.stopped_at(
         storage.database.engine, 'INSERT INTO rated_frames', lambda: storage.commit([part])
     ) as first:
         second = contention.meanwhile(
             rival.database,
-            lambda: list(dump.write_cells(rival.database, rival.id_cache, [cell])),
+            lambda: list(rival.cells.write([cell])),
         )
 
     assert (first.result(), second.result(60)) == ([], [1])

@@ -14,8 +14,8 @@ from cloudkitty.scopes import resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v1.store import TableStorage
-from cloudkitty.storage.v2.series import retention_cutoff, series_ids
-from cloudkitty.storage.v2.sql import SQLStorage, dump
+from cloudkitty.storage.v2.series import dump, retention_cutoff, series_ids
+from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests.drivers.storage import foreign
 from cloudkitty.tests.drivers.storage.questions import (
     DAY,

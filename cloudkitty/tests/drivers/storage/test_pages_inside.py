@@ -8,9 +8,10 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1 import migrate
 from cloudkitty.storage.v1 import table as v1_table
 from cloudkitty.storage.v1.store import TableStorage
-from cloudkitty.storage.v2.series import series_ids
+from cloudkitty.storage.v2.series import cells, series_ids
+from cloudkitty.storage.v2.series.cells import Extent
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED
-from cloudkitty.storage.v2.sql import SQLStorage, dump, points, verify
+from cloudkitty.storage.v2.sql import SQLStorage, points, verify
 from cloudkitty.tests.drivers.storage.questions import (
     HOUR,
     JUNE,
@@ -24,7 +25,8 @@ from cloudkitty.tests.drivers.storage.questions import (
 
 SMALL = [
     (points, 'ROWS_AT_ONCE'),
-    (dump, 'FRAMES_AT_ONCE'),
+    (cells, 'FRAMES_AT_ONCE'),
+    (cells, 'KEYS_AT_ONCE'),
     (verify, 'ROWS_AT_ONCE'),
     (series_ids, 'IDS_PER_STATEMENT'),
     (scope_state, 'CHUNK'),
@@ -113,20 +115,21 @@ def test_answers_do_not_depend_on_pages_inside(storage, tmp_path, monkeypatch, s
 def check_dump(storage, size, folder):
     assert check(storage) == []
     whole = stored(storage)
-    cells = list(dump.read_cells(storage.database, storage.id_cache, dump.Extent()))
-    assert len(cells) == 3 * 5 + 2 * 4
-    assert len({(cell.owner, cell.origin, cell.frame.start) for cell in cells}) == len(cells)
-    part = dump.Extent(MAY + HOUR, MAY + 4 * HOUR, ['a', 'c'])
-    some = list(dump.read_cells(storage.database, storage.id_cache, part))
-    assert len(some) == dump.count_frames(storage.database, storage.id_cache, part) == 3 + 3 + 3
+    found = list(storage.cells.read(Extent()))
+    assert len(found) == 3 * 5 + 2 * 4
+    assert sorted(map(cells.key_of, found)) == list(map(cells.key_of, found))
+    assert len(set(map(cells.key_of, found))) == len(found)
+    part = Extent(MAY + HOUR, MAY + 4 * HOUR, ['a', 'c'])
+    some = list(storage.cells.read(part))
+    assert len(some) == storage.cells.count(part) == 3 + 3 + 3
     storage.delete()
-    counts = list(dump.write_cells(storage.database, storage.id_cache, iter(cells)))
+    counts = list(storage.cells.write(iter(found)))
     assert (sum(counts), max(counts)) == (23, size)
     assert stored(storage) == whole
     spoil(storage)
-    found = '\n'.join(check(storage))
-    assert found.count('price 7777') == 2
-    assert found.count('rated_attributes') == 1
+    faults = '\n'.join(check(storage))
+    assert faults.count('price 7777') == 2
+    assert faults.count('rated_attributes') == 1
 
 
 def test_a_migration_does_not_depend_on_pages_inside(conf, database, sql, monkeypatch):
@@ -136,10 +139,8 @@ def test_a_migration_does_not_depend_on_pages_inside(conf, database, sql, monkey
     whole = stored(former)
     for size in (1, 3, 8):
         monkeypatch.setattr(v1_table, 'ROWS_AT_ONCE', size)
-        for name in migrate.list_owners(former.database, dump.Extent()):
-            count = migrate.migrate_owner(
-                former.database, sql.database, sql.id_cache, name, dump.Extent()
-            )
+        for name in migrate.list_owners(former.database, Extent()):
+            count = migrate.migrate_owner(former.database, sql.cells, name, Extent())
             assert count == (9 if name != 'c' else 5, 0, 0)
         assert stored(sql) == whole
         sql.delete()

@@ -25,9 +25,9 @@ from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import tables
 from cloudkitty.storage import http
 from cloudkitty.storage.former import causes
+from cloudkitty.storage.v2.series.cells import Cell
 from cloudkitty.storage.v2.series.frame_rows import RATED
-from cloudkitty.storage.v2.sql import SQLStorage, dump
-from cloudkitty.storage.v2.sql.writer import Cell
+from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests import faults, formers
 
 HOUR = timedelta(hours=1)
@@ -104,7 +104,11 @@ def _run(conf, server, *arguments):
     parser.add_argument('--scope', action='append')
     storage_compare.add_arguments(parser)
     words = ['--with', f'http://{server.address}', '--begin', '2026-11-01', '--end', '2026-11-03']
-    return storage_compare.run(conf, parser.parse_args([*words, *arguments]))
+    store = SQLStorage(conf)
+    try:
+        return storage_compare.run(conf, store, parser.parse_args([*words, *arguments]))
+    finally:
+        store.database.close()
 
 
 def test_equal_bills(new, old, conf, capsys):
@@ -142,7 +146,7 @@ def test_the_former_data_equals_itself(old, database, conf, capsys):
         for form in formers.expected_points()
     ]
     for store in (old, new):
-        list(dump.write_cells(store.database, store.id_cache, cells))
+        list(store.cells.write(cells))
     with _served(old) as server:
         assert _run(conf, server, '--begin', '2026-10-31', '--end', '2026-11-05', '--periods') == 0
     new.database.close()

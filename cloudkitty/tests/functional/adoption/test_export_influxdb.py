@@ -18,7 +18,8 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
 from cloudkitty.db.adoption import journal, scope_rows
 from cloudkitty.storage.former import importer, influxdb_writer, stores
-from cloudkitty.storage.v2.sql import SQLStorage, dump
+from cloudkitty.storage.v2.series.cells import Extent
+from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests import formers
 
 HOUR = timedelta(hours=1)
@@ -47,9 +48,9 @@ def export(database, conf, store, capsys):
 
     def run(*arguments, status=0):
         chosen = parser.parse_args(['export', '--to', 'influxdb', *arguments])
-        extent = dump.Extent(chosen.begin, chosen.end, chosen.scope)
+        extent = Extent(chosen.begin, chosen.end, chosen.scope)
         capsys.readouterr()
-        assert storage_export.run(conf, database, ours.id_cache, chosen, extent) == status
+        assert storage_export.run(conf, ours, chosen, extent) == status
         printed = capsys.readouterr()
         return printed.out + printed.err
 
@@ -101,8 +102,8 @@ def test_the_former_data_comes_back_as_it_was(conf, database, influxdb, store, e
         conf.set_override('database', 'rated', 'storage_influxdb')
         reader = stores.get_reader(conf, 'influxdb')
         ours = SQLStorage(conf)
-        choice = importer.Choice(dump.Extent())
-        importer.Importer(ours.database, ours.id_cache, reader, choice).run(ALL)
+        choice = importer.Choice(Extent())
+        importer.Importer(ours.cells, reader, choice).run(ALL)
         before = _plain(reader.rows(ALL))
         sums = reader.sums(ALL)
         conf.set_override('database', 'back', 'storage_influxdb')

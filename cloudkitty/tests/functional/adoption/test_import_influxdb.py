@@ -18,7 +18,8 @@ from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
 from cloudkitty.storage.former import importer, stores
-from cloudkitty.storage.v2.sql import SQLStorage, dump
+from cloudkitty.storage.v2.series.cells import Extent
+from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests import formers
 from cloudkitty.tests.influxdb import InfluxDB
 
@@ -111,7 +112,7 @@ def _points(periods):
 
 
 def _stored(store):
-    cells = dump.read_cells(store.database, store.id_cache, dump.Extent())
+    cells = store.cells.read(Extent())
     return [
         {
             'scope': cell.owner,
@@ -186,15 +187,15 @@ def test_sums_are_those_of_the_former_api(command, conf):
 
 KILLED = """
 import os, signal
-from cloudkitty.storage.v2.sql import dump
+from cloudkitty.storage.v2.sql.cells import Cells
 
-def dying(*args, writes=[0], write=dump._write):
+def dying(*args, writes=[0], write=Cells._write):
     writes[0] += 1
     if writes[0] == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return write(*args)
 
-dump._write = dying
+Cells._write = dying
 """
 
 
@@ -239,11 +240,7 @@ def test_what_differs_stays_unless_it_is_to_be_replaced(command, conf):
     """The exit status tells, and so does a line for each scope."""
     command('--scope', 'p00001')
     store = SQLStorage(conf)
-    frame = next(
-        cell.frame
-        for cell in dump.read_cells(store.database, store.id_cache, dump.Extent())
-        if cell.owner == 'p00001'
-    )
+    frame = next(cell.frame for cell in store.cells.read(Extent()) if cell.owner == 'p00001')
     store.push([type(frame)(frame.start, frame.end, {'m': frame.usage['instance']})], 'p00001')
 
     ended = command('--scope', 'p00001', status=1)
@@ -447,7 +444,7 @@ def test_what_cannot_be_read(conf, influxdb, scratch, name, value, told):
 def test_an_empty_store(reader, database, conf):
     """It holds nothing."""
     store = SQLStorage(conf)
-    job = importer.Importer(database, store.id_cache, reader, importer.Choice(dump.Extent()))
+    job = importer.Importer(store.cells, reader, importer.Choice(Extent()))
 
     assert job.window() is None
     store.database.close()
@@ -464,7 +461,7 @@ def test_many_points_of_a_day_are_read_in_parts(reader, scratch, database, conf,
         )
     )
     store = SQLStorage(conf)
-    job = importer.Importer(database, store.id_cache, reader, importer.Choice(dump.Extent()))
+    job = importer.Importer(store.cells, reader, importer.Choice(Extent()))
     lengths = []
 
     counts = job.run(job.window(), lengths.append)

@@ -15,7 +15,8 @@ from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage import http
 from cloudkitty.storage.former import importer, stores
-from cloudkitty.storage.v2.sql import SQLStorage, dump
+from cloudkitty.storage.v2.series.cells import Extent
+from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests import fake_influxdb2, fake_loki, fake_search, faults, formers
 
 BEGIN = datetime(2026, 10, 31, tzinfo=UTC)
@@ -165,11 +166,11 @@ def test_an_import_has_the_totals_of_the_former_api(serve, database, conf, name)
     chosen = [one for one in _documents() if one['start'] < '2026-11-02']
     with serve(name, _fake(name, chosen)) as (_, reader):
         store = SQLStorage(conf)
-        choice = importer.Choice(dump.Extent(ALL.begin, ALL.end))
-        job = importer.Importer(database, store.id_cache, reader, choice)
+        choice = importer.Choice(Extent(ALL.begin, ALL.end))
+        job = importer.Importer(store.cells, reader, choice)
 
         counts = job.run(job.window())
-        again = importer.Importer(database, store.id_cache, reader, choice).run(job.window())
+        again = importer.Importer(store.cells, reader, choice).run(job.window())
         different = importer.compare_sums(
             reader,
             lambda part: storage_import.totals(store, part, 'project_id'),
@@ -224,12 +225,12 @@ def test_equal_documents_are_both_imported(serve, database, conf):
     one = _documents()[0]
     with serve('elasticsearch', _fake('elasticsearch', [one, one])) as (_, reader):
         store = SQLStorage(conf)
-        job = importer.Importer(database, store.id_cache, reader, importer.Choice(dump.Extent()))
+        job = importer.Importer(store.cells, reader, importer.Choice(Extent()))
 
         counts = job.run(job.window())
 
     assert (counts.points, counts.doubles, counts.stored) == (2, 1, 1)
-    (cell,) = dump.read_cells(database, store.id_cache, dump.Extent())
+    (cell,) = store.cells.read(Extent())
     assert len(list(cell.frame)) == 2
     store.database.close()
 
@@ -383,7 +384,7 @@ def test_influxdb_2_holds_a_bounded_number_of_points(serve, database, conf, monk
     chosen = [one for one in _documents() if '2026-11-01T' <= one['start'] < '2026-11-01T03']
     with serve('influxdb-2', _fake('influxdb-2', chosen)) as (_, reader):
         store = SQLStorage(conf)
-        job = importer.Importer(database, store.id_cache, reader, importer.Choice(dump.Extent()))
+        job = importer.Importer(store.cells, reader, importer.Choice(Extent()))
         lengths = []
 
         counts = job.run(job.window(), lengths.append)
