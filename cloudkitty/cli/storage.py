@@ -22,9 +22,8 @@ from cloudkitty.collector import metrics_file
 from cloudkitty.core import metrics
 from cloudkitty.db import migration
 from cloudkitty.storage.v1 import migrate
-from cloudkitty.storage.v2.series import changes, dump
+from cloudkitty.storage.v2.series import changes, dump, faults
 from cloudkitty.storage.v2.series.cells import Extent
-from cloudkitty.storage.v2.sql import SQLStorage, rebuild, verify
 
 STANDARD = '-'  # standard input or output
 FAULTY = 1  # exit status
@@ -153,13 +152,8 @@ class _Job:
         return Extent(self.arguments.begin, self.arguments.end, self.arguments.scope)
 
     def _scopes(self):
-        if not isinstance(self.store, SQLStorage):
-            raise errors.ConfigurationError(
-                reason=f'{self.arguments.name} reads the tables of the driver sql, and '
-                f'[storage]backend = {self.conf.storage.backend!r} keeps points elsewhere'
-            )
         with self.database.reader() as connection:
-            return verify.list_scopes(connection, self.arguments.scope)
+            return faults.list_scopes(connection, self.arguments.scope)
 
     @property
     def _bounds(self):
@@ -167,24 +161,24 @@ class _Job:
 
     def verify(self):
         scopes = self._scopes()
-        faults = 0
+        count = 0
         with bar('scopes', len(scopes)) as step:
             for scope in scopes:
-                for fault in verify.check(self.database, scope, *self._bounds):
-                    faults += 1
+                for fault in self.store.verify(scope, *self._bounds):
+                    count += 1
                     print(f'{scope.identifier}: {fault}')
                 step(1)
-        say(f'{len(scopes)} scopes verified, {faults} faults found')
-        return FAULTY if faults else 0
+        say(f'{len(scopes)} scopes verified, {count} faults found')
+        return FAULTY if count else 0
 
     def rebuild(self):
         scopes = self._scopes()
         corrected, left = 0, 0
-        # The sums of a scope may depend on the days of others, so all days are rebuilt first.
-        with bar('scopes', 2 * len(scopes)) as step:
-            for make in (rebuild.rebuild_days, rebuild.rebuild_totals):
+        repairs = self.store.repairs
+        with bar('scopes', len(repairs) * len(scopes)) as step:
+            for repair in repairs:
                 for scope in scopes:
-                    for outcome in make(self.database, scope, *self._bounds):
+                    for outcome in repair(scope, *self._bounds):
                         corrected += outcome.corrected
                         left += len(outcome.left)
                         for fault in outcome.left:

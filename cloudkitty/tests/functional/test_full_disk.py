@@ -15,6 +15,7 @@ from oslo_db import exception as db_exception
 
 from cloudkitty import conf as configuration
 from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.storage.v2.series.faults import list_scopes
 from cloudkitty.storage.v2.sql import SQLStorage, verify
 from cloudkitty.tests import databases, services
 
@@ -160,5 +161,5 @@ def test_nothing_is_half_written(small):
     storage.push(frames(2, 3000), 'a')
     assert content(storage) == (6000, 3000)
     with storage.database.reader() as connection:
-        (scope,) = verify.list_scopes(connection, None)
+        (scope,) = list_scopes(connection, None)
     assert list(verify.check(storage.database, scope)) == []

@@ -4,11 +4,13 @@ import argparse
 import itertools
 
 import pytest
+import sqlalchemy as sa
 
 from cloudkitty import conf as configuration
-from cloudkitty import db, errors
+from cloudkitty import db
 from cloudkitty.cli import storage as command
 from cloudkitty.core.dataframe import DataFrame
+from cloudkitty.db import clickhouse_tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2.clickhouse.client import Client
 from cloudkitty.storage.v2.series import cells
@@ -118,11 +120,17 @@ def test_a_part_is_exported(store, others, tmp_path):
     assert marks(plain) == {}
 
 
-@pytest.mark.parametrize('name', ['verify', 'rebuild'])
-def test_what_reads_tables_of_sql_is_refused(store, name):
-    """All would be found in order, of nothing."""
-    with pytest.raises(errors.ConfigurationError, match=f'{name} reads the tables of the driver'):
-        run(store, name)
+def test_damage_is_told_and_repaired(store, capsys):
+    """The exit status tells."""
+    assert (run(store, 'verify'), capsys.readouterr().out) == (0, '')
+    with store.database.writer() as connection:
+        connection.execute(sa.update(clickhouse_tables.latest).values(rated_until=None))
+
+    assert run(store, 'verify', '--scope', 'b') == 1
+    assert capsys.readouterr().out.startswith('b: rated_latest: scope_id ')
+    assert run(store, 'rebuild') == 0
+    assert capsys.readouterr().err == '2 scopes rebuilt, 2 rows corrected, 0 faults left\n'
+    assert run(store, 'verify') == 0
 
 
 class Killed(Exception):

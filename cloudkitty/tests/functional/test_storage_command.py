@@ -15,6 +15,7 @@ from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import tables as models
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1.store import TableStorage
+from cloudkitty.storage.v2.series.faults import list_scopes
 from cloudkitty.storage.v2.sql import SQLStorage, rebuild, verify
 
 BIN = pathlib.Path(sys.executable).parent
@@ -197,7 +198,7 @@ def put_back(store, table, rows):
 
 def faults(store, begin=None, end=None, scope_ids=None):
     with store.database.reader() as connection:
-        chosen = verify.list_scopes(connection, scope_ids)
+        chosen = list_scopes(connection, scope_ids)
     return '\n'.join(
         str(fault) for scope in chosen for fault in verify.check(store.database, scope, begin, end)
     )
@@ -206,7 +207,7 @@ def faults(store, begin=None, end=None, scope_ids=None):
 def rebuilt(store, scope_ids=None):
     """Rebuild everything; return what cannot be made right."""
     with store.database.reader() as connection:
-        chosen = verify.list_scopes(connection, scope_ids)
+        chosen = list_scopes(connection, scope_ids)
     return '\n'.join(
         str(fault)
         for make in (rebuild.rebuild_days, rebuild.rebuild_totals)

@@ -29,10 +29,12 @@ from cloudkitty.storage.v2.clickhouse.cells import Cells
 from cloudkitty.storage.v2.clickhouse.literals import MICROSECOND
 from cloudkitty.storage.v2.clickhouse.reader import Reader
 from cloudkitty.storage.v2.clickhouse.shards import Shards
+from cloudkitty.storage.v2.clickhouse.verify import Verifier
 from cloudkitty.storage.v2.clickhouse.writer import EVER, Stale, Writer, Written
 from cloudkitty.storage.v2.series import changes, retention_cutoff
 from cloudkitty.storage.v2.series.answers import Slice
-from cloudkitty.storage.v2.series.driver import SeriesStorage
+from cloudkitty.storage.v2.series.driver import Repair, SeriesStorage
+from cloudkitty.storage.v2.series.faults import Fault, Scope
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
 from cloudkitty.storage.v2.series.series_ids import chunks
 from cloudkitty.storage.v2.series.stored_frames import NO_POINTS, merge
@@ -55,6 +57,15 @@ class ClickHouseStorage(SeriesStorage):
     @functools.cached_property
     def cells(self) -> Cells:
         return Cells(self.database, self.id_cache, self.body)
+
+    def verify(
+        self, scope: Scope, begin: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[Fault]:
+        return Verifier(self.database, self.id_cache, self.body).check(scope, begin, end)
+
+    @property
+    def repairs(self) -> Sequence[Repair]:
+        return [Verifier(self.database, self.id_cache, self.body).rebuild]
 
     def init(self) -> None:
         migration.upgrade(self.database)

@@ -24,6 +24,8 @@ from cloudkitty.storage.v2.series.frame_rows import Frame
 
 INSERT_SIZE = 1 << 24  # bytes
 IDS_AT_ONCE = 50_000
+# Those that say what a series is.
+SERIES_COLUMNS = ('scope_key', 'identifier', 'metric', 'unit', 'groupby', 'metadata')
 _MICROS = 'toUnixTimestamp64Micro'
 _TABLES = {
     'frames': (
@@ -233,7 +235,11 @@ class Body:
     @property
     def series(self) -> str:
         """The name of the table of series; a series may be there several times."""
-        return f'{self.database}.series'
+        return self.name_of('series')
+
+    def name_of(self, table: str) -> str:
+        """Return the name of a table, with that of the database."""
+        return f'{self.database}.{table}'
 
     def visible(self, snapshot: Snapshot, where: Where, columns: str) -> str:
         """Return the query for the frames that *snapshot* shows; every read is made of it.
@@ -417,18 +423,17 @@ def _array(numbers: Sequence[Any]) -> str:
 
 
 def _series_line(number: int, entry: series_ids.Entry, scope_key: str, identifier: str) -> str:
+    row = series_row(number, entry, scope_key, identifier)
+    return orjson.dumps({'id': number, 'owner': entry.owner, **row}).decode()
+
+
+def series_row(
+    number: int, entry: series_ids.Entry, scope_key: str, identifier: str
+) -> dict[str, Any]:
+    """Return the values of SERIES_COLUMNS for a series."""
     attributes: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for _, name, is_groupby, value in series_ids.attribute_rows(number, entry):
         attributes[is_groupby][name] = value
-    return orjson.dumps(
-        {
-            'id': number,
-            'owner': entry.owner,
-            'scope_key': scope_key,
-            'identifier': identifier,
-            'metric': entry.metric,
-            'unit': entry.series.unit,
-            'groupby': attributes[True],
-            'metadata': attributes[False],
-        }
-    ).decode()
+    unit = entry.series.unit
+    values = (scope_key, identifier, entry.metric, unit, attributes[True], attributes[False])
+    return dict(zip(SERIES_COLUMNS, values, strict=True))

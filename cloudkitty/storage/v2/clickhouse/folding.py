@@ -8,7 +8,7 @@ announcement, when all transactions that may not know of it have ended.
 Source: doc/source/contributor/storage-clickhouse.rst, "Folding".
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -71,18 +71,29 @@ def read(connection: sa.Connection) -> State | None:
     return None if row is None else State(row.until, row.announced, timeframe.from_naive(row.since))
 
 
-def view(connection: sa.Connection, begin: datetime, end: datetime) -> View:
-    """Return what a reader of the points of [begin, end), aware UTC, sees now."""
+def view(
+    connection: sa.Connection, begin: datetime, end: datetime, owner: int | None = None
+) -> View:
+    """Return what a reader of the points of [begin, end), aware UTC, sees now.
+
+    :param owner: number of the scope whose points are read; None: all.
+    """
     for _ in range(READS_MAX):
         before = revisions.snapshot(connection)
-        found = _view(connection, before, begin, end)
+        found = _view(connection, before, begin, end, owner)
         # Who changes a day closes a revision: so nothing has changed in between.
         if revisions.snapshot(connection) == before:
             return found
     raise db_exception.DBDeadlock('revisions are closed all the time')
 
 
-def _view(connection: sa.Connection, snapshot: Snapshot, begin: datetime, end: datetime) -> View:
+def _view(
+    connection: sa.Connection,
+    snapshot: Snapshot,
+    begin: datetime,
+    end: datetime,
+    owner: int | None,
+) -> View:
     state = read(connection)
     first = timeframe.to_utc(begin).date()
     if timeframe.midnight(first) < begin:
@@ -91,12 +102,15 @@ def _view(connection: sa.Connection, snapshot: Snapshot, begin: datetime, end: d
     if state is None or first >= min(last, state.until):
         return View(snapshot)
     last = min(last, state.until)
-    rows = connection.execute(
-        sa.select(CHANGED.c.scope_id, CHANGED.c.day)
-        .where(CHANGED.c.day >= first, CHANGED.c.day < last)
-        .limit(CHANGED_MAX + 1)
-    ).all()
-    if len(rows) > CHANGED_MAX:
+    statement = sa.select(CHANGED.c.scope_id, CHANGED.c.day).where(
+        CHANGED.c.day >= first, CHANGED.c.day < last
+    )
+    if owner is None:
+        statement = statement.limit(CHANGED_MAX + 1)
+    else:
+        statement = statement.where(CHANGED.c.scope_id == owner)
+    rows = connection.execute(statement).all()
+    if owner is None and len(rows) > CHANGED_MAX:
         return View(snapshot)
     return View(snapshot, (first, last), tuple((row.scope_id, row.day) for row in rows))
 
@@ -188,6 +202,12 @@ def _fold_changed(database: db.Database, body: Shards, state: State, now: dateti
         ).all()
     if not rows:
         return False
+    _fold(database, body, rows, now)
+    return len(rows) == DAYS_AT_ONCE
+
+
+def _fold(database: db.Database, body: Shards, rows: Sequence[tables.Row], now: datetime) -> None:
+    """Fold the days of *rows* of CHANGED, which are ordered by day."""
     (ticket,) = database.write(lambda connection: revisions.begin(connection, [[]], now))
     days = [(row.scope_id, row.day) for row in rows]
     owners = sorted({scope for scope, _ in days})
@@ -208,7 +228,30 @@ def _fold_changed(database: db.Database, body: Shards, state: State, now: dateti
             )
 
     database.write(change)
-    return len(rows) == DAYS_AT_ONCE
+
+
+def fold_again(
+    database: db.Database, body: Shards, days: Sequence[ScopeDay], now: datetime
+) -> None:
+    """Fold days whose sums are wrong again; from now on they are not read.
+
+    :param days: of one scope, ordered.
+    :param now: aware UTC.
+    """
+
+    def change(connection: sa.Connection) -> Sequence[tables.Row]:
+        (ticket,) = revisions.begin(connection, [[]], now)
+        note(connection, ((*day, ticket.revision) for day in days))
+        revisions.close(connection, [ticket], {}, now)
+        return connection.execute(
+            sa.select(CHANGED)
+            .where(CHANGED.c.revision == ticket.revision)
+            .order_by(CHANGED.c.day, CHANGED.c.scope_id)
+        ).all()
+
+    rows = database.write(change) if days else []
+    for start in range(0, len(rows), DAYS_AT_ONCE):
+        _fold(database, body, rows[start : start + DAYS_AT_ONCE], now)
 
 
 def is_of_days(days: Collection[ScopeDay], day: str = 'toDate32(begin)') -> str:

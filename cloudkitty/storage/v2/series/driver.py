@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from cloudkitty import db, errors
 from cloudkitty.core.timeframe import Period
 from cloudkitty.scopes import agreement
 from cloudkitty.storage import query, v2
+from cloudkitty.storage.v2.series import faults
 from cloudkitty.storage.v2.series.answers import Fields, Groups, Slice
 from cloudkitty.storage.v2.series.cells import CellStore
 from cloudkitty.storage.v2.series.series_ids import IdCache
@@ -26,6 +27,14 @@ class Reader(Protocol):
         self, window: query.Window, groups: Groups, fields: Fields, wanted: Slice
     ) -> query.Totals:
         """Implement BaseStorage.total()."""
+
+
+class Repair(Protocol):
+    """Corrects derived data of a scope, with the bounds of verify()."""
+
+    def __call__(
+        self, scope: faults.Scope, begin: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[faults.Outcome]: ...
 
 
 class SeriesStorage(v2.BaseStorage):
@@ -48,6 +57,20 @@ class SeriesStorage(v2.BaseStorage):
     @abc.abstractmethod
     def cells(self) -> CellStore:
         """The stored frames, for who reads or writes many of them."""
+
+    @abc.abstractmethod
+    def verify(
+        self, scope: faults.Scope, begin: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[faults.Fault]:
+        """Yield all faults of a scope, as it is at one instant.
+
+        :param begin, end: bounds, aware UTC; the months they are in are checked as a whole.
+        """
+
+    @property
+    @abc.abstractmethod
+    def repairs(self) -> Sequence[Repair]:
+        """What corrects derived data of a scope: each is done for all scopes before the next."""
 
     @functools.cached_property
     def terms(self) -> agreement.Terms:

@@ -21,10 +21,11 @@ from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v2.series import changes, retention_cutoff
 from cloudkitty.storage.v2.series.answers import Slice
 from cloudkitty.storage.v2.series.cells import Cell, parts_of
-from cloudkitty.storage.v2.series.driver import SeriesStorage
+from cloudkitty.storage.v2.series.driver import Repair, SeriesStorage
+from cloudkitty.storage.v2.series.faults import Fault, Scope
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
 from cloudkitty.storage.v2.series.series_ids import chunks
-from cloudkitty.storage.v2.sql import folding, period_prices, retention, rollups
+from cloudkitty.storage.v2.sql import folding, period_prices, rebuild, retention, rollups, verify
 from cloudkitty.storage.v2.sql.cells import Cells
 from cloudkitty.storage.v2.sql.pages import Pages
 from cloudkitty.storage.v2.sql.reader import Reader
@@ -50,6 +51,19 @@ class SQLStorage(SeriesStorage):
     @functools.cached_property
     def cells(self) -> Cells:
         return Cells(self.database, self.id_cache)
+
+    def verify(
+        self, scope: Scope, begin: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[Fault]:
+        return verify.check(self.database, scope, begin, end)
+
+    @property
+    def repairs(self) -> Sequence[Repair]:
+        # The sums of a scope may depend on the days of others.
+        return [
+            functools.partial(make, self.database)
+            for make in (rebuild.rebuild_days, rebuild.rebuild_totals)
+        ]
 
     def _writer(self, connection: sa.Connection) -> Writer:
         return Writer(connection, self.id_cache, self.changes)

@@ -1,30 +1,19 @@
 """Rebuilds roll-ups and other data derived from the points; writes only rows that are wrong."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from cloudkitty import db
+from cloudkitty.storage.v2.series.faults import Fault, Month, Outcome, Scope, correct
 from cloudkitty.storage.v2.sql import verify
 from cloudkitty.storage.v2.sql.verify import FRAMES, MONTHS, SCOPES, STATES, TOTALS
 
 
-class Outcome(NamedTuple):
-    """Result of one transaction.
-
-    :ivar corrected: number of rows that were corrected.
-    :ivar left: faults that cannot be corrected, because no other data has the right content.
-    """
-
-    corrected: int
-    left: list[verify.Fault]
-
-
 def rebuild_days(
     database: db.Database,
-    scope: verify.Scope,
+    scope: Scope,
     begin: datetime | None = None,
     end: datetime | None = None,
 ) -> Iterator[Outcome]:
@@ -39,7 +28,7 @@ def rebuild_days(
 
 def rebuild_totals(
     database: db.Database,
-    scope: verify.Scope,
+    scope: Scope,
     begin: datetime | None = None,
     end: datetime | None = None,
 ) -> Iterator[Outcome]:
@@ -49,28 +38,28 @@ def rebuild_totals(
 
 
 def _months(
-    database: db.Database, scope: verify.Scope, begin: datetime | None, end: datetime | None
-) -> list[verify.Month]:
+    database: db.Database, scope: Scope, begin: datetime | None, end: datetime | None
+) -> list[Month]:
     with database.reader() as connection:
         return verify.list_months(connection, scope, begin, end)
 
 
 def _rebuild(
     database: db.Database,
-    scope: verify.Scope,
-    month: verify.Month | None,
-    check: Callable[..., Iterator[verify.Fault]],
+    scope: Scope,
+    month: Month | None,
+    check: Callable[..., Iterator[Fault]],
 ) -> Outcome:
     def change(connection: sa.Connection) -> Outcome:
         # Locked first, so that the reads that follow see what the previous holder committed.
         _lock(connection, scope, month)
         found = (scope,) if month is None else (scope, month)
-        return _correct(connection, list(check(connection, *found)))
+        return correct(connection, list(check(connection, *found)))
 
     return database.write(change)
 
 
-def _lock(connection: sa.Connection, scope: verify.Scope, month: verify.Month | None) -> None:
+def _lock(connection: sa.Connection, scope: Scope, month: Month | None) -> None:
     """Lock the data of a scope until the transaction ends."""
     connection.execute(
         sa.select(STATES.c.id)
@@ -94,22 +83,3 @@ def _lock(connection: sa.Connection, scope: verify.Scope, month: verify.Month | 
             .where(table.c.scope_id == scope.id, *verify.within(table, month))
             .with_for_update()
         ).all()
-
-
-def _correct(connection: sa.Connection, faults: Iterable[verify.Fault]) -> Outcome:
-    """Correct derived rows; return how many there were, and the faults that remain."""
-    corrected = 0
-    left: list[verify.Fault] = []
-    for fault in faults:
-        if fault.reason:
-            left.append(fault)
-            continue
-        corrected += 1
-        chosen = [fault.table.c[name] == value for name, value in fault.key.items()]
-        if fault.right is None:
-            connection.execute(sa.delete(fault.table).where(*chosen))
-        elif fault.found is None:
-            connection.execute(sa.insert(fault.table).values(**fault.key, **fault.right))
-        else:
-            connection.execute(sa.update(fault.table).where(*chosen).values(**fault.right))
-    return Outcome(corrected, left)

@@ -9,9 +9,9 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,7 +19,8 @@ from cloudkitty import db
 from cloudkitty.core import block, timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO
 from cloudkitty.db import tables, types
-from cloudkitty.storage.v2.series import retention_cutoff, series_ids
+from cloudkitty.storage.v2.series import faults, retention_cutoff, series_ids
+from cloudkitty.storage.v2.series.faults import Fault, Month, Scope
 from cloudkitty.storage.v2.series.frame_rows import RATED
 from cloudkitty.storage.v2.sql import folding
 
@@ -35,66 +36,6 @@ SUMS = ('qty', 'price', 'points')
 Sums = tuple[Decimal, Decimal, int]
 # By (series id, day).
 SumsByDay = dict[tuple[int, date], Sums]
-# Columns by primary key.
-Rows = Mapping[tuple[Any, ...], Mapping[str, Any]]
-
-
-class Scope(NamedTuple):
-    """A row of rated_scopes."""
-
-    id: int
-    scope_key: str
-    identifier: str
-
-
-class Month(NamedTuple):
-    """A calendar month, [first, end)."""
-
-    first: date
-    end: date
-
-
-class Fault(NamedTuple):
-    """A row that is wrong, missing or superfluous.
-
-    :ivar key: its primary key.
-    :ivar right: its right content; None: there must be no such row.
-    :ivar found: its content; None: the row is missing.
-    :ivar reason: what is wrong with a row that cannot be derived from others; '': rebuild()
-        corrects it.
-    """
-
-    table: sa.Table
-    key: Mapping[str, Any]
-    right: Mapping[str, Any] | None = None
-    found: Mapping[str, Any] | None = None
-    reason: str = ''
-
-    def __str__(self) -> str:
-        where = ', '.join(f'{name} {value}' for name, value in self.key.items())
-        if self.reason:
-            return f'{self.table.name}: {where}: {self.reason}'
-        if self.found is None:
-            return f'{self.table.name}: {where}: missing; must be {_text(self.right)}'
-        if self.right is None:
-            return f'{self.table.name}: {where}: {_text(self.found)}; must not be there'
-        return f'{self.table.name}: {where}: {_text(self.found)}; must be {_text(self.right)}'
-
-
-def list_scopes(connection: sa.Connection, scope_ids: Sequence[str] | None) -> list[Scope]:
-    """Return the scopes that have data, or the named ones among them."""
-    statement = sa.select(SCOPES.c.id, SCOPES.c.scope_key, SCOPES.c.identifier)
-    if scope_ids:
-        statement = statement.where(SCOPES.c.identifier.in_(scope_ids))
-    return [Scope(*row) for row in connection.execute(statement.order_by(SCOPES.c.id))]
-
-
-@contextlib.contextmanager
-def snapshot(database: db.Database) -> Iterator[sa.Connection]:
-    """Yield a connection with a consistent snapshot, whatever is stored meanwhile."""
-    with database.reader() as connection:
-        db.hold_snapshot(connection)
-        yield connection
 
 
 def list_months(
@@ -121,16 +62,7 @@ def list_months(
         ]
     if not bounds:
         return []
-    first, last = min(bounds), max(bounds)
-    if begin is not None:
-        first = max(first, timeframe.to_utc(begin).date())
-    if end is not None:
-        last = min(last, (timeframe.to_utc(end) - timedelta(microseconds=1)).date())
-    months, month = [], _month_of(first)
-    while month.first <= last:
-        months.append(month)
-        month = _month_of(month.end)
-    return months
+    return faults.months_between(min(bounds), max(bounds), begin, end)
 
 
 def check(
@@ -140,7 +72,7 @@ def check(
 
     :param begin, end: bounds, aware UTC; the months they are in are checked as a whole.
     """
-    with snapshot(database) as connection:
+    with faults.snapshot(database) as connection:
         yield from check_scope(connection, scope)
         for month in list_months(connection, scope, begin, end):
             yield from check_days(connection, scope, month)
@@ -149,7 +81,7 @@ def check(
 
 def check_scope(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
     """Yield the faults of a scope that belong to no month: of series, overlaps and progress."""
-    yield from _series_faults(connection, scope)
+    yield from faults.series_faults(connection, scope)
     rated = (
         sa.select(
             FRAMES.c.begin,
@@ -160,18 +92,8 @@ def check_scope(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
         .subquery()
     )
     for row in connection.execute(sa.select(rated).where(rated.c.next < rated.c.end)):
-        yield _frame_fault(
-            scope,
-            row.begin,
-            RATED,
-            f'ends at {row.end}, after the next one begins at {row.next}: a time is rated twice',
-        )
-    mark = connection.execute(
-        sa.select(sa.func.max(STATES.c.last_processed_timestamp)).where(
-            STATES.c.identifier == scope.identifier,
-            sa.or_(STATES.c.scope_key == scope.scope_key, STATES.c.scope_key.is_(None)),
-        )
-    ).scalar()
+        yield _frame_fault(scope, row.begin, RATED, faults.overlap(row.end, row.next))
+    mark = faults.read_mark(connection, scope)
     if mark is None:
         return
     count, first = connection.execute(
@@ -180,12 +102,7 @@ def check_scope(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
         )
     ).one()
     if count:
-        yield Fault(
-            STATES,
-            {'identifier': scope.identifier},
-            reason=f'the scope is rated up to {mark}, and {count} rated periods begin '
-            f'after that, the first at {first}',
-        )
+        yield faults.unexpected(scope, mark, count, first)
 
 
 def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterator[Fault]:
@@ -219,7 +136,7 @@ def check_days(connection: sa.Connection, scope: Scope, month: Month) -> Iterato
         row = known.get(day)
         found = row and {name: row[name] for name in calendar}
         if found != calendar:
-            yield Fault(CALENDAR, {'day': day}, calendar, found)
+            yield Fault(CALENDAR.name, {'day': day}, calendar, found)
 
 
 def _stored_sums(
@@ -302,43 +219,6 @@ def _unfolded(
                     yield metrics[series_id], row.begin.date(), (qty, price, 1)
 
 
-def _series_faults(connection: sa.Connection, scope: Scope) -> Iterator[Fault]:
-    last = 0
-    while rows := connection.execute(
-        sa.select(SERIES)
-        .where(SERIES.c.owner_id == scope.id, SERIES.c.id > last)
-        .order_by(SERIES.c.id)
-        .limit(ROWS_AT_ONCE)
-    ).all():
-        last = rows[-1].id
-        right: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for row in rows:
-            entry: series_ids.Entry | None
-            try:
-                entry = series_ids.entry_of(row)
-            except ValueError:
-                entry = None
-            if entry is None or series_ids.digest(scope.scope_key, entry) != bytes(row.digest):
-                yield Fault(SERIES, {'id': row.id}, reason='its content is not what was stored')
-                continue
-            right.update(_attributes(series_ids.attribute_rows(row.id, entry)))
-        # The attributes of a faulty series cannot be derived.
-        columns = (ATTRIBUTES.c[name] for name in series_ids.ATTRIBUTE_COLUMNS)
-        found = _attributes(
-            connection.execute(
-                sa.select(*columns).where(ATTRIBUTES.c.series_id.in_({key[0] for key in right}))
-            )
-        )
-        yield from _differences(ATTRIBUTES, ('series_id', 'name', 'is_groupby'), found, right)
-
-
-def _attributes(rows: Iterable[Iterable[Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    return {
-        (series_id, name, bool(is_groupby)): {'value': value}
-        for series_id, name, is_groupby, value in rows
-    }
-
-
 def _frame_faults(
     connection: sa.Connection,
     scope: Scope,
@@ -406,7 +286,7 @@ def _row_faults(scope: Scope, row: tables.Row, columns: Sequence[Sequence[Any]])
         'price': functools.reduce(SUM_CONTEXT.add, columns[2], ZERO),
     }
     if found != right:
-        yield Fault(FRAMES, _key(scope, row.begin, row.origin), right, found)
+        yield Fault(FRAMES.name, _key(scope, row.begin, row.origin), right, found)
 
 
 def _owned(connection: sa.Connection, scope: Scope, ids: Iterable[int]) -> set[int]:
@@ -423,8 +303,8 @@ def _owned(connection: sa.Connection, scope: Scope, ids: Iterable[int]) -> set[i
 def _compare(
     table: sa.Table, names: Sequence[str], found: Mapping[Any, Sums], right: Mapping[Any, Sums]
 ) -> Iterator[Fault]:
-    return _differences(
-        table,
+    return faults.differences(
+        table.name,
         names,
         *(
             {key: dict(zip(SUMS, sums, strict=True)) for key, sums in side.items()}
@@ -433,16 +313,8 @@ def _compare(
     )
 
 
-def _differences(
-    table: sa.Table, names: Sequence[str], found: Rows, right: Rows
-) -> Iterator[Fault]:
-    for key in sorted(found.keys() | right.keys()):
-        if found.get(key) != right.get(key):
-            yield Fault(table, dict(zip(names, key, strict=True)), right.get(key), found.get(key))
-
-
 def _frame_fault(scope: Scope, begin: datetime, origin: int, reason: str) -> Fault:
-    return Fault(FRAMES, _key(scope, begin, origin), reason=reason)
+    return Fault(FRAMES.name, _key(scope, begin, origin), reason=reason)
 
 
 def _key(scope: Scope, begin: datetime, origin: int) -> dict[str, Any]:
@@ -457,11 +329,6 @@ def _add(one: Sums, other: Sums) -> Sums:
     return (SUM_CONTEXT.add(one[0], other[0]), SUM_CONTEXT.add(one[1], other[1]), one[2] + other[2])
 
 
-def _month_of(day: date) -> Month:
-    first = day.replace(day=1)
-    return Month(first, (first + timedelta(days=31)).replace(day=1))
-
-
 def begins(month: Month) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the conditions for frames that begin in *month*."""
     return (
@@ -473,7 +340,3 @@ def begins(month: Month) -> tuple[sa.ColumnElement[bool], ...]:
 def within(table: sa.Table, month: Month) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the conditions for rows of a roll-up in *month*."""
     return table.c.day >= month.first, table.c.day < month.end
-
-
-def _text(values: Mapping[str, Any] | None) -> str:
-    return ', '.join(f'{name} {value}' for name, value in (values or {}).items())

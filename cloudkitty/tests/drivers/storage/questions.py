@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage.v2.series.faults import list_scopes
 from cloudkitty.storage.v2.sql import verify
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -49,5 +50,5 @@ def stored(storage, begin=ALWAYS[0], end=ALWAYS[1], filters=None):
 def check(storage):
     """Return what is wrong with the tables."""
     with storage.database.reader() as connection:
-        found = verify.list_scopes(connection, None)
+        found = list_scopes(connection, None)
     return [str(fault) for scope in found for fault in verify.check(storage.database, scope)]

@@ -17,6 +17,7 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import v2
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2.series.cells import Cell
+from cloudkitty.storage.v2.series.faults import list_scopes
 from cloudkitty.storage.v2.sql import SQLStorage, rebuild, unused_series, verify
 from cloudkitty.tests import contention
 from cloudkitty.tests.stored import keys, marks
@@ -283,7 +284,7 @@ def test_a_deletion_of_all_and_a_worker_do_not_mix(storage, rival):
 
 def scopes_of(storage, name):
     with storage.database.reader() as connection:
-        return verify.list_scopes(connection, [name])
+        return list_scopes(connection, [name])
 
 
 def test_a_reset_waits_for_a_commit_and_takes_what_it_stored(storage, rival):

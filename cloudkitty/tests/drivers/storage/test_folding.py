@@ -24,6 +24,7 @@ from cloudkitty.scopes import reprocessing as scope_reprocessing
 from cloudkitty.scopes import resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
+from cloudkitty.storage.v2.series.faults import list_scopes
 from cloudkitty.storage.v2.sql import LEFT, SQLStorage, folding, rebuild, verify
 from cloudkitty.tests.stored import keys, marks
 
@@ -191,7 +192,7 @@ def check(storage):
 
 def faults(storage):
     with storage.database.reader() as connection:
-        found = verify.list_scopes(connection, None)
+        found = list_scopes(connection, None)
     return [str(fault) for scope in found for fault in verify.check(storage.database, scope)]
 
 
@@ -361,7 +362,7 @@ def test_sums_are_rebuilt_without_what_waits(sql):
     with sql.database.writer() as connection:
         connection.execute(sa.update(tables.rated_days).values(price=7))
         connection.execute(sa.update(tables.rated_totals).values(points=77))
-        found = verify.list_scopes(connection, None)
+        found = list_scopes(connection, None)
     assert len(faults(sql)) > 2
 
     for make in (rebuild.rebuild_days, rebuild.rebuild_totals):

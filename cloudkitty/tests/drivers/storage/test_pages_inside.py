@@ -8,7 +8,7 @@ from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1 import migrate
 from cloudkitty.storage.v1 import table as v1_table
 from cloudkitty.storage.v1.store import TableStorage
-from cloudkitty.storage.v2.series import cells, series_ids
+from cloudkitty.storage.v2.series import cells, faults, series_ids
 from cloudkitty.storage.v2.series.cells import Extent
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED
 from cloudkitty.storage.v2.sql import SQLStorage, points, verify
@@ -28,6 +28,7 @@ SMALL = [
     (cells, 'FRAMES_AT_ONCE'),
     (cells, 'KEYS_AT_ONCE'),
     (verify, 'ROWS_AT_ONCE'),
+    (faults, 'ROWS_AT_ONCE'),
     (series_ids, 'IDS_PER_STATEMENT'),
     (scope_state, 'CHUNK'),
     (upsert, 'ROWS_PER_STATEMENT'),
@@ -127,9 +128,9 @@ def check_dump(storage, size, folder):
     assert (sum(counts), max(counts)) == (23, size)
     assert stored(storage) == whole
     spoil(storage)
-    faults = '\n'.join(check(storage))
-    assert faults.count('price 7777') == 2
-    assert faults.count('rated_attributes') == 1
+    told = '\n'.join(check(storage))
+    assert told.count('price 7777') == 2
+    assert told.count('rated_attributes') == 1
 
 
 def test_a_migration_does_not_depend_on_pages_inside(conf, database, sql, monkeypatch):

@@ -15,6 +15,7 @@ from cloudkitty.scopes import resets, source_gaps
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.v1.store import TableStorage
 from cloudkitty.storage.v2 import Replacement, ScopeBatch
+from cloudkitty.storage.v2.series.faults import list_scopes
 from cloudkitty.storage.v2.sql import SQLStorage, rebuild, retention, unused_series, verify
 from cloudkitty.tests.stored import keys, marks
 
@@ -92,7 +93,7 @@ def old_frames(storage):
 
 def faults(storage):
     with storage.database.reader() as connection:
-        found = verify.list_scopes(connection, None)
+        found = list_scopes(connection, None)
     return [str(fault) for scope in found for fault in verify.check(storage.database, scope)]
 
 
@@ -302,7 +303,7 @@ def test_series_go_with_their_last_sums(storage, monkeypatch):
     assert storage.commit([part._replace(mark=END, new_mark=END + STEP, frames=[again])]) == []
     assert found() == kept | {'a-30'}
     with storage.database.reader() as connection:
-        scopes = verify.list_scopes(connection, None)
+        scopes = list_scopes(connection, None)
     assert not [fault for scope in scopes for fault in verify.check(storage.database, scope)]
 
 
@@ -312,7 +313,7 @@ def test_rebuild_keeps_sums_without_points(storage):
     with storage.database.writer() as connection:
         connection.execute(sa.delete(tables.rated_totals))
         connection.execute(sa.delete(tables.rated_series_months))
-        found = verify.list_scopes(connection, None)
+        found = list_scopes(connection, None)
 
     for make in (rebuild.rebuild_days, rebuild.rebuild_totals):
         assert [
