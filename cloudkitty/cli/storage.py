@@ -16,6 +16,7 @@ from cloudkitty.cli import (
     storage_compare,
     storage_export,
     storage_import,
+    storage_migrate,
 )
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.collector import metrics_file
@@ -44,9 +45,9 @@ COMMANDS = {
     'compare': 'Query the API of an earlier release day by day, and compare its bill with what is '
     'stored here. Print a line with the likely cause for each difference; exit status 0: there is '
     'none, 1: there are some, 255: unknown. Changes nothing.',
-    'migrate': 'Copy rated data of [storage]version 1 (table rated_data_frames) to the tables of '
-    'version 2, driver sql. Periods that are stored already are kept; exit status 1 if any of them '
-    'has other points.',
+    'migrate': 'Copy rated data of [storage]version 1 (table rated_data_frames) to the store of '
+    'version 2, or with --from what another driver of version 2 keeps. Periods that are stored '
+    'already are kept; exit status 1 if any of them has other points, or if sums differ.',
 }
 
 MIGRATED = (
@@ -59,6 +60,7 @@ ARGUMENTS = {
     'export': storage_export.add_arguments,
     'import': storage_import.add_arguments,
     'compare': storage_compare.add_arguments,
+    'migrate': storage_migrate.add_arguments,
 }
 
 
@@ -239,6 +241,10 @@ class _Job:
         return 0
 
     def migrate(self):
+        if self.arguments.driver:
+            return storage_migrate.run(self.conf, self.store, self.arguments, self.extent)
+        if self.arguments.replace:
+            raise errors.InvalidInput(reason='--replace needs --from')
         source = self._source_database()
         definitions = self._definitions()
         owners = migrate.list_owners(source, self.extent)

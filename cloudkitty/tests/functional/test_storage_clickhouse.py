@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloudkitty import conf as configuration
-from cloudkitty import db
+from cloudkitty import db, errors
 from cloudkitty.cli import storage as command
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.db import clickhouse_tables
@@ -118,6 +118,38 @@ def test_a_part_is_exported(store, others, tmp_path):
     assert [row['project_id'] for row in plain.total(['project_id'], *WINDOW)['results']] == ['b']
     assert plain.retrieve(*WINDOW)['total'] == 4
     assert marks(plain) == {}
+
+
+def test_points_are_migrated_from_one_driver_to_the_other(store, conf, capsys):
+    """There and back, in one SQL database; again, nothing changes, and what differs is told."""
+    whole = content(store)
+    conf.set_override('backend', 'sql', 'storage')
+    plain = SQLStorage(conf)
+    for moved in (2 * HOURS + 1, 0):
+        capsys.readouterr()
+        assert run(plain, 'migrate', '--from', 'clickhouse') == 0
+        assert capsys.readouterr().err.startswith(f'{moved} periods migrated, ')
+        assert content(plain) == whole
+    plain.push([DataFrame(APRIL, APRIL + HOUR, usage('a', 5))], 'a')
+    assert run(plain, 'migrate', '--from', 'clickhouse') == 1
+    told = capsys.readouterr().out
+    assert told.startswith('a: 1 periods have other points here and stay as they are\na: instance:')
+    assert run(plain, 'migrate', '--from', 'clickhouse', '--replace') == 0
+    assert (content(plain), run(plain, 'verify')) == (whole, 0)
+
+    store.delete()
+    conf.set_override('backend', 'clickhouse', 'storage')
+    assert run(store, 'migrate', '--from', 'sql') == 0
+    assert (content(store), run(store, 'verify')) == (whole, 0)
+    store.push([DataFrame(APRIL + 99 * HOUR, APRIL + 100 * HOUR, usage('a', 5))], 'a')
+    capsys.readouterr()
+    assert run(store, 'migrate', '--from', 'sql', '--scope', 'b') == 0
+    assert run(store, 'migrate', '--from', 'sql') == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(': quantity')[0] for line in lines] == ['a: instance', 'a: volume']
+    with pytest.raises(errors.InvalidInput, match=r'\[storage\]backend names this driver'):
+        run(store, 'migrate', '--from', 'clickhouse')
+    plain.database.engine.dispose()
 
 
 def test_damage_is_told_and_repaired(store, capsys):
