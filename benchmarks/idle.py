@@ -1,4 +1,4 @@
-"""100,000 scopes for which nothing is due: cycles of one worker, and two workers between cycles"""
+"""100,000 scopes without usage: cycles of one worker, and two workers between cycles"""
 
 import os
 import statistics
@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import requests
 import yaml
 
@@ -17,7 +18,7 @@ from cloudkitty.db import Database, migration
 from cloudkitty.processor import service
 from cloudkitty.processor.settings import Settings
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.tests import ini, processors, services
+from cloudkitty.tests import faults, ini, processors, services
 
 SCOPES = 100_000
 HOUR = timedelta(hours=1)
@@ -28,6 +29,7 @@ WATCHED_S = 130
 SCRAPE_S = 15
 # Nothing is due before.
 START_DATE = '2099-01-01T00:00:00+00:00'
+NOWHERE = 'http://127.0.0.1:9/api/v1'
 
 
 def measure(folder: Path) -> list[Figure]:
@@ -40,6 +42,12 @@ def measure(folder: Path) -> list[Figure]:
             Figure(f'{kind}: first cycle, all scopes are new', first, 's'),
             Figure(f'{kind}: later cycles', later, 's', at_most=2),
         ]
+        with rated.store(kind, folder) as storage:
+            elapsed, busy = _unused(folder, storage.database.url)
+        figures += [
+            Figure(f'{kind}: a period in which nobody used anything', elapsed, 's'),
+            Figure(f'{kind}: processor time of worker and source for it', busy, 's'),
+        ]
     share = _between(folder)
     figures.append(
         Figure('processor time between cycles, all processes', 100 * share, '%', at_most=1)
@@ -47,8 +55,11 @@ def measure(folder: Path) -> list[Figure]:
     return figures
 
 
-def _prepare(folder, connection, **orchestrator):
-    """Return the configuration of a service whose fetcher lists all scopes."""
+def _prepare(folder, connection, *, start=START_DATE, url=NOWHERE, **orchestrator):
+    """Return the configuration of a service whose fetcher lists all scopes.
+
+    :param start: from when on they are rated.
+    """
     (folder / 'metrics.yml').write_text(
         yaml.safe_dump({'metrics': {'cpu': {'unit': 'x', 'groupby': ['id']}}})
     )
@@ -59,9 +70,9 @@ def _prepare(folder, connection, **orchestrator):
             'collect': {
                 'collector': 'prometheus',
                 'metrics_conf': folder / 'metrics.yml',
-                'start_date': START_DATE,
+                'start_date': start,
             },
-            'collector_prometheus': {'prometheus_url': 'http://127.0.0.1:9/api/v1'},
+            'collector_prometheus': {'prometheus_url': url},
             'fetcher': {'backend': 'source'},
             'fetcher_source': {'sources': ','.join(f'{number:032x}' for number in range(SCOPES))},
             'orchestrator': {
@@ -89,6 +100,35 @@ def _cycles(conf):
     parts.locks.close()
     parts.database.close()
     return times[0], statistics.median(times[1:])
+
+
+def _unused(folder, connection):
+    """Return in how many seconds a worker rates an hour without usage, and those of a processor.
+
+    All scopes are due, and the source, which is in this process too, has nothing of them.
+    """
+    now = begin = timeframe.period_at(datetime.now(UTC), 3600).begin - 2 * HOUR
+    with faults.FaultyServer(_answer_nothing) as source:
+        conf = _prepare(folder, connection, start=begin.isoformat(), url=source.url, max_workers=1)
+        parts = service.build(conf, 0, clock=lambda: now)
+        # The scopes are new.
+        parts.worker.turn()
+        now = begin + 2 * HOUR
+        started, used = time.perf_counter(), time.process_time()
+        parts.worker.turn()
+        elapsed, used = time.perf_counter() - started, time.process_time() - used
+    with parts.database.reader() as connection:
+        mark = scope_state.oldest_mark(connection, Settings.of(conf).identity)
+    assert mark == begin, mark
+    parts.locks.close()
+    parts.database.close()
+    return elapsed, used
+
+
+def _answer_nothing(handler, request):
+    kind = 'matrix' if request.path.endswith('query_range') else 'vector'
+    answer = {'status': 'success', 'data': {'resultType': kind, 'result': []}}
+    handler.send(200, orjson.dumps(answer))
 
 
 def _between(folder):

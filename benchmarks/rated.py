@@ -68,7 +68,9 @@ def store(kind: str, folder: Path) -> Iterator[SQLStorage]:
         storage.database.engine.dispose()
         if admin is not None:
             with admin.connect() as connection:
-                connection.execute(sa.text(f'DROP DATABASE {name}'))
+                # Sessions of what was measured may still be open.
+                forced = ' WITH (FORCE)' if kind == 'postgresql' else ''
+                connection.execute(sa.text(f'DROP DATABASE {name}{forced}'))
             admin.dispose()
 
 
