@@ -108,7 +108,7 @@ def _writes(kind, storage, usage) -> Iterator[Figure]:
     for commit in usage.batches(0, WRITTEN, WRITTEN):
         storage.commit(commit)
     first = WRITTEN
-    for length, periods, floor in ((24, WRITTEN, 1), (1, SINGLE, 1 / 3)):
+    for length, periods, floor in ((24, WRITTEN, 1), (1, SINGLE, 0.18)):
         rival = narrow.Narrow(storage.database.engine)
         ours = bare = points = 0
         for commit in usage.batches(first, first + periods, length):
