@@ -241,8 +241,11 @@ class _Query:
         self.range_s = range_s
         # Two instants a period at least.
         self.step_s = min(self.interval_s, range_s)
+        # The growth in a whole interval needs one look at its end.
+        is_whole = is_plain and self.args['measure'] in COUNTER_MEASURES
+        self.looks = 1 if is_whole and self.interval_s <= range_s else INSTANTS
         # One millisecond less, because ranges include their begin up to Prometheus 2.
-        self.instants = f'[{_less(range_s)}:{_duration(self.step_s, INSTANTS)}]'
+        self.instants = f'[{_less(range_s)}:{_duration(self.step_s, self.looks)}]'
 
     def text(self) -> str:
         query = getattr(self, f'_{self.args["measure"]}')()
@@ -395,8 +398,10 @@ class _Query:
         # The counter was reset in between. After an infinite sample it was not.
         begun = f'{latest} < ({before} < +Inf)'
         first = f'{later} - {latest} >= 0'
-        part = Fraction(self.step_s, INSTANTS * self.interval_s)
-        return f'((({grown}) or ({begun}) or ({first})) * {part.numerator} / {part.denominator})'
+        found = f'(({grown}) or ({begun}) or ({first}))'
+        # Even times 1: arithmetic drops the name of the metric, which a comparison keeps.
+        part = Fraction(self.step_s, self.looks * self.interval_s)
+        return f'({found} * {part.numerator} / {part.denominator})'
 
     def _with_added(self, text):
         prefix, suffix = self.args['query_prefix'], self.args['query_suffix']

@@ -136,8 +136,8 @@ def test_values_that_are_no_numbers_can_be_left_out():
         ),
         (
             define('rate', scrape_interval=30),
-            f'max by (id, project_id) (sum_over_time(((({GROWN} or {BEGUN} or {FIRST}) * 1 / 2))'
-            '[3599999ms:15000ms]))',
+            f'max by (id, project_id) (sum_over_time(((({GROWN} or {BEGUN} or {FIRST}) * 1 / 1))'
+            '[3599999ms:30000ms]))',
         ),
         (
             define('seen', metadata=['name']),
