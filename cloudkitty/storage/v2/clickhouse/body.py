@@ -290,14 +290,18 @@ class Body:
         )
         return [(scope, timeframe.EPOCH.date() + timedelta(days=day)) for scope, day in rows]
 
-    def keys(self, snapshot: Snapshot, where: Where) -> list[Row]:
+    def keys(
+        self, snapshot: Snapshot, where: Where, ending_after: datetime = literals.EARLIEST
+    ) -> list[Row]:
         """Return the keys of the frames that exist, in the order of pages."""
+        end = literals.instant(ending_after)
         visible = self.visible(snapshot, where, 'end, length(ids) AS points')
         return [
-            Row(scope, literals.from_micros(begin), origin, literals.from_micros(end), points)
-            for scope, begin, origin, end, points in self.client.rows(
+            Row(scope, literals.from_micros(begin), origin, literals.from_micros(until), points)
+            for scope, begin, origin, until, points in self.client.rows(
                 f'SELECT scope, {_MICROS}(begin), origin, {_MICROS}(end), '
-                f'points FROM ({visible}) WHERE points > 0 ORDER BY begin, scope, origin'
+                f'points FROM ({visible}) WHERE points > 0 AND end > {end} '
+                'ORDER BY begin, scope, origin'
             )
         ]
 

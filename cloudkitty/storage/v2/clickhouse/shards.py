@@ -151,9 +151,11 @@ class Shards:
         """Implement Body.days_of()."""
         return [day for body, own in self._split(where) for day in body.days_of(snapshot, own)]
 
-    def keys(self, snapshot: Snapshot, where: Where) -> list[Row]:
+    def keys(
+        self, snapshot: Snapshot, where: Where, ending_after: datetime = literals.EARLIEST
+    ) -> list[Row]:
         """Implement Body.keys()."""
-        found = [body.keys(snapshot, own) for body, own in self._split(where)]
+        found = [body.keys(snapshot, own, ending_after) for body, own in self._split(where)]
         return list(heapq.merge(*found, key=lambda row: (row.begin, row.scope, row.origin)))
 
     def count(self, snapshot: Snapshot, where: Where) -> int:

@@ -139,7 +139,7 @@ class Writer:
         # Mostly nothing was rated from then on.
         if until is not None and first < until:
             where = Where(EVER.begin, last, [owner], RATED)
-            stored = [row for row in self.body.keys(ticket.snapshot, where) if row.end > first]
+            stored = self.body.keys(ticket.snapshot, where, first)
         spans = [(timeframe.to_naive(row.begin), timeframe.to_naive(row.end)) for row in stored]
         overlaps.require_apart(frames, {owner: spans})
 
