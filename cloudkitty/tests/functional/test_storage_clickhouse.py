@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
@@ -9,9 +10,12 @@ import sqlalchemy as sa
 from cloudkitty import conf as configuration
 from cloudkitty import db, errors
 from cloudkitty.cli import storage as command
-from cloudkitty.core.dataframe import DataFrame
+from cloudkitty.core.dataframe import DataFrame, Series
+from cloudkitty.core.timeframe import Period
 from cloudkitty.db import clickhouse_tables
 from cloudkitty.scopes import state as scope_state
+from cloudkitty.storage import former
+from cloudkitty.storage.former import stores
 from cloudkitty.storage.v2.clickhouse.client import Client
 from cloudkitty.storage.v2.series import cells
 from cloudkitty.storage.v2.sql import SQLStorage
@@ -150,6 +154,42 @@ def test_points_are_migrated_from_one_driver_to_the_other(store, conf, capsys):
     with pytest.raises(errors.InvalidInput, match=r'\[storage\]backend names this driver'):
         run(store, 'migrate', '--from', 'clickhouse')
     plain.database.engine.dispose()
+
+
+class Former(former.Reader):
+    """A store of an earlier release with two hours of one scope."""
+
+    def __init__(self, conf):
+        self.scope_key, self.period_s = 'project_id', 3600
+        self.remarks, self.points_max = former.Remarks(), None
+
+    def extent(self):
+        return Period(APRIL, APRIL + 2 * HOUR)
+
+    def read(self, window):
+        for begin in (APRIL, APRIL + HOUR):
+            if window.begin <= begin < window.end:
+                series = Series('h', {'project_id': 'z', 'id': 'i'}, {})
+                end = begin + HOUR
+                yield former.Point(begin, end, 'cpu', series, Decimal(2), Decimal('0.5'))
+
+    def sums(self, window):
+        count = len(list(self.read(window)))
+        return {('z', 'cpu'): former.Sum(Decimal(2 * count), Decimal(count) / 2)}
+
+
+def test_a_store_of_an_earlier_release_is_imported(store, monkeypatch, capsys):
+    """Again, nothing is written; a period with other points stays, and the sums tell."""
+    monkeypatch.setattr(stores, 'get_reader', lambda conf, name: Former(conf))
+    for line in ('2 periods imported, 0 were there', '0 periods imported, 2 were there'):
+        assert run(store, 'import', '--from', 'influxdb') == 0
+        assert line in capsys.readouterr().err
+    store.push([DataFrame(APRIL, APRIL + HOUR, usage('z', 1))], 'z')
+
+    assert run(store, 'import', '--from', 'influxdb') == 1
+    told = capsys.readouterr().out
+    assert 'z: 1 periods have other points here and stay as they are' in told
+    assert 'z: cpu of 2024-04: price is 0.5 here, 1.0 there' in told
 
 
 def test_damage_is_told_and_repaired(store, capsys):

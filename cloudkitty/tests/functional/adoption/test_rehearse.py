@@ -18,7 +18,9 @@ from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import tables
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage.former import causes
+from cloudkitty.storage.v2.series.cells import Extent
 from cloudkitty.storage.v2.sql import SQLStorage
+from cloudkitty.tests.clickhouse import empty
 
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -164,6 +166,18 @@ def test_hours_before_the_data_of_the_source(store, conf, capsys):
     assert _run(conf, hours=72) == 0
 
     assert '2 stored periods have no data in the source' in capsys.readouterr().err
+
+
+@pytest.mark.xdist_group('clickhouse')
+def test_points_in_clickhouse(store, clickhouse, conf, capsys):
+    with empty(conf, clickhouse.url) as other:
+        assert sum(other.cells.write(store.cells.read(Extent()))) == 2 * HOURS
+        store.delete()
+        assert _run(conf, hours=6) == 0
+        other.push([_frame('a', 3, _price)], 'a')
+        assert _run(conf, hours=6) == 1
+
+    assert capsys.readouterr().out.endswith('\n3 equal or within rounding, 1 different\n')
 
 
 def _overwrite(metric, points):
