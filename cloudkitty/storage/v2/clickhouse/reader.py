@@ -32,11 +32,14 @@ from cloudkitty.storage.v2.series.answers import (
     outputs_of,
     row_of,
 )
+from cloudkitty.storage.v2.series.cells import FrameContent
 from cloudkitty.storage.v2.series.frame_rows import RATED
 from cloudkitty.storage.v2.series.stored_frames import Columns, Page, StoredFrame, matching
 
 SERIES = tables.rated_series
 POINTS_AT_ONCE = 200_000
+# Periods with fewer points are read without asking first which of their frames a page has.
+PAGE_POINTS = 2_000
 _MICROS = 'toUnixTimestamp64Micro'
 _Sums = tuple[Group, Total]
 _POINTS = 'ids AS id, quantities AS qty, prices AS price'
@@ -202,13 +205,19 @@ class Reader(FrameReader):
             part = window._replace(
                 begin=from_micros(first.begin), end=from_micros(last.begin) + MICROSECOND
             )
-            keys = [
-                key
-                for key in self._keys(part, first.before)
-                if key.before < end and key.after > wanted.offset
-            ]
-            page.count = keys[0].before
-            for frame in self._frames_of(keys, window):
+            if last.after - first.before <= PAGE_POINTS and not conditions.needs_series((), window):
+                page.count = first.before
+                found = self.body.points(self.snapshot, self._where(part))
+                frames = self._matched(map(_as_read, found), window)
+            else:
+                keys = [
+                    key
+                    for key in self._keys(part, first.before)
+                    if key.before < end and key.after > wanted.offset
+                ]
+                page.count = keys[0].before
+                frames = self._frames_of(keys, window)
+            for frame in frames:
                 page.add(frame)
         return {'total': periods[-1].after if periods else 0, 'dataframes': page.frames()}
 
@@ -276,7 +285,13 @@ class Reader(FrameReader):
 
     def _frames_of(self, keys: Sequence[Key], window: query.Window) -> Iterator[StoredFrame]:
         """Yield the matching points of frames."""
-        frames = list(self._read(keys))
+        return self._matched(self._read(keys), window)
+
+    def _matched(
+        self, found: Iterable[tuple[datetime, datetime, Columns]], window: query.Window
+    ) -> Iterator[StoredFrame]:
+        """Yield the matching points of what was read."""
+        frames = list(found)
         series = None
         if conditions.needs_series((), window):
             series = self._matching(
@@ -293,8 +308,7 @@ class Reader(FrameReader):
             {one.scope for one in keys},
         )
         chosen = f'({_MICROS}(begin), scope, origin) IN ({tuples})'
-        for one in self.body.points(self.snapshot, where, chosen):
-            yield one.begin, one.end, one.columns
+        return map(_as_read, self.body.points(self.snapshot, where, chosen))
 
     def _matching(self, ids: Collection[int], window: query.Window) -> frozenset[int]:
         chosen = [literals.is_in('id', ids), *self._chosen(window)]
@@ -329,6 +343,10 @@ def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
             start = place
     if keys[start:]:
         yield keys[start:]
+
+
+def _as_read(one: FrameContent) -> tuple[datetime, datetime, Columns]:
+    return one.begin, one.end, one.columns
 
 
 def _running(counted: Iterable[Sequence[int]], before: int = 0) -> Iterator[Key]:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from cloudkitty import errors
-from cloudkitty.storage.v2.clickhouse import ClickHouseStorage
+from cloudkitty.storage.v2.clickhouse import ClickHouseStorage, reader
 from cloudkitty.storage.v2.clickhouse.body import Where
 from cloudkitty.tests.clickhouse import configured, drop
 from cloudkitty.tests.conformance import storage as conformance
@@ -99,8 +99,10 @@ def test_sums_of_shards_are_added(filled):
     ('filters', 'points'),
     [(None, 40), ({'project_id': 'other'}, 20), ({'project_id': ['a', 'c']}, 10)],
 )
-def test_pages_go_over_all_shards(filled, filters, points):
-    """In one order, without a gap, whatever their size."""
+@pytest.mark.parametrize('large', [0, 2_000])
+def test_pages_go_over_all_shards(filled, monkeypatch, filters, points, large):
+    """In one order, without a gap, whatever their size and that of the periods."""
+    monkeypatch.setattr(reader, 'PAGE_POINTS', large)
     whole = list(flat(filled.retrieve(MAY, JUNE, filters, limit=1000)))
     for size in (1, 3, 8, 9):
         parts = [
@@ -114,9 +116,9 @@ def test_pages_go_over_all_shards(filled, filters, points):
 
 def test_frames_of_shards_are_in_one_order(filled):
     with filled.database.reader() as connection:
-        reader = filled._reader_on(connection)
-        keys = filled.body.keys(reader.snapshot, Where(MAY, JUNE))
-        points = list(filled.body.points(reader.snapshot, Where(MAY, JUNE)))
+        snapshot = filled._reader_on(connection).snapshot
+        keys = filled.body.keys(snapshot, Where(MAY, JUNE))
+        points = list(filled.body.points(snapshot, Where(MAY, JUNE)))
 
     assert [row.begin for row in keys] == [
         MAY + hour * HOUR for hour in range(HOURS) for _ in SCOPES
