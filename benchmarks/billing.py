@@ -24,7 +24,7 @@ from cloudkitty.core.billing import document, statement
 from cloudkitty.core.billing.statement import Terms, Usage
 from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import types
-from cloudkitty.storage.v2.sql import changes
+from cloudkitty.storage.v2.series import changes
 
 MAY = rated.MAY
 PERIOD = '2024-05'

@@ -8,8 +8,8 @@ from cloudkitty import errors
 from cloudkitty.storage.v2.clickhouse import ClickHouseStorage, reader
 from cloudkitty.storage.v2.clickhouse.body import Where
 from cloudkitty.tests.clickhouse import configured, drop
-from cloudkitty.tests.conformance import storage as conformance
 from cloudkitty.tests.conformance.storage import HOUR, JUNE, MAY, flat, frame, point, totals
+from cloudkitty.tests.drivers.storage import test_clickhouse
 from cloudkitty.tests.drivers.storage.test_clickhouse import seen
 from cloudkitty.tests.drivers.storage.test_clickhouse_folding import fold, from_points
 
@@ -29,16 +29,8 @@ def storage(clickhouse, conf, database):
     drop(opened)
 
 
-class TestTwoShards(conformance.StorageContract):
+class TestTwoShards(test_clickhouse.TestClickHouseStorage):
     """All of the contract."""
-
-    @pytest.fixture
-    def conf(self, conf):
-        return conf
-
-    def test_deletion_is_by_scope_and_time(self, two_projects):
-        with pytest.raises(errors.InvalidInput, match='project_id and time only'):
-            two_projects.delete(filters={'id': 'i3'})
 
 
 @pytest.fixture
