@@ -49,6 +49,16 @@ METERING_OPTS = [
         'was rated has the period rated again.',
     ),
     cfg.IntOpt(
+        'late_pause',
+        default=4,
+        min=0,
+        max=100,
+        help='Percent of the time that late usage of a scope covers, for which it waits after '
+        'the previous late usage of this scope was rated: with 4 one day waits for 58 minutes, '
+        'and 35 days for 34 hours. So one scope cannot keep the workers busy. 0: it does not '
+        'wait.',
+    ),
+    cfg.IntOpt(
         'keep_messages_days',
         default=35,
         min=0,

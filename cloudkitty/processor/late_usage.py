@@ -31,7 +31,12 @@ class LateUsage:
     yet, since a worker may be collecting them without the late usage, and while another task of
     the scope is in the way. Rating again what was right changes nothing.
 
+    A scope has one such task at a time, and the next one comes the later the more time it covers,
+    so that usage that never ceases to be late takes a bounded part of the workers' time. Rows that
+    wait are merged into one.
+
     :param late_max: rows older than this go without a task.
+    :param pause_percent: of the time that a task covers, which passes after the previous one.
     :param clock: returns the current time, aware UTC.
     :ivar next_at: when there may be something to do again.
     """
@@ -43,12 +48,14 @@ class LateUsage:
         locks: Locks,
         settings: Settings,
         late_max: timedelta,
+        pause_percent: int,
         clock: Callable[[], datetime],
     ):
         self._database = database
         self._locks = locks
         self._settings = settings
         self._late_max = late_max
+        self._pause_percent = pause_percent
         self._clock = clock
         self._lock_name = settings.lock_name('late-usage')
         self._backoff = Backoff('Ordering late usage to be rated', settings.length_s)
@@ -96,6 +103,7 @@ class LateUsage:
             return self._database.write(lambda connection: self._change(connection, scope_id, now))
         except errors.InvalidInput as exc:
             LOG.debug('Late usage of scope %s waits: %s', scope_id, exc)
+            self._database.write(lambda connection: self._merge(connection, scope_id))
             return False
 
     def _change(self, connection: sa.Connection, scope_id: str, now: datetime) -> bool:
@@ -117,6 +125,7 @@ class LateUsage:
             return False
         mark = found[0].mark
         end = min(window.end, mark)
+        self._check_pause(connection, scope_id, end - window.begin, now)
         reprocessing.create(
             connection,
             {scope_id},
@@ -129,6 +138,36 @@ class LateUsage:
             rest = rows[-1]._replace(begin=facts.to_us(end), end=facts.to_us(window.end))
         late.settle(connection, rows, rest)
         return True
+
+    def _check_pause(
+        self, connection: sa.Connection, scope_id: str, covered: timedelta, now: datetime
+    ) -> None:
+        """Check that the previous task of the scope is done, and long enough ago.
+
+        :raises InvalidInput: the scope waits.
+        """
+        latest = reprocessing.find_latest(connection, scope_id, REASON)
+        if latest is None:
+            return
+        task, tried_at = latest
+        if task.current != task.end:
+            raise errors.InvalidInput(reason='its periods are being rated again')
+        if tried_at is not None and now < tried_at + covered * self._pause_percent / 100:
+            raise errors.InvalidInput(reason=f'its periods were rated again at {tried_at}')
+
+    def _merge(self, connection: sa.Connection, scope_id: str) -> None:
+        """Replace the rows of a scope by one, so that their number stays small."""
+        rows = late.read(connection, ROWS_MAX, scope_id)
+        if len(rows) > 1:
+            late.settle(
+                connection,
+                rows,
+                rows[-1]._replace(
+                    begin=min(row.begin for row in rows),
+                    end=max(row.end for row in rows),
+                    received_at=max(row.received_at for row in rows),
+                ),
+            )
 
     def _window(self, rows: Sequence[late.Row]) -> timeframe.Period:
         """Return the whole periods that hold the time of *rows*."""

@@ -189,8 +189,11 @@ def _background_jobs(conf, source, store, gate, rating, watermarks, batch_sizer,
             )
         )
     if settings.reprocesses and collector.is_authoritative(source):
-        late_max = timedelta(days=conf.metering.late_max)
-        jobs.insert(0, LateUsage(late_max=late_max, **shared))
+        late = {
+            'late_max': timedelta(days=conf.metering.late_max),
+            'pause_percent': conf.metering.late_pause,
+        }
+        jobs.insert(0, LateUsage(**late, **shared))
     by_time = {name: shared[name] for name in ('locks', 'settings', 'clock')}
     jobs.append(UsageRetention(terms=UsageTerms.of(conf), **shared))
     jobs.append(Folding(fold=gate.fold, **by_time))

@@ -232,6 +232,19 @@ def oldest_unfinished(connection: sa.Connection) -> datetime | None:
     return timeframe.from_naive(begin)
 
 
+def find_latest(
+    connection: sa.Connection, scope_id: str, reason: str
+) -> tuple[Task, datetime | None] | None:
+    """Return the newest task of a scope with *reason*, and when a worker took it up last."""
+    row = connection.execute(
+        sa.select(_TASKS)
+        .where(_TASKS.c.identifier == scope_id, _TASKS.c.reason == reason, ~_TASKS.c.dry_run)
+        .order_by(_TASKS.c.id.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else (_task(row), timeframe.from_naive(row.tried_at))
+
+
 def add_prices(connection: sa.Connection, prices: Mapping[int, Mapping[str, Prices]]) -> None:
     """Add to the old and the new prices by task and metric; call lock_tasks() before."""
     rows = [

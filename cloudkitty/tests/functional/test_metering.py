@@ -208,3 +208,60 @@ def test_a_fact_that_comes_while_its_period_is_rated(small_cloud):
 
     assert (late, cloud.rated()) == ([], {(1, 'request'): 8})
     assert [task.reason for task in cloud.tasks()] == ['late usage']
+
+
+def test_late_usage_that_never_ceases_waits(cloud):
+    """For 4 % of the time that it covers; one task covers all that came meanwhile."""
+    cloud.push(request(us(0.5), '1', 1))
+    cloud.rate(101)
+    cloud.push(request(us(0.75), '1', 2), request(us(99.5), '1', 3))
+    cloud.rate(101.5)
+    assert [task.current == task.end for task in cloud.tasks()] == [True]
+
+    for number, hour in enumerate((1.5, 98.5, 2.5)):
+        cloud.push(request(us(hour), '1', 4 + number))
+    cloud.rate(102)
+    assert len(cloud.tasks()) == 1
+    assert usage.lates(cloud.database) == [('p1', us(1.5), us(98.5) + 1)]
+
+    cloud.rate(106)
+
+    assert [task.start for task in cloud.tasks()][1:] == [MIDNIGHT + HOUR]
+    assert usage.lates(cloud.database) == []
+    # rated() reads two days.
+    assert sum(cloud.rated().values()) == 4
+
+
+def test_little_late_usage_hardly_waits(small_cloud):
+    """An hour for 2.4 minutes, though five days were rated again just before."""
+    cloud = small_cloud
+    cloud.push(request(us(0.5), '1', 1))
+    cloud.rate(101)
+    cloud.push(request(us(0.75), '1', 2), request(us(99.5), '1', 3))
+    cloud.rate(101.5)
+
+    cloud.push(request(us(1.5), '1', 4))
+    cloud.rate(102)
+
+    assert len(cloud.tasks()) == 2
+    assert usage.lates(cloud.database) == []
+
+
+def test_late_usage_waits_for_the_task_under_way(small_cloud):
+    """However far apart their times are: a scope has one task at a time."""
+    cloud = small_cloud
+    cloud.push(request(us(0.5), '1', 1))
+    cloud.rate(101)
+    late = cloud.parts.worker._background_jobs[0]
+    cloud.push(request(us(0.75), '1', 2))
+
+    cloud.now += timedelta(minutes=1)
+    assert late.step()
+    cloud.push(request(us(50.5), '1', 3))
+    cloud.now += timedelta(minutes=10)
+    assert not late.step()
+    cloud.rate(102)
+    cloud.rate(103)
+
+    assert len(cloud.tasks()) == 2
+    assert usage.lates(cloud.database) == []

@@ -237,7 +237,7 @@ class Simulation(run.Simulation):
         return Fetcher(world, process)
 
     def _more_jobs(self, shared):
-        return [LateUsage(late_max=worlds.LENGTH * 10_000, **shared)]
+        return [LateUsage(late_max=worlds.LENGTH * 10_000, pause_percent=4, **shared)]
 
     def _dump(self):
         found, again = super()._dump()
