@@ -87,6 +87,13 @@ METERING_OPTS = [
         min=1,
         help='Days for which messages that were refused are kept, after they came last.',
     ),
+    cfg.IntOpt(
+        'keep_requests_days',
+        default=2,
+        min=1,
+        help='Days for which the answers to requests with an Idempotency-Key are kept, after they '
+        'came. A request that is repeated later is carried out again; its events are duplicates.',
+    ),
     cfg.StrOpt(
         'absence',
         default='presume',

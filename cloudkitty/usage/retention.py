@@ -36,6 +36,7 @@ class Terms(NamedTuple):
     samples: timedelta
     rejects: timedelta
     keys: timedelta
+    requests: timedelta
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts) -> 'Terms':
@@ -49,6 +50,7 @@ class Terms(NamedTuple):
             max(timedelta(days=options.keep_samples_days), keys),
             timedelta(days=options.keep_rejects_days),
             keys,
+            timedelta(days=options.keep_requests_days),
         )
 
 
@@ -105,10 +107,13 @@ class Retention:
         def change(connection: sa.Connection) -> bool:
             rejects.remove(connection, facts.to_us(now - self._terms.rejects))
             keys = facts.to_us(now - self._terms.keys)
+            requests = facts.to_us(now - self._terms.requests)
             return any(
                 [
                     _remove_oldest(connection, _KEYS.c.digest, _KEYS.c.seen_at, keys),
-                    _remove_oldest(connection, _REQUESTS.c.digest, _REQUESTS.c.received_at, keys),
+                    _remove_oldest(
+                        connection, _REQUESTS.c.digest, _REQUESTS.c.received_at, requests
+                    ),
                     _remove_batches(connection, facts.to_us(now - self._terms.messages)),
                 ]
             )

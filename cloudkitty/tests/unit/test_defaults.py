@@ -94,6 +94,7 @@ DEFAULTS = {
         'pack_samples_days': 10,
         'keep_samples_days': 100,
         'keep_rejects_days': 35,
+        'keep_requests_days': 2,
         'absence': 'presume',
         'settle': 120,
         'census_end_max': 20,

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import webob
 
+from cloudkitty.api import app
 from cloudkitty.core.metering import cloudevents
 from cloudkitty.db import usage_tables
 from cloudkitty.storage.v2 import sql
@@ -118,6 +120,34 @@ def test_a_request_with_a_key_is_answered_once(noauth, database):
     assert other.status_int == 409
     assert told(push(noauth, batch))[:2] == (0, 1)
     assert push(noauth, batch, Idempotency_Key='k' * 256).status_int == 400
+
+
+def test_a_long_answer_is_kept_packed(any_conf, any_database):
+    """It is told again as it was, and needs about as much as the request."""
+    any_conf.set_override('auth_strategy', 'noauth')
+    application = app.build(any_conf, database=any_database, storage=sql.SQLStorage(any_conf))
+    body = json.dumps([event('a'), *[7] * 999])
+
+    first = push(application, body, Idempotency_Key='k')
+    again = push(application, body, Idempotency_Key='k')
+
+    assert len(first.body) > 60_000
+    assert {**again.json, 'server_time': ''} == {**first.json, 'server_time': ''}
+    assert again.json['accepted'] == 1
+    ((kept,),) = usage.rows(any_database, usage_tables.requests, 'answer')
+    assert len(kept) < 2 * len(body)
+
+
+def test_an_answer_that_is_too_long_is_not_kept(noauth, database):
+    """The request is refused as a whole; without a key its good events are stored."""
+    batch = [event('a'), *[event(secrets.token_hex(127), {'quantity': 'much'}) for _ in range(999)]]
+
+    refused = push(noauth, batch, Idempotency_Key='k')
+
+    assert refused.status_int == 400
+    assert 'send fewer events' in refused.json['message']
+    assert usage.rows(database, usage_tables.requests, 'digest') == []
+    assert told(push(noauth, batch))[0] == 1
 
 
 def test_an_event_is_taken_back(noauth, database):

@@ -19,7 +19,7 @@ from cloudkitty.usage import retention
 DAY = timedelta(days=1)
 LATER = NOW + 200 * DAY
 IDENTITY = scope_state.Identity('project_id', 'metering', 'metering')
-TERMS = retention.Terms(*[36 * DAY] * 5)
+TERMS = retention.Terms(*[36 * DAY] * 6)
 # Of a scope that is rated up to the hour.
 RATED = {'last_processed_timestamp': timeframe.to_naive(LATER), 'active': True}
 OLD = timeframe.to_naive(facts.from_us(us(3, day=10)))

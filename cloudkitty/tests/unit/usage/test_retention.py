@@ -27,7 +27,7 @@ from cloudkitty.usage import (
 from cloudkitty.usage.listing import Selection
 
 DAY = timedelta(days=1)
-TERMS = retention.Terms(35 * DAY, 10 * DAY, 100 * DAY, 35 * DAY, 36 * DAY)
+TERMS = retention.Terms(35 * DAY, 10 * DAY, 100 * DAY, 35 * DAY, 36 * DAY, 2 * DAY)
 KINDS = (facts.GAUGE, facts.CUMULATIVE, facts.DELTA)
 # Three days around midnights, hour by hour.
 GRID = Grid(us(12, day=1), HOUR_US, 72)
@@ -243,18 +243,20 @@ def test_what_is_not_rated_is_kept(database):
 
 
 def test_keys_go_when_they_refuse_nothing_any_more(database):
-    """Then their events are too old."""
+    """Then their events are too old; those of requests go earlier, since events have their own."""
     one = entry(fact(us(13.4), tag=1), event_id='e1')
     usage.intake(database).store([one], ORIGIN, request=keys.Request(b'r' * 16, b'b' * 16))
 
-    tend(database, now=NOW + 36 * DAY)
-    assert len(usage.rows(database, usage_tables.keys, 'digest')) == 1
+    tend(database, now=NOW + 2 * DAY)
     assert len(usage.rows(database, usage_tables.requests, 'digest')) == 1
+
+    tend(database, now=NOW + 36 * DAY)
+    assert usage.rows(database, usage_tables.requests, 'digest') == []
+    assert len(usage.rows(database, usage_tables.keys, 'digest')) == 1
 
     late = NOW + 36 * DAY + timedelta(seconds=1)
     tend(database, now=late)
     assert usage.rows(database, usage_tables.keys, 'digest') == []
-    assert usage.rows(database, usage_tables.requests, 'digest') == []
     assert 'days in the past' in usage.intake(database, late).store([one], ORIGIN).rejected[0]
 
 
