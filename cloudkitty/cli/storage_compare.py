@@ -80,7 +80,7 @@ class _Comparison:
         self.store = store
         self.length = timedelta(seconds=conf.collect.period)
         options = configuration.register_driver(conf, rest.GROUP, rest.OPTS)
-        server = http.Server(
+        server = http.PatientServer(
             rest.GROUP,
             arguments.url,
             timeout_s=TIMEOUT_S,

@@ -5,8 +5,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -18,11 +18,17 @@ from cloudkitty.core.bounds import read_integer, read_sample
 
 LOG = logging.getLogger(__name__)
 
+T = TypeVar('T')
 ATTEMPTS_MAX = 4
+# Before the first answer the URL may be wrong, and somebody waits for that message.
+FIRST_ATTEMPTS_MAX = 2
 BACKOFF_S = 0.5
+CONNECT_TIMEOUT_S = 5
 # A server may ask for any pause.
 PAUSE_MAX_S = 60
-RETRIED_STATUSES = (429, 502, 503, 504)
+BUSY_STATUS = 429
+# Those of a proxy whose server is down.
+DOWN_STATUSES = (502, 503, 504)
 REDIRECTS_MAX = 3
 ANSWER_SIZE_MAX = 512 * 2**20
 LINE_SIZE_MAX = 64 * 2**20
@@ -30,8 +36,19 @@ TEXT_MAX = 300
 LOGIN_STATUSES = (401, 403)
 
 
+class Unavailable(errors.SourceError):
+    """The server takes no request at the moment; a later one may succeed.
+
+    :ivar pause_s: the pause that the server asks for; None if it asks for none.
+    """
+
+    def __init__(self, reason: str, pause_s: int | None = None) -> None:
+        super().__init__(reason=reason)
+        self.pause_s = pause_s
+
+
 class Server:
-    """A server at a base URL.
+    """A server at a base URL, which gets each request once: see ask_any() and PatientServer.
 
     :param group: section of its options, for messages.
     :param url: base URL; it may hold user and password.
@@ -60,6 +77,8 @@ class Server:
         self.name = urls.hide_login(self._url)
         self._group = group
         self._timeout_s = timeout_s or None
+        self._connect_timeout_s = min(timeout_s or CONNECT_TIMEOUT_S, CONNECT_TIMEOUT_S)
+        self._has_answered = False
         self._verify = cafile or not is_insecure
         if is_insecure and not cafile:
             LOG.warning('[%s]insecure: the certificate of the server is not checked.', group)
@@ -115,42 +134,38 @@ class Server:
 
     @contextlib.contextmanager
     def open(self, method: str, path: str, **arguments: Any) -> Iterator[requests.Response]:
-        """Yield a successful response with its body unread; refusals for now are retried.
+        """Yield a successful response with its body unread.
 
+        :raises Unavailable: the server cannot be reached, or says so.
         :raises SourceError: there is no response, or it is an error.
         """
-        response = self._answer(method, path, arguments)
-        with response:
-            if response.status_code >= 300:
-                raise self._refused(response)
+        with self._answer(method, path, arguments) as response:
             try:
                 yield response
             except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
                 raise self.error(f'the answer breaks off: {_cause(exc)}') from exc
 
     def _answer(self, method: str, path: str, arguments: Mapping[str, Any]) -> requests.Response:
-        for attempt in range(1, ATTEMPTS_MAX + 1):
-            pause_s = BACKOFF_S * 2**attempt
-            try:
-                response = self._session.request(
-                    method,
-                    f'{self._url}/{path}',
-                    stream=True,
-                    verify=self._verify,
-                    timeout=self._timeout_s,
-                    **arguments,
-                )
-                if response.status_code not in RETRIED_STATUSES or attempt == ATTEMPTS_MAX:
-                    return response
-                pause_s = _asked_pause(response, pause_s)
-                response.close()
-            except requests.ConnectionError as exc:
-                if attempt == ATTEMPTS_MAX or isinstance(exc, requests.exceptions.SSLError):
-                    raise self.error(_cause(exc)) from exc
-            except (requests.RequestException, OSError) as exc:
-                raise self.error(_cause(exc)) from exc
-            time.sleep(pause_s)
-        raise AssertionError('the last attempt returns or raises')
+        try:
+            response = self._session.request(
+                method,
+                f'{self._url}/{path}',
+                stream=True,
+                verify=self._verify,
+                timeout=(self._connect_timeout_s, self._timeout_s),
+                **arguments,
+            )
+        except requests.exceptions.SSLError as exc:
+            raise self.error(_cause(exc)) from exc
+        except requests.ConnectionError as exc:
+            raise Unavailable(str(self.error(_cause(exc)))) from exc
+        except (requests.RequestException, OSError) as exc:
+            raise self.error(_cause(exc)) from exc
+        self._has_answered |= response.status_code not in DOWN_STATUSES
+        if response.status_code >= 300:
+            with response:
+                raise self._refused(response)
+        return response
 
     def _chunks(self, response: requests.Response) -> Iterator[bytes]:
         yield from response.iter_content(answers.CHUNK_SIZE_BYTES)
@@ -167,7 +182,22 @@ class Server:
             hint = f' (check the login in [{self._group}])'
         with contextlib.suppress(requests.RequestException, urllib3.exceptions.HTTPError):
             hint += f': {shorten(response.raw.read(4 * TEXT_MAX, decode_content=True))}'
-        return self.error(f'HTTP status {response.status_code}{hint}')
+        refused = self.error(f'HTTP status {response.status_code}{hint}')
+        if response.status_code in (BUSY_STATUS, *DOWN_STATUSES):
+            return Unavailable(str(refused), _asked_pause(response))
+        return refused
+
+
+class PatientServer(Server):
+    """A server that gets a request again, after a pause, while it is unavailable."""
+
+    def _answer(self, method: str, path: str, arguments: Mapping[str, Any]) -> requests.Response:
+        answer = super()._answer
+        return ask_any(
+            [self],
+            lambda server: answer(method, path, arguments),
+            lambda: ATTEMPTS_MAX if self._has_answered else FIRST_ATTEMPTS_MAX,
+        )
 
 
 class _Basic(requests.auth.AuthBase):
@@ -180,6 +210,41 @@ class _Basic(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers['Authorization'] = self._header
         return request
+
+
+def ask_any(
+    servers: Sequence[Server],
+    ask: Callable[[Server], T],
+    attempts_max: Callable[[], int] = lambda: ATTEMPTS_MAX,
+) -> T:
+    """Return what *ask* returns for the first of *servers* that answers.
+
+    The next server is asked at once. Only after all of them comes a pause; then those that are
+    unavailable are asked again.
+
+    :param attempts_max: how often a server is asked at most.
+    :raises SourceError: no server answers; the error of the last one.
+    """
+    remaining = list(servers)
+    failure = errors.SourceError(reason='there is no server to ask')
+    attempt = 0
+    while remaining:
+        attempt += 1
+        pauses = []
+        for server in remaining.copy():
+            try:
+                return ask(server)
+            except Unavailable as exc:
+                failure = exc
+                pauses.append(BACKOFF_S * 2**attempt if exc.pause_s is None else exc.pause_s)
+            except errors.SourceError as exc:
+                failure = exc
+                remaining.remove(server)
+        if attempt >= attempts_max():
+            break
+        if remaining:
+            time.sleep(min(pauses))
+    raise failure
 
 
 def shorten(text: bytes | str) -> str:
@@ -203,9 +268,9 @@ def tls_options(cafile: str = 'cafile') -> list[cfg.Opt]:
     ]
 
 
-def _asked_pause(response: requests.Response, pause_s: float) -> float:
+def _asked_pause(response: requests.Response) -> int | None:
     asked = response.headers.get('Retry-After', '')
-    return min(int(asked), PAUSE_MAX_S) if asked.isdecimal() else pause_s
+    return min(int(asked), PAUSE_MAX_S) if asked.isdecimal() else None
 
 
 def _cause(exc: Exception) -> str:

@@ -60,7 +60,7 @@ class ElasticsearchReader(former.Reader):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
         options = self.options
-        self._server = http.Server(
+        self._server = http.PatientServer(
             self.GROUP,
             options.host,
             timeout_s=TIMEOUT_S,

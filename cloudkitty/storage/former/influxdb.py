@@ -148,7 +148,7 @@ class InfluxDBReader(former.Reader):
         options = self.options
         scheme = 'https' if options.use_ssl else 'http'
         host = f'[{options.host}]' if ':' in options.host else options.host
-        self.server = http.Server(
+        self.server = http.PatientServer(
             self.GROUP,
             f'{scheme}://{host}:{options.port}',
             timeout_s=options.timeout,

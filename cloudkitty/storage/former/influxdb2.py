@@ -65,7 +65,7 @@ class InfluxDB2Reader(former.Reader):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__(conf)
         options = self.options
-        self._server = http.Server(
+        self._server = http.PatientServer(
             self.GROUP,
             options.url,
             timeout_s=options.timeout,

@@ -72,7 +72,7 @@ class LokiReader(former.Reader):
         super().__init__(conf)
         options = self.options
         key = options.key_file
-        self._server = http.Server(
+        self._server = http.PatientServer(
             self.GROUP,
             options.url,
             timeout_s=options.timeout,

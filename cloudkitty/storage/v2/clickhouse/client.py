@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 import requests
@@ -15,6 +15,7 @@ from cloudkitty.storage import http
 
 LOG = logging.getLogger(__name__)
 
+T = TypeVar('T')
 Rows = list[list[Any]]
 GROUP = 'storage_clickhouse'
 # Lists of ids are literals of a statement.
@@ -112,7 +113,7 @@ class Client:
         :raises SourceError: one of them refuses or does not answer.
         """
         for server in self._servers():
-            _done(server, statement.encode(), {})
+            http.ask_any([server], lambda server: _done(server, statement.encode(), {}))
 
     def rows(self, statement: str) -> Rows:
         """Return the rows of a query; decimals are text.
@@ -124,15 +125,17 @@ class Client:
             self._sync(server, statement)
             return self._rows(server, statement)
 
-        found: Rows = self._run(ask)
-        return found
+        return self._run(ask)
 
     def rows_everywhere(self, statement: str) -> list[Rows]:
         """Return what every replica has as the rows of a query.
 
         :raises SourceError: one of them refuses or does not answer.
         """
-        return [self._rows(server, statement) for server in self._servers()]
+        return [
+            http.ask_any([server], lambda server: self._rows(server, statement))
+            for server in self._servers()
+        ]
 
     def _rows(self, server: http.Server, statement: str) -> Rows:
         body = f'{statement}\nFORMAT JSONCompactEachRow'.encode()
@@ -153,18 +156,22 @@ class Client:
                     {'receive_timeout': self._options.timeout},
                 )
 
-    def _run(self, ask: Any) -> Any:
-        servers = self._servers()
-        for number in range(len(servers)):
-            place = (self._first + number) % len(servers)
+    def _run(self, ask: Callable[[http.Server], T]) -> T:
+        servers, first = self._servers(), self._first
+
+        def ask_noted(server: http.Server) -> T:
             try:
-                answer = ask(servers[place])
+                answer = ask(server)
             except errors.SourceError as exc:
                 LOG.warning('ClickHouse: %s', exc)
-                continue
-            self._first = place
+                raise
+            self._first = servers.index(server)
             return answer
-        raise errors.DatabaseAway
+
+        try:
+            return http.ask_any(servers[first:] + servers[:first], ask_noted)
+        except errors.SourceError as exc:
+            raise errors.DatabaseAway from exc
 
     def _servers(self) -> list[http.Server]:
         """Return the servers, with connections that no other thread uses."""

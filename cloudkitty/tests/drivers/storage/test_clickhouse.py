@@ -419,7 +419,7 @@ def test_rows_of_dead_revisions_are_swept(storage, batch):
     assert totals(storage, []) == [(1, 1)]
 
 
-def test_an_old_revision_is_neither_written_nor_committed(storage, batch, impatient):
+def test_an_old_revision_is_neither_written_nor_committed(storage, batch, pauses):
     """A process that was held for a day cannot bring back what was swept."""
     (ticket,) = storage._writer.begin([storage._numbers(['a']).values()])
     written = storage._writer.write(parts(batch), [ticket])
@@ -457,12 +457,15 @@ def test_months_past_their_retention_are_removed(storage, conf):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(http, 'BACKOFF_S', 0)
+def pauses(monkeypatch):
+    """Yield the seconds of each pause that was asked for; there is none."""
+    asked = []
+    monkeypatch.setattr(http.time, 'sleep', asked.append)
+    return asked
 
 
-def test_the_next_server_is_asked(storage, conf, clickhouse, impatient):
-    """One that is away is passed over, and the one that answers is asked first from then on."""
+def test_the_next_server_is_asked(storage, conf, clickhouse, pauses):
+    """At once, and the one that answers is asked first from then on."""
     away = f'http://127.0.0.1:{services.free_port()}'
     conf.set_override('urls', [away, clickhouse.url], 'storage_clickhouse')
     other = ClickHouseStorage(conf)
@@ -471,20 +474,23 @@ def test_the_next_server_is_asked(storage, conf, clickhouse, impatient):
 
     assert totals(storage, []) == [(1, 1)]
     assert other.body.all[0].client._first == 1
+    assert pauses == []
     other.database.engine.dispose()
 
 
-def test_no_server_is_an_error_of_its_own(conf, database, caplog, impatient):
-    """Nothing says the password."""
-    away = f'http://127.0.0.1:{services.free_port()}'
-    configured(conf, away)
+def test_no_server_is_an_error_of_its_own(conf, database, caplog, pauses):
+    """All are asked before each pause. Nothing says the password."""
+    away = [f'http://127.0.0.1:{services.free_port()}' for _ in range(2)]
+    configured(conf, None).set_override('urls', away, 'storage_clickhouse')
     conf.set_override('password', 's3cret', 'storage_clickhouse')
     storage = ClickHouseStorage(conf)
 
     with pytest.raises(errors.DatabaseAway):
         storage.total(begin=MAY, end=JUNE)
 
-    assert '127.0.0.1' in caplog.text
+    asked = [url for line in caplog.messages for url in away if url in line]
+    assert asked == away * http.ATTEMPTS_MAX
+    assert pauses == [1, 2, 4]
     assert 's3cret' not in caplog.text
     storage.database.engine.dispose()
 

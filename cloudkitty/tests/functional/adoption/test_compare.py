@@ -81,7 +81,7 @@ def old(tmp_path):
 
 
 @contextlib.contextmanager
-def _served(store):
+def _served(store, send=lambda handler, status, body: handler.send(status, body)):
     """Yield a server of the API over *store*."""
     application = app.build(
         store.conf, database=store.database, storage=storage.get_driver(store.conf)
@@ -90,7 +90,7 @@ def _served(store):
     def answer(handler, request):
         blank = webob.Request.blank(f'{request.path}?{request.query}')
         answered = blank.get_response(application)
-        handler.send(answered.status_int, answered.body)
+        send(handler, answered.status_int, answered.body)
 
     with faults.FaultyServer(answer) as server:
         yield server
@@ -402,6 +402,56 @@ def test_an_old_side_that_fails(new, conf, capsys, monkeypatch, answer, told):
 
     assert told in str(raised.value)
     assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('status', http.DOWN_STATUSES)
+def test_an_old_side_that_is_down(new, old, conf, monkeypatch, status):
+    """Asked twice, so that the message comes soon; more often once it has answered."""
+    monkeypatch.setattr(http, 'BACKOFF_S', 0)
+    down = faults.text('no server', status=status)
+    with faults.FaultyServer(down) as server:
+        with pytest.raises(errors.SourceError, match=f'HTTP status {status}: no server'):
+            _run(conf, server)
+        assert len(server.requests) == http.FIRST_ATTEMPTS_MAX
+    _fill(old)
+    with _served(old) as server:
+        answer = server.answer
+        server.answer = lambda handler, request: (
+            down if 1 < len(server.requests) < 1 + http.ATTEMPTS_MAX else answer
+        )(handler, request)
+
+        assert _run(conf, server) == 0
+
+
+def test_an_old_side_that_takes_no_connection(new, conf, monkeypatch):
+    """The reason is one line with its address, after one pause of a second."""
+    pauses = []
+    monkeypatch.setattr(http.time, 'sleep', pauses.append)
+    with faults.FaultyServer(faults.text('')) as server:
+        pass
+    with pytest.raises(errors.SourceError, match='Connection refused') as raised:
+        _run(conf, server)
+    assert f'http://{server.address}: ' in str(raised.value)
+    assert '\n' not in str(raised.value)
+    assert pauses == [1]
+
+
+@pytest.mark.parametrize('is_cut', [False, True])
+def test_an_old_side_of_http_1_0(new, old, conf, capsys, is_cut):
+    """The end of its connection is the end of an answer; a part of one is no answer."""
+    _fill(old)
+
+    def send(handler, status, body):
+        handler.close_connection = True
+        handler.wfile.write(b'HTTP/1.0 %d OK\r\n\r\n' % status + body[: -9 if is_cut else None])
+
+    with _served(old, send) as server:
+        if is_cut:
+            with pytest.raises(errors.SourceError, match='the answer is no JSON'):
+                _run(conf, server)
+        else:
+            assert _run(conf, server) == 0
+    assert capsys.readouterr().out == ('' if is_cut else '8 equal, 0 within, 0 different\n')
 
 
 def test_a_token_is_sent(new, old, conf, tmp_path):
