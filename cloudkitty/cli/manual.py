@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty.cli import samples
+from cloudkitty.cli import samples, terminal
 
 HELP = ('-h', '--help')
 # Every option of oslo.config and oslo.log, as argparse prints them.
@@ -58,6 +58,7 @@ def run(main: Callable[[], int | None], manual: Manual, failure: int = 1) -> Non
 
     :param failure: exit status for errors.
     """
+    terminal.protect()
     arguments = sys.argv[1:]
     if arguments[:1] and arguments[0] in HELP:
         print(manual.render(os.path.basename(sys.argv[0])), end='')

@@ -19,7 +19,7 @@ def bar(unit: str, total: int | None) -> Iterator[Step]:
         progress.TimeRemainingColumn(),
     )
     with progress.Progress(
-        *columns, console=console.Console(stderr=True), disable=not sys.stderr.isatty()
+        *columns, console=console.Console(file=sys.__stderr__), disable=not sys.stderr.isatty()
     ) as shown:
         task = shown.add_task(unit, total=total)
         yield lambda steps: shown.update(task, advance=steps)

@@ -114,7 +114,7 @@ def is_progress(record: logging.LogRecord) -> bool:
 
 
 def quote_message(record: logging.LogRecord) -> bool:
-    """Escape line breaks in *record*, because tenants choose the names of servers and scripts.
+    """Escape what is unseen in *record*, because tenants choose the names of servers and scripts.
 
     Every log record passes here, so no other code needs to quote.
     """
@@ -122,8 +122,9 @@ def quote_message(record: logging.LogRecord) -> bool:
         text = record.getMessage()
     except Exception:  # The handler reports the error, as it would without this filter.
         return True
-    if bounds.CONTROLS.search(text):
-        record.msg, record.args = bounds.quote_controls(text), ()
+    quoted = bounds.quote_unseen(text)
+    if quoted != text:
+        record.msg, record.args = quoted, ()
     return True
 
 

@@ -18,6 +18,8 @@ DEPTH_MAX = 64
 ATTRIBUTES_SIZE_MAX = 65535
 # Characters that end a line or control a terminal.
 CONTROLS = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
+# Characters without a shape that change the order of others: Unicode's Bidi_Control.
+DIRECTIONS = re.compile('[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]')
 # Most characters of a number in the text of an error.
 ECHO_MAX = 50
 # Python reads underscores and digits of any script, too: `1_000` and `٣` are texts, not numbers.
@@ -99,7 +101,21 @@ def _short(value: object) -> str:
 
 def quote_controls(text: str) -> str:
     """Return *text* with its control characters escaped, such as `\\n` for the end of a line."""
-    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+    return CONTROLS.sub(_escaped, text)
+
+
+def quote_directions(text: str) -> str:
+    """Return *text* with the characters escaped that change the order of others, as `\\u202e`."""
+    return DIRECTIONS.sub(_escaped, text)
+
+
+def quote_unseen(text: str) -> str:
+    """Return *text* with all characters escaped that are not seen but change what is."""
+    return quote_directions(quote_controls(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 def is_deeper(form: Any, levels: int) -> bool:

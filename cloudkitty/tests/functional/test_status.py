@@ -1,6 +1,7 @@
 """cloudkitty-status, as an operator's script calls it."""
 
 import getpass
+import os
 import pathlib
 import subprocess
 import sys
@@ -45,10 +46,10 @@ def run(database, tmp_path):
 
     database.write(change)
 
-    def _run(*arguments):
+    def _run(*arguments, **streams):
         ended = subprocess.run(
             [COMMAND, '--config-file', str(file), *arguments],
-            capture_output=True,
+            **{'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, **streams},
             text=True,
             timeout=60,
         )
@@ -94,6 +95,27 @@ def test_a_scope_is_told_with_its_ranges(run):
         in output
     )
     assert 'a: 2026-09-01T00:00:00+00:00 to 2026-10-01T00:00:00+00:00: nothing is stored' in output
+
+
+def test_a_terminal_obeys_no_name(run, database):
+    """What is written to a file has the names as they are."""
+    name = 'web\u202epohs\x1b[2J'
+    database.write(
+        lambda connection: scope_state.record_seen(
+            connection, IDENTITY, [name], now=LAST, initial_mark=LAST, final_mark=LAST
+        )
+    )
+    asked = ('complete', '--month', '2026-10', '--scope', name)
+    terminal, screen = os.openpty()
+    try:
+        assert run(*asked, stdout=screen)[0] == 1
+        shown = os.read(terminal, 100_000).decode()
+    finally:
+        os.close(screen)
+        os.close(terminal)
+
+    assert '| web\\u202epohs\\x1b[2J ' in shown
+    assert f'| {name} ' in run(*asked)[1]
 
 
 def test_gaps_are_listed_until_they_are_accepted(run, database):

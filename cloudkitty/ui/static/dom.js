@@ -1,6 +1,9 @@
 // Elements are only made here. Texts become text nodes, never markup, whatever they hold.
 
 const SVG = 'http://www.w3.org/2000/svg';
+// Characters without a shape that change the order in which others are shown: Unicode's Bidi_Control.
+const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const READ = ['title', 'aria-label', 'download'];
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -8,12 +11,17 @@ function fill(element, attributes, children) {
     if (name === 'on') {
       for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
     } else {
-      element.setAttribute(name, value === true ? '' : value);
+      element.setAttribute(name, value === true ? '' : READ.includes(name) ? legible(value) : value);
     }
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (child instanceof Node ? child : legible(child))));
   return element;
 }
+
+/** Return a text with such characters shown as escapes, so that it is read as it is written. */
+const legible = (text) => String(text).replace(DIRECTIONS,
+  (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 /** Return an HTML element; `on` holds listeners by event, children are nodes or texts. */
 export function el(tag, attributes = {}, ...children) {

@@ -264,7 +264,13 @@ def test_no_name_writes_a_line_of_its_own(configured):
 
     for handler in handlers:
         record = logging.LogRecord(
-            'cloudkitty', logging.ERROR, '', 1, 'Scope %s', ('p1\r\nERROR \x1b[31mfake',), None
+            'cloudkitty',
+            logging.ERROR,
+            '',
+            1,
+            'Scope %s',
+            ('p1\r\nERROR \x1b[31mfake\u202e',),
+            None,
         )
         assert handler.filter(record)
-        assert record.getMessage() == 'Scope p1\\r\\nERROR \\x1b[31mfake'
+        assert record.getMessage() == 'Scope p1\\r\\nERROR \\x1b[31mfake\\u202e'

@@ -15,12 +15,16 @@ from cloudkitty.audit import trail
 from cloudkitty.billing.documents import Documents
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.core.pricing.rules import Rule
 from cloudkitty.scopes import late_data
 from cloudkitty.scopes import state as scope_state
+from cloudkitty.tests.functional import hashmap_page
 from cloudkitty.tests.functional.api import world
 from cloudkitty.tests.functional.ui.browser import Browser
+from cloudkitty.tests.unit.core.pricing.tariffs import flat
 
 HERE = pathlib.Path(__file__).parent
+PAGES = ('costs', 'months', 'priceList', 'statements', 'projects', 'health', 'prices', 'setup')
 CROWD = 1000
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 HOSTILE = '<img src=x onerror="document.title=1">'
@@ -29,6 +33,8 @@ DIFFICULT = 'difficult'
 PROJECTS = ('web-shop', HOSTILE, DIFFICULT)
 # Has usage of one hour, with a name that a spreadsheet would take for a formula.
 FORMULA = 'formula'
+# Shown as it is, it would be read as "web-shop".
+REVERSED = 'web-\u202epohs'
 # In Berlin it has a day of 25 hours.
 DST_MONTH = timeframe.Period(datetime(2025, 10, 1, tzinfo=UTC), datetime(2025, 11, 1, tzinfo=UTC))
 LATE = 'metric instance: the source has no data'
@@ -54,6 +60,12 @@ class Site(NamedTuple):
     browser: Browser
     world: world.World
     month: timeframe.Period
+
+    def open(self, page: str, **values: str) -> None:
+        """Show a page of the month, or of another one that *values* name."""
+        values = {'month': f'{self.month.begin:%Y-%m}', **values}
+        query = '&'.join(f'{name}={value}' for name, value in values.items())
+        self.browser.open(f'{page}?{query}')
 
 
 def _frames(project: str, span: timeframe.Period) -> Iterator[DataFrame]:
@@ -98,7 +110,7 @@ def _difficult_frames(span: timeframe.Period) -> Iterator[DataFrame]:
 def _formula_frame(begin: datetime) -> DataFrame:
     points = [
         DataPoint('unit', 1, price, {'project_id': FORMULA, 'id': name}, {})
-        for name, price in (('=1+1', '0.2'), ('plain', '0.1'))
+        for name, price in (('=1+1', '0.3'), ('plain', '0.2'), (REVERSED, '0.1'))
     ]
     return DataFrame(begin, begin + HOUR, {'instance': points})
 
@@ -171,28 +183,13 @@ def make_statement(made: world.World, application, month: str) -> None:
     assert answer.status_int == 200, answer.text
 
 
-def make_rules(application, begin: datetime) -> None:
-    """Make the rules over REST by which the usage of fill() has its prices."""
-    hashmap = '/v1/rating/module_config/hashmap'
-
-    def post(path, **form):
-        return world.call(application, f'{hashmap}/{path}', 'POST', json=form).json
-
-    world.call(application, '/v2/rating/modules/hashmap', 'PUT', json={'enabled': True})
-    start = {'type': 'flat', 'start': begin.isoformat()}
-    machine = post('services', name='instance')['service_id']
-    field = post('fields', name='id', service_id=machine)['field_id']
-    for number in range(2):
-        cost = str(PRICE * (number + 1))
-        value = f'id-of-vm-{number}'
-        post('mappings?force=true', field_id=field, value=value, cost=cost, **start)
-    volume = post('services', name='volume')['service_id']
-    post('mappings?force=true', service_id=volume, cost=str(VOLUME_PRICE), **start)
-    other = post('services', name=HOSTILE)['service_id']
-    field = post('fields', name=HOSTILE, service_id=other)['field_id']
-    group = post('groups', name=HOSTILE)['group_id']
-    hostile = {'field_id': field, 'group_id': group, 'value': HOSTILE, 'tenant_id': HOSTILE}
-    post('mappings?force=true', cost='1', **hostile, **start)
+def rules() -> list[Rule]:
+    """Return the rules by which the usage of fill() has its prices."""
+    machines = [
+        flat(PRICE * (number + 1), field='id', value=f'id-of-vm-{number}') for number in range(2)
+    ]
+    hostile = dict.fromkeys(('service', 'field', 'group', 'value', 'scope'), HOSTILE)
+    return [*machines, flat(VOLUME_PRICE, service='volume'), flat('1', **hostile)]
 
 
 def build(made: world.World):
@@ -222,10 +219,19 @@ def site(tmp_path_factory, sqlite_template):
     with world.opened(tmp_path_factory.mktemp('ui'), sqlite_template) as made:
         application = build(made)
         month = fill(made, datetime.now(UTC))
-        make_rules(application, month.begin)
+        hashmap_page.make_rules(application, rules(), month.begin)
         make_statement(made, application, f'{month.begin - DAY:%Y-%m}')
         with served(application) as url, Browser(url) as browser:
             yield Site(browser, made, month)
+
+
+@contextlib.contextmanager
+def shown(site: Site, application) -> Iterator[None]:
+    """Let the browser show the page of another service for a while."""
+    with served(application) as url:
+        former, site.browser.url = site.browser.url, url
+        yield
+        site.browser.url = former
 
 
 @pytest.fixture
@@ -245,7 +251,19 @@ def crowd(site, tmp_path_factory, sqlite_template):
         with made.database.writer() as connection:
             scope_state.record_seen(connection, identity, names, now=month.end, **marks)
             scope_state.claim_fetch(connection, identity, seen=None, now=month.end)
-        with served(application) as url:
-            former, site.browser.url = site.browser.url, url
+        with shown(site, application):
             yield site._replace(world=made)
-            site.browser.url = former
+
+
+@pytest.fixture
+def priced(site, tmp_path_factory, sqlite_template):
+    """A service that has rated examples of the page on hashmap, in the same browser."""
+    examples = (hashmap_page.ATTRIBUTES, hashmap_page.VOLUMES)
+    with world.opened(tmp_path_factory.mktemp('priced'), sqlite_template) as made:
+        hashmap_page.write_usage(made, examples, site.month.begin)
+        application = build(made)
+        for example in examples:
+            hashmap_page.make_rules(application, example.rules, site.month.begin)
+        hashmap_page.rate_usage(made, site.month.begin + 3 * HOUR)
+        with shown(site, application):
+            yield examples

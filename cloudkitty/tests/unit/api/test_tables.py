@@ -46,6 +46,12 @@ def test_text_is_no_formula(text):
     assert read(tables.CSVTable('t', [text], [{text: text}])) == [[f"'{text}"], [f"'{text}"]]
 
 
+def test_text_is_read_in_the_order_in_which_it_is_written():
+    text = 'web\u202epohs'
+
+    assert read(tables.CSVTable('t', ['a'], [{'a': text}]))[1] == ['web\\u202epohs']
+
+
 def test_a_negative_number_is_no_formula():
     assert read(tables.CSVTable('t', ['a'], [{'a': Decimal('-1.5')}]))[1] == ['-1.5']
 
