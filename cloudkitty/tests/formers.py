@@ -10,6 +10,11 @@ import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT
 
+from cloudkitty.core import timeframe
+from cloudkitty.core.dataframe import DataFrame, DataPoint
+from cloudkitty.storage.v2.series.cells import Cell
+from cloudkitty.storage.v2.series.frame_rows import RATED
+
 FOLDER = pathlib.Path(__file__).parent / 'fixtures' / 'adoption'
 # What the former tables were made with.
 MARIADB_OPTIONS = 'CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci'
@@ -108,6 +113,28 @@ def expected_points() -> list[dict]:
     path = FOLDER / 'cloudkitty-25-influxdb1-as-import.jsonl.gz'
     _, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     return [form for form in map(json.loads, lines) if 'points' in form]
+
+
+def expected_cells() -> list[Cell]:
+    """Return the same as cells of a store."""
+    return [
+        Cell(
+            form['scope'],
+            RATED,
+            DataFrame(*map(timeframe.parse, (form['begin'], form['end'])), _usage(form['points'])),
+        )
+        for form in expected_points()
+    ]
+
+
+def _usage(points):
+    usage = {}
+    for point in points:
+        made = DataPoint(
+            point['unit'], point['qty'], point['price'], point['groupby'], point['metadata']
+        )
+        usage.setdefault(point['metric'], []).append(made)
+    return usage
 
 
 def expected_totals() -> dict[tuple[str, str], tuple[Decimal, Decimal]]:

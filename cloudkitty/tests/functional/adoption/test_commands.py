@@ -133,6 +133,20 @@ def test_each_step_tells_the_next(any_former, config_file):
     assert again.stdout.endswith(': there is nothing to adopt\n')
 
 
+def test_a_former_database_is_not_stamped(former_25, config_file):
+    """One line says what to run instead, and nothing is written."""
+    with former_25.reader() as connection:
+        before = formers.contents(connection)
+
+    ended = _run(config_file(former_25.url), 'cloudkitty-dbsync', 'stamp')
+
+    assert (ended.returncode, ended.stdout) == (1, '')
+    assert ended.stderr.count('\n') == 1
+    assert '`cloudkitty-dbsync upgrade' in ended.stderr
+    with former_25.reader() as connection:
+        assert formers.contents(connection) == before
+
+
 def test_a_refusal_of_a_dry_run_is_status_1(former_25, config_file):
     """And one line on standard error."""
     path = config_file(former_25.url)

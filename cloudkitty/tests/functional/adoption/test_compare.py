@@ -25,8 +25,6 @@ from cloudkitty.core.dataframe import DataFrame, DataPoint
 from cloudkitty.db import tables
 from cloudkitty.storage import http
 from cloudkitty.storage.former import causes
-from cloudkitty.storage.v2.series.cells import Cell
-from cloudkitty.storage.v2.series.frame_rows import RATED
 from cloudkitty.storage.v2.sql import SQLStorage
 from cloudkitty.tests import faults, formers
 
@@ -133,34 +131,13 @@ def test_equal_bills_of_version_1(new, old, conf, capsys):
 def test_the_former_data_equals_itself(old, database, conf, capsys):
     """55 totals, and 2,186 of each period."""
     new = SQLStorage(conf)
-    cells = [
-        Cell(
-            form['scope'],
-            RATED,
-            DataFrame(
-                datetime.fromisoformat(form['begin']),
-                datetime.fromisoformat(form['end']),
-                _usage(form['points']),
-            ),
-        )
-        for form in formers.expected_points()
-    ]
+    cells = formers.expected_cells()
     for store in (old, new):
         list(store.cells.write(cells))
     with _served(old) as server:
         assert _run(conf, server, '--begin', '2026-10-31', '--end', '2026-11-05', '--periods') == 0
     new.database.close()
     assert capsys.readouterr().out == '2186 equal, 0 within, 0 different\n'
-
-
-def _usage(points):
-    usage = {}
-    for point in points:
-        made = DataPoint(
-            point['unit'], point['qty'], point['price'], point['groupby'], point['metadata']
-        )
-        usage.setdefault(point['metric'], []).append(made)
-    return usage
 
 
 def _change(store, scope_id, hour, change):
