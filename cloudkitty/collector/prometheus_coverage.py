@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cloudkitty.clients import prometheus
-from cloudkitty.collector import prometheus_measures
+from cloudkitty.collector import prometheus_measures, prometheus_targets
 from cloudkitty.collector.prometheus_query import METRIC_LABEL, STEPS_MAX, chunks, scope_matcher
 from cloudkitty.core import coverage, metrics, timeframe
 from cloudkitty.core.coverage import Coverage, Gap
@@ -33,6 +33,8 @@ LATE = 1.05
 # Scopes that are examined first.
 ASKED_FIRST = 4
 SIGN_LABEL = 'sign'
+# Stands for the targets where other terms of a query have the number of a metric.
+TARGETS = 'targets'
 # Between the key of a metric and the name of the metric that it is combined with.
 OPERAND_SEPARATOR = ' and '
 
@@ -132,6 +134,9 @@ class PrometheusCoverage:
                 self._sights[key] = sight._replace(
                     name=other, selector=prometheus.selector(other, matcher)
                 )
+        self._targets = prometheus_targets.TargetCoverage(
+            client, self._sights, matcher=matcher, length_max=self._length_max
+        )
 
     def examine(
         self,
@@ -150,15 +155,21 @@ class PrometheusCoverage:
             **{key: known[own] for key, own in self._operands.items() if own in known},
         }
         view = View(periods, now)
-        found = self._examine(view, known, scope_ids)
+        # Targets that lack scrapes.
+        suspects: set[prometheus_targets.Target] = set()
+        found = self._examine(view, known, scope_ids, suspects)
+        for key, gaps in self._targets.find(suspects, view, known).items():
+            found[key] = _with_gaps(found[key], gaps)
         for key, own in self._operands.items():
             found[own] = _joined(found[own], found.pop(key), self._sights[key].name, view)
         return found
 
-    def _examine(self, view, known, scope_ids) -> dict[str, Coverage]:
-        whole = self._find_whole(view, known, scope_ids)
+    def _examine(self, view, known, scope_ids, suspects) -> dict[str, Coverage]:
+        whole = self._find_whole(view, known, scope_ids, suspects)
         counts = self._count(
-            [one.selector for key, one in self._sights.items() if key not in whole], view
+            [one.selector for key, one in self._sights.items() if key not in whole],
+            view,
+            None if whole else suspects,
         )
         seen = {
             key: counts[sight.selector]
@@ -175,7 +186,7 @@ class PrometheusCoverage:
             | self._coverage_of_silent(silent, view, known)
         )
 
-    def _find_whole(self, view, known, scope_ids) -> dict[str, Coverage]:
+    def _find_whole(self, view, known, scope_ids, suspects) -> dict[str, Coverage]:
         """Return the coverage of metrics for which a few scopes have all samples.
 
         If they have, there is no gap, whatever other scopes have; such a query is much cheaper.
@@ -189,7 +200,7 @@ class PrometheusCoverage:
             for key, sight in self._sights.items()
             if key not in known
         }
-        counts = self._count(list(selectors.values()), view)
+        counts = self._count(list(selectors.values()), view, suspects if selectors else None)
         found = {}
         for key, selector in selectors.items():
             sight = self._sights[key]
@@ -266,8 +277,11 @@ class PrometheusCoverage:
 
     # Density of the samples
 
-    def _count(self, selectors, view) -> dict[str, dict[float, int]]:
-        """Return the samples of the densest series, by selector and end of the period."""
+    def _count(self, selectors, view, suspects=None) -> dict[str, dict[float, int]]:
+        """Return the samples of the densest series, by selector and end of the period.
+
+        :param suspects: targets that lack scrapes are added to it; None: they are not queried.
+        """
         names = {str(number): one for number, one in enumerate(dict.fromkeys(selectors))}
         found: dict[str, dict[float, int]] = {one: {} for one in selectors}
 
@@ -276,13 +290,19 @@ class PrometheusCoverage:
             densest = f'max(count_over_time({names[name]}[{1000 * view.length_s - 1}ms]))'
             return f'label_replace({densest}, "{METRIC_LABEL}", "{name}", "", "")'
 
-        for part in chunks(list(names), lambda name: f' or {term(name)}', self._length_max):
+        terms = {name: term(name) for name in names}
+        if suspects is not None and (failing := self._targets.term(view.length_s)):
+            terms[TARGETS] = f'label_replace({failing}, "{METRIC_LABEL}", "{TARGETS}", "", "")'
+        for part in chunks(list(terms), lambda name: f' or {terms[name]}', self._length_max):
             for series in self._client.query_range(
-                ' or '.join(map(term, part)),
+                ' or '.join(terms[name] for name in part),
                 _at(view.ends[0]),
                 _at(view.ends[-1]),
                 view.length_s,
             ):
+                if series['metric'][METRIC_LABEL] == TARGETS:
+                    suspects.update(prometheus_targets.targets_of([series]))
+                    continue
                 selector = names[series['metric'][METRIC_LABEL]]
                 found[selector] = {float(at): int(text) for at, text in series['values']}
         return found
@@ -376,9 +396,15 @@ def _joined(own: Coverage, other: Coverage, name: str, view: View) -> Coverage:
     gaps = list(other.gaps)
     if not gaps and not other.has_samples:
         gaps = [Gap(begin, _at(view.end), True, 'there are none')]
+    found = _with_gaps(own, [gap._replace(sign=f'samples of {name}: {gap.sign}') for gap in gaps])
+    return found._replace(warning=own.warning or other.warning)
+
+
+def _with_gaps(own: Coverage, gaps: Sequence[Gap]) -> Coverage:
+    """Return *own* with what its gaps leave of *gaps*."""
     least = timedelta(seconds=own.spacing_s or 0)
     added = [
-        Gap(*part, gap.is_hole, f'samples of {name}: {gap.sign}')
+        gap._replace(begin=part.begin, end=part.end)
         for gap in gaps
         for part in coverage.without(
             Period(gap.begin, gap.end), [Period(one.begin, one.end) for one in own.gaps]
@@ -386,7 +412,7 @@ def _joined(own: Coverage, other: Coverage, name: str, view: View) -> Coverage:
         # The edges of the same gap of two metrics differ by a scrape.
         if part.end - part.begin > least
     ]
-    return own._replace(gaps=sorted((*own.gaps, *added)), warning=own.warning or other.warning)
+    return own._replace(gaps=sorted((*own.gaps, *added)))
 
 
 def _suspects(sight, counts, view, spacing_s):

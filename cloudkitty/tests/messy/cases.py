@@ -317,6 +317,48 @@ def one_side_of_a_difference_is_away() -> Iterator[tuple[str, dict, list]]:
         yield 'free_gb', labels, samples(begin, end, 60, 4)
 
 
+TARGET_AWAY = ('01:25:00', '02:35:00')
+# What a target has of its scrapes while it is away, and what becomes of its resource.
+TARGETS = {
+    'refused': '0',
+    'absent': '',
+    'removed': 'removed',
+    'begun': 'begun',
+    'ended': '1',
+    'replica': '0',
+    'replaced': '',
+    'dead': 'dead',
+}
+
+
+def one_target_of_several() -> Iterator[tuple[str, dict, list]]:
+    """A metric for each name in TARGETS, with a target that is fine and one that is not."""
+    away, back = TARGET_AWAY
+    for name, kind in TARGETS.items():
+        fine, other = ({'job': name, 'instance': f'{name}{number}'} for number in (1, 2))
+        begin = back if kind == 'begun' else '00:00:15'
+        ends_early = kind in ('removed', 'dead')
+        whole, first, second = (
+            samples(begin, END, 30, 1),
+            samples(begin, away, 30, 1) if kind != 'begun' else [],
+            samples(back, END, 30, 1) if not ends_early else [],
+        )
+        refused = samples(away, back, 30, 0) if kind == '0' else []
+        refused = samples(away, END, 30, 0) if kind == 'dead' else refused
+        yield 'up', fine, samples('00:00:15', END, 30, 1)
+        yield 'up', other, whole if kind == '1' else [*first, *refused, *second]
+        metric = f'target_{name}_gb'
+        yield metric, {'tenant_id': 'p1', 'id': 'fine', **fine}, samples('00:00:15', END, 30, 1)
+        own = {'tenant_id': 'p1', 'id': 'own', **other}
+        if name == 'replaced':
+            yield metric, own, first
+            yield metric, {**own, 'id': 'next'}, second
+        else:
+            yield metric, own, [*first, *(second if kind != '1' else [])]
+        if name == 'replica':
+            yield metric, {**own, 'instance': 'replica1'}, samples('00:00:15', END, 30, 1)
+
+
 def everything() -> list[Family]:
     """Return the families of all cases; each has scopes of its own."""
     cases = (
