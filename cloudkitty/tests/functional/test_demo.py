@@ -33,6 +33,7 @@ def test_the_demo_rates_this_machine(tmp_path, options):
     url = re.search(r'http://127.0.0.1:\d+/v2/scope', ended.stdout)[0]
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
+    assert url.replace('/v2/scope', '/ui/#costs') in ended.stdout
 
 
 def test_the_demo_empties_only_its_own_folder(tmp_path):
