@@ -47,11 +47,14 @@ def add_arguments(parser) -> None:
 def run(conf: cfg.ConfigOpts, arguments) -> int:
     """Rehearse as *arguments* say; return the exit status."""
     if arguments.hours * HOUR_S < conf.collect.period:
-        raise errors.InvalidInput(reason='--hours: there must be one period at least')
+        raise errors.InvalidInput(reason='--hours: must cover at least one period')
     rehearsal = Rehearsal(conf)
     scopes = rehearsal.scopes(arguments.scope)
     if not scopes:
-        raise errors.NotFound(reason='No active scope of this configuration has been rated.')
+        raise errors.NotFound(
+            reason='No active scope of the configured fetcher, collector and scope key has been '
+            'rated.'
+        )
     with bar('scopes', len(scopes)) as done:
         rehearsal.run(scopes, arguments.hours * HOUR_S // conf.collect.period, done)
     return rehearsal.report()
@@ -186,7 +189,7 @@ class Rehearsal:
             table.add_row(self._row(metric))
         print(table)
         if self.silent:
-            say(f'{self.silent} stored periods have no data in the source and stay as they are')
+            say(f'{self.silent} stored periods have no data in the source and were not compared')
         for reason, count in self.held.most_common(REASONS_MAX):
             say(f'{count} scopes could not be rated: {reason}')
         differing = {key for key in self._totals if key in self._causes}

@@ -257,8 +257,8 @@ class _Job:
                 step(1)
                 if counts[-1].different:
                     print(
-                        f'{owner}: {counts[-1].different} periods have other points in version 2 '
-                        'and stay as they are'
+                        f'{owner}: {counts[-1].different} periods have different points in version '
+                        '2 and are not changed'
                     )
         if source is not self.database and self.extent == Extent():
             dump.write_states(self.database, migrate.read_states(source))

@@ -24,7 +24,7 @@ from cloudkitty.storage.v2.series.driver import SeriesStorage
 
 DAY = timedelta(days=1)
 TIMEOUT_S = 120
-# Days of a metric of a scope whose causes are looked for: each takes a request for each period.
+# Days of a metric of a scope that are investigated: each takes a request for each period.
 INQUIRIES_MAX = 50
 
 
@@ -147,12 +147,12 @@ class _Comparison:
         return line._replace(cause=found.get(line) or self._inquire(line))
 
     def _inquire(self, line):
-        """Return the cause of a difference, which is looked for in its day, once a day."""
+        """Return the cause of a difference; a day of a metric of a scope is investigated once."""
         begin = timeframe.midnight(line.window.begin.date())
         key = begin, line.scope_id, line.metric
         if key not in self._inquiries:
             if len(self._inquiries) >= INQUIRIES_MAX:
-                return 'not looked for'
+                return 'not investigated'
             pairs = self._pairs(Period(begin, begin + DAY), *key[1:])
             self._inquiries[key] = self.investigator.cause(*key[1:], pairs)
         return self._inquiries[key]

@@ -64,7 +64,7 @@ def _since(database, length, begin: datetime | None, scope_id: str) -> datetime:
 def _report(job, *, is_dry_run):
     counts, losses = job.counts, job.writer.losses
     for scope_id, count in sorted(counts.different.items()):
-        print(f'{scope_id}: {count} periods have other points there and stay as they are')
+        print(f'{scope_id}: {count} periods have different points there and are not changed')
     for count, text in (
         (
             losses.merged,
@@ -73,8 +73,7 @@ def _report(job, *, is_dry_run):
         ),
         (
             losses.long_numbers,
-            'quantities or prices have more than 15 digits: the store has what a float makes of '
-            'them',
+            'quantities or prices have more than 15 digits: the store rounds them to a float',
         ),
         (losses.attributes, 'metadata were left out, which the store cannot hold'),
     ):

@@ -42,7 +42,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         '--replace',
         action='store_true',
-        help='with --from: replace periods that have other points here, unless this service '
+        help='with --from: replace periods that have different points here, unless this service '
         'rated them',
     )
 
@@ -62,7 +62,7 @@ def run(conf, store: SeriesStorage, arguments, extent: Extent) -> int:
     job = importer.Importer(store.cells, reader, choice)
     window = job.window()
     if window is None:
-        say(f'{arguments.store} holds no rated data of this time')
+        say(f'{arguments.store} holds no rated data in this time range')
         return 0
     _refuse_old(conf, database, window)
     with bar('hours', -((window.begin - window.end) // HOUR)) as step:
@@ -80,7 +80,10 @@ def run(conf, store: SeriesStorage, arguments, extent: Extent) -> int:
 
 
 def _keep_from(database, length, scope_id):
-    """Return from when on periods of a scope are ours, which are never replaced; None: none."""
+    """Return the time from which on this service rated a scope; None: it did not.
+
+    Periods from then on are never replaced.
+    """
     with database.reader() as connection:
         _, known = state.list_scopes(connection, scope_id=[scope_id])
         last = scope_rows.rated_until(connection, scope_id)
@@ -106,7 +109,7 @@ def _refuse_old(conf, database, window):
 
 def _report(arguments, reader, counts):
     for scope_id, count in sorted(counts.different.items()):
-        print(f'{scope_id}: {count} periods have other points here and stay as they are')
+        print(f'{scope_id}: {count} periods have different points here and are not changed')
     for scope_id, count in sorted(counts.holes(reader.period_s).items())[:NAMES_MAX]:
         span = counts.spans[scope_id]
         say(
@@ -114,12 +117,12 @@ def _report(arguments, reader, counts):
             f'{timeframe.render(span.last)} have no points'
         )
     for count, text in (
-        (counts.without_scope, f'points name no {reader.scope_key}; they are of scope {""!r}'),
-        (counts.doubles, 'points are equal to another one of their period; both are kept'),
-        (reader.remarks.unreadable, 'entries are no rated points; they are left out'),
+        (counts.without_scope, f'points have no {reader.scope_key}; they belong to scope {""!r}'),
+        (counts.doubles, 'points duplicate another point of their period; both are kept'),
+        (reader.remarks.unreadable, 'entries are not rated points and are skipped'),
         (
             counts.long_numbers,
-            'quantities or prices have more than 15 digits: they are what a float made of them',
+            'quantities or prices have more than 15 digits: a float has rounded them',
         ),
     ):
         if count:

@@ -59,7 +59,7 @@ def run(conf, store: SeriesStorage, arguments, extent: Extent) -> int:
     with bar('periods', source.cells.count(extent)) as step:
         moved = sum(store.cells.write(new(step)))
     for owner, count in sorted(different.items()):
-        print(f'{owner}: {count} periods have other points here and stay as they are')
+        print(f'{owner}: {count} periods have different points here and are not changed')
     say(f'{moved} periods migrated, {counts["kept"]} were there, {different.total()} differ')
     faults = _check_sums(conf.collect.scope_key, source, store, extent)
     return FAULTY if faults or different else 0

@@ -249,7 +249,7 @@ class Comparison:
                     f'to {timeframe.render(gap.end)}'
                 )
         if not self._inquiries:
-            return 'not looked for'
+            return 'not investigated'
         self._inquiries -= 1
         with self._database.reader() as connection:
             db.hold_snapshot(connection)

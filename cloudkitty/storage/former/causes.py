@@ -27,9 +27,9 @@ SHIFT_AMOUNTS_MIN = 3
 NINE_DIGITS = Decimal('1e-8')
 TWICE = 2
 
-OVERWRITTEN = 'points with equal attributes to group by were overwritten in the old bill'
-DOUBLED_THERE = 'these periods are twice in the old bill'
-DOUBLED_HERE = 'these points are twice in the new bill'
+OVERWRITTEN = 'points with equal groupby attributes were overwritten in the old bill'
+DOUBLED_THERE = 'these periods were counted twice in the old bill'
+DOUBLED_HERE = 'these points are counted twice in the new bill'
 ROUNDED = 'quantities were rounded to nine digits in the old bill'
 LAST_OF_REPROCESSING = 'the last period of a reprocessing'
 LATE = 'rated before its data was complete'

@@ -26,7 +26,7 @@ class PointMaker:
         self._series.clear()
 
     def point(self, document: Any) -> Point | None:
-        """Return the rated point; None: it is none, which is counted.
+        """Return the rated point; None if the document is not one, which is counted.
 
         :raises SourceError: its quantity or price is no finite number.
         """

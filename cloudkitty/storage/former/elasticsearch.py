@@ -152,10 +152,10 @@ class ElasticsearchReader(former.Reader):
         finally:
             self._close(answer.get('_scroll_id'))
         if count != total:
-            raise self._server.error(f'{count} documents were answered where {total} are')
+            raise self._server.error(f'the scroll returned {count} documents instead of {total}')
 
     def _close(self, scroll_id: str | None) -> None:
-        # It is closed by itself after a while.
+        # A scroll that is left open expires.
         with contextlib.suppress(errors.SourceError):
             self._server.ask('DELETE', '_search/scroll', json={'scroll_id': [scroll_id]})
 
@@ -174,17 +174,17 @@ class ElasticsearchReader(former.Reader):
             # Both are looked up here, so that callers can rely on them.
             is_late, _ = answer['timed_out'], answer['hits']['hits']
         except (LookupError, TypeError) as exc:
-            raise self._server.error('the answer is not one of a search') from exc
+            raise self._server.error('the answer is not a search result') from exc
         if failed or is_late:
             raise self._server.error(
-                f'the answer is not whole: {failed} shards failed, timed out: {is_late}'
+                f'the answer is incomplete: {failed} shards failed, timed out: {is_late}'
             )
         return answer
 
 
 class OpenSearchReader(ElasticsearchReader):
-    """OpenSearch, whose index had no mapping: text is grouped by another field, sums are of floats
-    of 32 bits.
+    """OpenSearch. Its index had no mapping: text is grouped by its keyword subfield, numbers are
+    summed as 32-bit floats.
     """
 
     GROUP = 'storage_opensearch'

@@ -26,7 +26,7 @@ class Counts:
     """Results of a run, in numbers of periods.
 
     :ivar points: that were written, or would be.
-    :ivar different: periods that stay although the store has other points there, by scope.
+    :ivar different: periods that have different points there and are not changed, by scope.
     """
 
     points: int = 0
@@ -41,7 +41,7 @@ class Exporter:
 
     :param since: called with a scope id: begin of its first period to export.
     :param is_dry_run: count only.
-    :param is_replacing: replace periods that have other points there.
+    :param is_replacing: replace periods that have different points there.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
     :ivar extent: periods and scopes.
     :ivar is_dry_run: count only.
-    :ivar is_replacing: replace periods that have other points here.
+    :ivar is_replacing: replace periods that have different points here.
     :ivar keep_from: see KeepFrom; what this service rated itself is never replaced.
     """
 
@@ -65,9 +65,9 @@ class Counts:
 
     :ivar points: rated points that were read.
     :ivar without_scope: points among them that name no scope.
-    :ivar doubles: points that are equal to another one of their period.
+    :ivar doubles: points that duplicate another point of their period.
     :ivar long_numbers: quantities and prices with more digits than a float holds exactly.
-    :ivar different: those that stay although they have other points here, by scope.
+    :ivar different: periods that have different points here and are not changed, by scope.
     :ivar spans: by scope.
     """
 
@@ -83,7 +83,7 @@ class Counts:
 
     @property
     def window(self) -> Period | None:
-        """The begin of the first period to the last one's, which is part of it; None: none."""
+        """From the begin of the first period to that of the last, inclusive; None: no periods."""
         if not self.spans:
             return None
         first = min(span.first for span in self.spans.values())

@@ -227,7 +227,7 @@ class InfluxDBReader(former.Reader):
                 continue
             answer = self.server.parse(line)
             if not isinstance(answer, dict):
-                raise self.server.error('the answer is not one of InfluxDB')
+                raise self.server.error('the answer is not from InfluxDB')
             for result in [answer, *answer.get('results', ())]:
                 if 'error' in result:
                     raise self.server.error(http.shorten(str(result['error'])))

@@ -139,7 +139,7 @@ class InfluxDB2Reader(former.Reader):
                     raise ValueError('a table lacks columns')
                 yield cell
         except (ValueError, LookupError, csv.Error, errors.InvalidInput) as exc:
-            raise self._server.error(f'the answer is not one of InfluxDB 2: {exc}') from exc
+            raise self._server.error(f'the answer is not from InfluxDB 2: {exc}') from exc
 
 
 def _cells(rows: Iterable[Sequence[str]]) -> Iterator[Cell]:
@@ -150,7 +150,7 @@ def _cells(rows: Iterable[Sequence[str]]) -> Iterator[Cell]:
         if not any(row):
             notes, names = {}, None
         elif row[0].startswith('#'):
-            # They begin a table even where no empty line ends the one before.
+            # Annotations begin a table even without an empty line before them.
             notes = {} if names is not None else notes
             names = None
             notes[row[0][1:]] = row

@@ -156,7 +156,7 @@ class LokiReader(former.Reader):
             'GET', f'label/{SCOPE_LABEL}/values', params={'start': at, 'end': at + 1}
         )
         if not isinstance(answer, dict) or answer.get('status') != 'success':
-            raise self._server.error('the answer is not one of Loki')
+            raise self._server.error('the answer is not from Loki')
         return answer.get('data') or []
 
     def _query(
@@ -198,7 +198,7 @@ class LokiReader(former.Reader):
                 for value in stream['values']
             ]
         except (LookupError, TypeError, ValueError) as exc:
-            raise self._server.error('the answer is not one of Loki') from exc
+            raise self._server.error('the answer is not from Loki') from exc
 
 
 def _dividing_pattern(lines: Sequence[str]) -> str | None:

@@ -113,14 +113,14 @@ class FormerAPI:
                 total, columns, rows = answer['total'], answer['columns'], answer[key]
                 page = [dict(zip(columns, row, strict=True)) for row in rows]
             except (LookupError, TypeError, ValueError) as exc:
-                raise self._server.error('the answer is not one of CloudKitty') from exc
+                raise self._server.error('the answer is not from CloudKitty') from exc
             yield from page
             count += len(page)
             if count >= total:
                 return
             if not page:
                 break
-        raise self._server.error(f'{count} rows were answered where {total} are')
+        raise self._server.error(f'the API returned {count} rows instead of {total}')
 
     def _amounts_v1(
         self, window: Period, scope_id: str | None, metric: str | None
@@ -144,7 +144,7 @@ class FormerAPI:
                 if metric in (None, row['res_type'])
             }
         except (LookupError, TypeError) as exc:
-            raise self._server.error('the answer is not one of CloudKitty') from exc
+            raise self._server.error('the answer is not from CloudKitty') from exc
 
     def _ask(self, path: str, parameters: Sequence[tuple[str, str]]) -> Any:
         token = self._token()
@@ -155,7 +155,7 @@ class FormerAPI:
             headers={'Accept': 'application/json', **({'X-Auth-Token': token} if token else {})},
         )
         if not isinstance(answer, dict):
-            raise self._server.error('the answer is not one of CloudKitty')
+            raise self._server.error('the answer is not from CloudKitty')
         return answer
 
 

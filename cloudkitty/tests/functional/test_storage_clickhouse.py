@@ -137,7 +137,9 @@ def test_points_are_migrated_from_one_driver_to_the_other(store, conf, capsys):
     plain.push([DataFrame(APRIL, APRIL + HOUR, usage('a', 5))], 'a')
     assert run(plain, 'migrate', '--from', 'clickhouse') == 1
     told = capsys.readouterr().out
-    assert told.startswith('a: 1 periods have other points here and stay as they are\na: instance:')
+    assert told.startswith(
+        'a: 1 periods have different points here and are not changed\na: instance:'
+    )
     assert run(plain, 'migrate', '--from', 'clickhouse', '--replace') == 0
     assert (content(plain), run(plain, 'verify')) == (whole, 0)
 
@@ -188,7 +190,7 @@ def test_a_store_of_an_earlier_release_is_imported(store, monkeypatch, capsys):
 
     assert run(store, 'import', '--from', 'influxdb') == 1
     told = capsys.readouterr().out
-    assert 'z: 1 periods have other points here and stay as they are' in told
+    assert 'z: 1 periods have different points here and are not changed' in told
     assert 'z: cpu of 2024-04: price is 0.5 here, 1.0 there' in told
 
 

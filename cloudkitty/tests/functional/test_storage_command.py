@@ -397,7 +397,7 @@ def test_version_1_is_migrated(former, any_conf, command, other, tmp_path):
         command(conf, 'verify')
     other.push([DataFrame(APRIL, APRIL + HOUR, {})], 'b')
     other.push([DataFrame(APRIL, APRIL + HOUR, {'instance': usage('b', 5)['instance']})], 'b')
-    assert b'b: 1 periods have other points' in command(
+    assert b'b: 1 periods have different points' in command(
         other.conf, 'migrate', '--source', f'@{source}', status=1
     )
 

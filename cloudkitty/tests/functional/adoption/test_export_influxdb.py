@@ -177,7 +177,7 @@ def test_what_differs_stays_unless_it_is_to_be_replaced(conf, database, store, e
     store.write([_writable(row)._replace(tags={**row.tags, 'id': 'other'})])
 
     told = export(status=1)
-    assert 'p: 1 periods have other points there and stay as they are\n' in told
+    assert 'p: 1 periods have different points there and are not changed\n' in told
     replaced = export('--replace')
 
     assert '0 periods written, 1 were there, 1 replaced' in replaced

@@ -62,7 +62,7 @@ def test_parts_of_an_answer_are_put_together(influxdb_reader):
         (_lines({'results': [{'error': 'database not found: d'}]}), 'database not found: d'),
         (_lines(), 'breaks off before its last part'),
         (faults.text('<html>', status=200), 'the answer is no JSON'),
-        (faults.text('[]', status=200), 'not one of InfluxDB'),
+        (faults.text('[]', status=200), 'not from InfluxDB'),
         (faults.as_json({'error': 'authorization failed'}, status=401), 'check the login'),
         (faults.as_json({'error': 'bad'}, status=400), 'HTTP status 400: {"error": "bad"}'),
         (faults.text('later', status=503), 'HTTP status 503: later'),

@@ -244,7 +244,7 @@ def test_what_differs_stays_unless_it_is_to_be_replaced(command, conf):
     store.push([type(frame)(frame.start, frame.end, {'m': frame.usage['instance']})], 'p00001')
 
     ended = command('--scope', 'p00001', status=1)
-    assert 'p00001: 1 periods have other points here and stay as they are' in ended.stdout
+    assert 'p00001: 1 periods have different points here and are not changed' in ended.stdout
     assert 'p00001: instance of 2026-11: qty is 710.0 here, 720.0 there' in ended.stdout
 
     assert '1 replaced, 0 differ' in command('--scope', 'p00001', '--replace').stderr

@@ -238,15 +238,15 @@ def test_equal_documents_are_both_imported(serve, database, conf):
 @pytest.mark.parametrize(
     'change, told',
     [
-        (lambda answer: {**answer, 'timed_out': True}, 'the answer is not whole'),
+        (lambda answer: {**answer, 'timed_out': True}, 'the answer is incomplete'),
         (
             lambda answer: {**answer, '_shards': {'total': 2, 'failed': 1}},
-            'the answer is not whole: 1 shards failed',
+            'the answer is incomplete: 1 shards failed',
         ),
-        (lambda answer: {'hits': answer['hits']}, 'the answer is not one of a search'),
+        (lambda answer: {'hits': answer['hits']}, 'the answer is not a search result'),
         (
             lambda answer: {**answer, 'hits': {**answer['hits'], 'hits': []}},
-            '0 documents were answered where 2880 are',
+            'returned 0 documents instead of 2880',
         ),
     ],
 )
@@ -331,8 +331,8 @@ def test_the_limit_of_the_server_is_kept(serve):
     [
         (faults.text('too many', status=500, content_type='text/plain'), '500: too many'),
         (faults.text('404 page not found', status=404), 'HTTP status 404'),
-        (faults.as_json({'status': 'success', 'data': {}}), 'not one of Loki'),
-        (faults.as_json([]), 'not one of Loki'),
+        (faults.as_json({'status': 'success', 'data': {}}), 'not from Loki'),
+        (faults.as_json([]), 'not from Loki'),
     ],
 )
 def test_loki_is_not_read_in_part(serve, answer, told):
@@ -364,7 +364,7 @@ def test_lines_that_are_no_points(serve):
     'change, told',
     [
         ({'ending': '\r\n,error,reference\r\n,query cancelled,897\r\n'}, 'query cancelled'),
-        ({'ending': '\r\n#datatype,string\r\n,x\r\n,1\r\n'}, 'not one of InfluxDB 2'),
+        ({'ending': '\r\n#datatype,string\r\n,x\r\n,1\r\n'}, 'not from InfluxDB 2'),
         ({'token': 'other'}, 'check the login'),
         ({'bucket': 'other'}, 'HTTP status 404'),
     ],
