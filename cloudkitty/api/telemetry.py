@@ -114,6 +114,11 @@ class RequestCount:
             buckets=BUCKETS_S,
             registry=registry,
         )
+        self._refused_series = prometheus_client.Counter(
+            'cloudkitty_api_refused_series',
+            'Usage refused because its project has too many resources and meters.',
+            registry=registry,
+        )
 
     def __call__(self, environ, start_response):
         path = environ.get('PATH_INFO', '')
@@ -131,3 +136,4 @@ class RequestCount:
             return self._application(environ, start)
         finally:
             self._times.labels(*labels).observe(time.monotonic() - begin)
+            self._refused_series.inc(environ.get(hooks.REFUSED_SERIES, 0))

@@ -59,6 +59,14 @@ METERING_OPTS = [
         'wait.',
     ),
     cfg.IntOpt(
+        'own_series_max',
+        default=100_000,
+        min=0,
+        help='Most pairs of resource and meter of a project that it has ever pushed itself, with '
+        'the role metering; its usage of further ones is refused. Usage from agents, services and '
+        'administrators is not limited. 0: no limit.',
+    ),
+    cfg.IntOpt(
         'keep_messages_days',
         default=35,
         min=0,

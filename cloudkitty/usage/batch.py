@@ -24,10 +24,18 @@ class Batch:
     """What one transaction stores, or takes back.
 
     :param now: aware UTC.
+    :param own_series_max: see series.lock().
     """
 
-    def __init__(self, connection: sa.Connection, limits: late.Limits, now: datetime) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        limits: late.Limits,
+        now: datetime,
+        own_series_max: int = 0,
+    ) -> None:
         self._connection = connection
+        self._own_series_max = own_series_max
         self._limits = limits
         self._now = now
         self._now_us = facts.to_us(now)
@@ -48,13 +56,13 @@ class Batch:
         attributes = known.find(self._connection, series.attribute_ids(found))
         batch_id = self._keep([entries[number].text for number in usable], origin)
         self._lock_revised(entries, usable)
-        ids = series.lock(self._connection, found)
+        ids = series.lock(self._connection, found, self._own_series_max)
         for key, series_id in ids.items():
             self._scopes[series_id] = key[1]
         locations = {number: Location(batch_id, position) for position, number in enumerate(usable)}
         news = {
             number: Candidate(entries[number], locations[number], ids, attributes)
-            for number in usable
+            for number in self._with_series(entries, usable, ids, outcome)
         }
         fresh = self._claim(news, outcome)
         self._insert(fresh, outcome)
@@ -111,6 +119,26 @@ class Batch:
             else:
                 usable.append(number)
         return usable
+
+    def _with_series(
+        self,
+        entries: Sequence[Entry],
+        usable: Iterable[int],
+        ids: Mapping[series.SeriesKey, int],
+        outcome: Outcome,
+    ) -> list[int]:
+        """Return the indexes of entries whose series exist, and reject the others."""
+        kept = []
+        for number in usable:
+            if entries[number].facts[0].series in ids:
+                kept.append(number)
+                continue
+            outcome.beyond += 1
+            outcome.rejected[number] = (
+                f'the project has pushed {self._own_series_max} pairs of resource and meter, and '
+                'no more are allowed ([metering]own_series_max)'
+            )
+        return kept
 
     def _keep(self, texts: Sequence[str], origin: Origin) -> int:
         """Store messages as they were received; return the id of the batch."""

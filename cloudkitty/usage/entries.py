@@ -39,11 +39,13 @@ class Outcome:
     :ivar rejected: reason by index.
     :ivar conflicts: indexes of those rejected because of what is stored.
     :ivar late: how many of the accepted entries change periods that may have been rated.
+    :ivar beyond: how many were rejected because their project has too many series.
     """
 
     accepted: int = 0
     duplicates: int = 0
     late: int = 0
+    beyond: int = 0
     rejected: dict[int, str] = field(default_factory=dict)
     conflicts: set[int] = field(default_factory=set)
 

@@ -21,12 +21,18 @@ class Intake:
     """Stores facts about usage.
 
     :param clock: returns the current time, aware UTC.
+    :param own_series_max: see series.lock().
     """
 
     def __init__(
-        self, database: db.Database, limits: late.Limits, clock: Callable[[], datetime]
+        self,
+        database: db.Database,
+        limits: late.Limits,
+        clock: Callable[[], datetime],
+        own_series_max: int = 0,
     ) -> None:
         self._database = database
+        self._own_series_max = own_series_max
         self._limits = limits
         self._clock = clock
         self._attributes = series.AttributeIds()
@@ -39,7 +45,7 @@ class Intake:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> 'Intake':
         """Return the intake with the limits of the configuration."""
-        return cls(database, late.Limits.of(conf), clock)
+        return cls(database, late.Limits.of(conf), clock, conf.metering.own_series_max)
 
     def store(
         self,
@@ -62,7 +68,7 @@ class Intake:
                 told = keys.begin_request(connection, request, facts.to_us(now))
                 if told is not None:
                     return told, {}
-            batch = Batch(connection, self._limits, now)
+            batch = Batch(connection, self._limits, now, self._own_series_max)
             outcome, ids = batch.store(entries, origin, self._attributes)
             if request is not None:
                 keys.end_request(connection, request, answer(outcome))

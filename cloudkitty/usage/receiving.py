@@ -240,6 +240,7 @@ class Receiver:
         total.accepted += outcome.accepted
         total.duplicates += outcome.duplicates
         total.late += outcome.late
+        total.beyond += outcome.beyond
         total.conflicts.update(numbered[index][0] for index in outcome.conflicts)
         return [(numbered[index][0], reason) for index, reason in outcome.rejected.items()]
 

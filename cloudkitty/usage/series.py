@@ -26,8 +26,13 @@ def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:
         yield listed[start : start + CHUNK]
 
 
-def lock(connection: sa.Connection, found: Iterable[Fact]) -> dict[SeriesKey, int]:
+def lock(
+    connection: sa.Connection, found: Iterable[Fact], own_max: int = 0
+) -> dict[SeriesKey, int]:
     """Return the ids of the series of facts; create those that are missing.
+
+    :param own_max: most series of a project that it has pushed itself; those that would be more are
+        neither created nor returned. 0: any number.
 
     The rows are locked in the order of their ids until the transaction ends: no other one changes
     facts or lives of these series meanwhile, and two writers never wait for each other.
@@ -38,12 +43,45 @@ def lock(connection: sa.Connection, found: Iterable[Fact]) -> dict[SeriesKey, in
     first = {facts.digest(*key): fact for key, fact in of_series.items()}
     known = _lock(connection, first)
     missing = sorted(first.keys() - known.keys())
+    if own_max:
+        missing = _allowed(connection, {digest: first[digest] for digest in missing}, own_max)
     if missing:
         upsert.insert_missing(
             connection, _SERIES, [_row(digest, first[digest]) for digest in missing]
         )
         known |= _lock(connection, missing)
     return {first[digest].series: series_id for digest, series_id in known.items()}
+
+
+def _allowed(connection: sa.Connection, missing: Mapping[bytes, Fact], own_max: int) -> list[bytes]:
+    """Return the series that may be created, see lock()."""
+    allowed = []
+    left: dict[str, int] = {}
+    for digest, fact in missing.items():
+        if facts.is_of_project(fact.source, fact.scope_id):
+            if fact.scope_id not in left:
+                left[fact.scope_id] = own_max - _count_own(connection, fact.scope_id, own_max)
+            left[fact.scope_id] -= 1
+            if left[fact.scope_id] < 0:
+                continue
+        allowed.append(digest)
+    return allowed
+
+
+def _count_own(connection: sa.Connection, scope_id: str, most: int) -> int:
+    """Return how many series a project has pushed itself, at most *most*."""
+    prefix = facts.source_of_project(scope_id, '')
+    own = (
+        sa.select(_SERIES.c.id)
+        .where(
+            _SERIES.c.scope_id == scope_id,
+            # Not LIKE, which ignores the case on SQLite.
+            sa.func.substr(_SERIES.c.source, 1, len(prefix)) == prefix,
+        )
+        .limit(most)
+    )
+    statement = sa.select(sa.func.count()).select_from(own.subquery())
+    return connection.execute(statement).scalar_one()
 
 
 def lock_ids(connection: sa.Connection, series_ids: Iterable[int]) -> None:

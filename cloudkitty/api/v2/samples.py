@@ -68,6 +68,7 @@ def _store(request, forms):
         publisher = f'{request.caller.project_id or ""}/{request.caller.user_id or ""}'
     received = [Received(form, publisher[: facts.NAME_LENGTH_MAX], trust) for form in forms]
     outcome = request.services.receiver.store(received, HTTP, project_id)
+    usage.count_refused(request, outcome)
     if len(forms) == 1 and outcome.rejected:
         kind = errors.Conflict if outcome.conflicts else errors.InvalidInput
         raise kind(reason=outcome.rejected[0])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cloudkitty import errors
-from cloudkitty.api import audit, parameters, rest, schemas
+from cloudkitty.api import audit, hooks, parameters, rest, schemas
 from cloudkitty.api.v2.endpoint import Endpoint
 from cloudkitty.audit import trail
 from cloudkitty.core import decimals
@@ -65,6 +65,8 @@ def push_usage(request):
         request=_request_key(request, text),
         answer=lambda outcome: json.dumps(pushed.answer(outcome)),
     )
+    if not isinstance(told, str):
+        count_refused(request, told)
     if pushed.project_id is None and not isinstance(told, str):
         _keep_refused(request, pushed, told, publisher)
     answer = json.loads(told) if isinstance(told, str) else pushed.answer(told)
@@ -73,6 +75,11 @@ def push_usage(request):
         kind = errors.Conflict if refused['code'] == 409 else errors.InvalidInput
         raise kind(reason=refused['reason'])
     return {**answer, 'server_time': datetime.now(UTC)}
+
+
+def count_refused(request, outcome: Outcome) -> None:
+    """Have the metrics count what was refused since its project has too many series."""
+    request.environ[hooks.REFUSED_SERIES] = outcome.beyond
 
 
 def _read(request):

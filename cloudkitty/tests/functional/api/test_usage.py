@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import webob
+from prometheus_client import values
 
 from cloudkitty.api import app
 from cloudkitty.core.metering import cloudevents
@@ -148,6 +149,37 @@ def test_an_answer_that_is_too_long_is_not_kept(noauth, database):
     assert 'send fewer events' in refused.json['message']
     assert usage.rows(database, usage_tables.requests, 'digest') == []
     assert told(push(noauth, batch))[0] == 1
+
+
+def test_a_project_has_a_bounded_number_of_series(any_conf, any_database, tmp_path, monkeypatch):
+    """Those of others do not count, and what it has goes on."""
+    # Metrics in files are for this test only.
+    monkeypatch.setenv('PROMETHEUS_MULTIPROC_DIR', str(tmp_path))
+    monkeypatch.setattr(values, 'ValueClass', values.ValueClass)
+    (tmp_path / 'policy.yaml').write_text('{}')
+    any_conf.set_override('own_series_max', 2, 'metering')
+    any_conf.set_override('metrics_folder', str(tmp_path / 'metrics'), 'api')
+    application = conftest.behind_a_proxy(
+        any_conf, any_database, sql.SQLStorage(any_conf), tmp_path / 'policy.yaml'
+    )
+    for number in range(3):
+        assert push(application, event(f'admin-{number}', subject=f'a{number}')).status_int == 200
+    batch = [event(f'e{number}', subject=f'v{number}') for number in range(4)]
+
+    accepted, _, rejected = told(push(application, batch, caller=METERING))
+
+    assert (accepted, len(rejected)) == (2, 2)
+    assert {code for code, _ in rejected.values()} == {400}
+    assert 'own_series_max' in next(iter(rejected.values()))[1]
+    assert usage.rows(any_database, usage_tables.series, 'source').count(('p1:cinder',)) == 2
+    known = min(set(range(4)) - rejected.keys())
+    more = event('more', subject=f'v{known}', ago_s=30)
+    assert told(push(application, more, caller=METERING))[0] == 1
+    single = push(application, event('new', subject='v9'), caller=METERING)
+    assert (single.status_int, 'own_series_max' in single.json['message']) == (400, True)
+    assert push(application, event('admin-9', subject='a9')).status_int == 200
+    metrics = world.call(application, '/metrics').text
+    assert 'cloudkitty_api_refused_series_total 3.0' in metrics
 
 
 def test_an_event_is_taken_back(noauth, database):
