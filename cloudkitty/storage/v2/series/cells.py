@@ -6,10 +6,10 @@ A cell is the content of a (scope, period, origin), whatever the driver.
 import abc
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -28,6 +28,8 @@ from cloudkitty.storage.v2.series.stored_frames import Columns
 KEYS_AT_ONCE = 5_000
 FRAMES_AT_ONCE = 200
 POINTS_AT_ONCE = 20_000
+
+_Item = TypeVar('_Item')
 
 
 class Cell(NamedTuple):
@@ -171,7 +173,7 @@ class CellStore(abc.ABC):
         """
         view = self._view()
         for keys in view.keys(self._choose(extent)):
-            for part in _parts(keys):
+            for part in _parts(keys, lambda key: key.points):
                 wanted = {(key.scope, key.begin, key.origin) for key in part}
                 found = view.find(_spans((key.scope, key.begin) for key in part))
                 frames = [one for one in found if one[:3] in wanted]
@@ -216,7 +218,7 @@ class CellStore(abc.ABC):
 
     def sort_known(self, cells: Iterable[Cell]) -> Iterator[tuple[Cell, bool | None]]:
         """Yield (cell, whether the same points are stored); None: nothing is stored for its key."""
-        for batch in _batches(cells):
+        for batch in _parts(cells, _points_of):
             stored = self.find(batch)
             for cell in batch:
                 found = stored.get(key_of(cell))
@@ -230,7 +232,7 @@ class CellStore(abc.ABC):
         :param changes: records changes in months that may be closed; None: they are not recorded.
         :raises InvalidInput: a period is before the retention cut-off.
         """
-        for batch in _batches(cells):
+        for batch in _parts(cells, _points_of):
             # Of two cells with the same key the last one wins, as if they were stored one after
             # the other.
             whole = {key_of(cell): cell for cell in batch}
@@ -239,7 +241,7 @@ class CellStore(abc.ABC):
 
     def update(self, cells: Iterable[Cell], changes: Changes | None) -> Iterator[Updated]:
         """Store those cells that are not stored yet as they are, see write()."""
-        for batch in _batches(cells):
+        for batch in _parts(cells, _points_of):
             whole = {key_of(cell): cell for cell in batch}
             stored = self.find(whole.values())
             new = [
@@ -299,32 +301,23 @@ def _content(cell: Cell) -> Counter[tuple[str, Series, Decimal, Decimal]]:
     )
 
 
-def _parts(keys: Sequence[FrameKey]) -> Iterator[Sequence[FrameKey]]:
-    """Yield *keys* in lists with a bounded number of frames and points."""
-    start, points = 0, 0
-    for place, key in enumerate(keys):
-        if place > start and (
-            place - start >= FRAMES_AT_ONCE or points + key.points > POINTS_AT_ONCE
-        ):
-            yield keys[start:place]
-            start, points = place, 0
-        points += key.points
-    if keys[start:]:
-        yield keys[start:]
+def _points_of(cell: Cell) -> int:
+    return sum(len(points) for _, points in cell.frame.itertypes())
 
 
-def _batches(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
-    """Yield *cells* in lists for one transaction each."""
-    batch: list[Cell] = []
+def _parts(items: Iterable[_Item], points_of: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """Yield *items* in lists with a bounded number of frames and points."""
+    part: list[_Item] = []
     points = 0
-    for cell in cells:
-        batch.append(cell)
-        points += sum(len(members) for _, members in cell.frame.itertypes())
-        if len(batch) >= FRAMES_AT_ONCE or points >= POINTS_AT_ONCE:
-            yield batch
-            batch, points = [], 0
-    if batch:
-        yield batch
+    for item in items:
+        own = points_of(item)
+        if part and (len(part) >= FRAMES_AT_ONCE or points + own > POINTS_AT_ONCE):
+            yield part
+            part, points = [], 0
+        part.append(item)
+        points += own
+    if part:
+        yield part
 
 
 def combine(frames: Sequence[FrameDigest]) -> str:
