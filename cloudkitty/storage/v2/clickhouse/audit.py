@@ -1,7 +1,7 @@
 """Queries of the consistency check, see verify."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +9,12 @@ from cloudkitty.core import timeframe
 from cloudkitty.storage.v2.clickhouse import folding, literals
 from cloudkitty.storage.v2.clickhouse.body import SERIES_COLUMNS, Body, Where
 from cloudkitty.storage.v2.clickhouse.folding import ScopeDay
+from cloudkitty.storage.v2.clickhouse.literals import MICROS, from_day_number
 from cloudkitty.storage.v2.clickhouse.revisions import Snapshot
 from cloudkitty.storage.v2.series.faults import Fault, Rows
 
 # Names of the tables in ClickHouse.
 FRAMES, DAYS, SERIES = 'frames', 'days', 'series'
-_MICROS = 'toUnixTimestamp64Micro'
 _DAY_NUMBER = 'toInt32(toDate32({}))'
 
 
@@ -22,7 +22,7 @@ def frame_faults(body: Body, snapshot: Snapshot, where: Where) -> Iterator[Fault
     """Yield the frames that are damaged themselves."""
     visible = body.visible(snapshot, where, 'end, ids, quantities, prices')
     rows = body.client.rows(
-        f'SELECT scope, {_MICROS}(begin), origin, {_MICROS}(end), length(ids), '
+        f'SELECT scope, {MICROS}(begin), origin, {MICROS}(end), length(ids), '
         f'length(quantities), length(prices) FROM ({visible}) WHERE length(ids) != '
         'length(quantities) OR length(ids) != length(prices) OR end <= begin ORDER BY begin, origin'
     )
@@ -40,7 +40,7 @@ def bounds(body: Body, snapshot: Snapshot, where: Where) -> tuple[date, date] | 
     visible = body.visible(snapshot, where, 'end')
     first, last = (_DAY_NUMBER.format(f'{name}(begin)') for name in ('min', 'max'))
     rows = body.client.rows(f'SELECT {first}, {last} FROM ({visible}) HAVING count() > 0')
-    return (_day(rows[0][0]), _day(rows[0][1])) if rows else None
+    return (from_day_number(rows[0][0]), from_day_number(rows[0][1])) if rows else None
 
 
 def series_in(body: Body, snapshot: Snapshot, where: Where) -> set[int]:
@@ -98,7 +98,11 @@ def sums_of_days(
         for side, own in ((right, values[:3]), (found, values[3:])):
             qty, price, points = Decimal(own[0]), Decimal(own[1]), own[2]
             if qty or price or points:
-                side[scope, _day(day), number] = {'qty': qty, 'price': price, 'points': points}
+                side[scope, from_day_number(day), number] = {
+                    'qty': qty,
+                    'price': price,
+                    'points': points,
+                }
     return right, found
 
 
@@ -111,7 +115,3 @@ def stored_series(body: Body, owner: int, ids: Sequence[int]) -> dict[int, list[
     ):
         found.setdefault(number, []).append(dict(zip(SERIES_COLUMNS, values, strict=True)))
     return found
-
-
-def _day(number: int) -> date:
-    return timeframe.EPOCH.date() + timedelta(days=number)

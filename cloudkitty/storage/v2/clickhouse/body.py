@@ -7,7 +7,7 @@ Source: doc/source/contributor/storage-clickhouse.rst, "Tables".
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from cloudkitty import errors
 from cloudkitty.core import timeframe
 from cloudkitty.storage.v2.clickhouse import literals
 from cloudkitty.storage.v2.clickhouse.client import Client
+from cloudkitty.storage.v2.clickhouse.literals import MICROS
 from cloudkitty.storage.v2.clickhouse.revisions import Snapshot, Ticket
 from cloudkitty.storage.v2.series import series_ids
 from cloudkitty.storage.v2.series.cells import FrameContent, FrameDigest
@@ -26,7 +27,6 @@ INSERT_SIZE = 1 << 24  # bytes
 IDS_AT_ONCE = 50_000
 # Those that say what a series is.
 SERIES_COLUMNS = ('scope_key', 'identifier', 'metric', 'unit', 'groupby', 'metadata')
-_MICROS = 'toUnixTimestamp64Micro'
 _TABLES = {
     'frames': (
         "scope UInt64 CODEC(Delta, ZSTD), begin DateTime64(6, 'UTC') CODEC(Delta, ZSTD), "
@@ -163,7 +163,7 @@ class Body:
         """Return the day of the first frame that begins then or later; None: there is none."""
         visible = self.visible(snapshot, Where(begin, literals.LATEST), 'ids')
         rows = self.client.rows(
-            f'SELECT {_MICROS}(min(begin)) FROM ({visible}) WHERE notEmpty(ids) HAVING count() > 0'
+            f'SELECT {MICROS}(min(begin)) FROM ({visible}) WHERE notEmpty(ids) HAVING count() > 0'
         )
         return literals.from_micros(rows[0][0]).date() if rows else None
 
@@ -288,7 +288,7 @@ class Body:
             'SELECT DISTINCT scope, toInt32(toDate32(begin)) '
             f'FROM ({self.visible(snapshot, where, "ids")}) WHERE notEmpty(ids)'
         )
-        return [(scope, timeframe.EPOCH.date() + timedelta(days=day)) for scope, day in rows]
+        return [(scope, literals.from_day_number(day)) for scope, day in rows]
 
     def keys(
         self, snapshot: Snapshot, where: Where, ending_after: datetime = literals.EARLIEST
@@ -299,7 +299,7 @@ class Body:
         return [
             Row(scope, literals.from_micros(begin), origin, literals.from_micros(until), points)
             for scope, begin, origin, until, points in self.client.rows(
-                f'SELECT scope, {_MICROS}(begin), origin, {_MICROS}(end), '
+                f'SELECT scope, {MICROS}(begin), origin, {MICROS}(end), '
                 f'points FROM ({visible}) WHERE points > 0 AND end > {end} '
                 'ORDER BY begin, scope, origin'
             )
@@ -318,7 +318,7 @@ class Body:
         """
         visible = self.visible(snapshot, where, 'end, ids, quantities, prices')
         for scope, begin, origin, end, ids, quantities, prices in self.client.rows(
-            f'SELECT scope, {_MICROS}(begin), origin, {_MICROS}(end), ids, quantities, prices '
+            f'SELECT scope, {MICROS}(begin), origin, {MICROS}(end), ids, quantities, prices '
             f'FROM ({visible}) WHERE {chosen} AND notEmpty(ids) ORDER BY begin, scope, origin'
         ):
             yield FrameContent(
@@ -335,7 +335,7 @@ class Body:
         Rows that do not exist count, too: no snapshot is needed to read lists of a bounded length.
         """
         rows = self.client.rows(
-            f'SELECT scope, {_MICROS}(begin), origin FROM {self.database}.frames '
+            f'SELECT scope, {MICROS}(begin), origin FROM {self.database}.frames '
             f'WHERE {" AND ".join(_chosen(where))} '
             f'ORDER BY scope, begin, origin, revision LIMIT 1 OFFSET {number - 1}'
         )
@@ -346,7 +346,7 @@ class Body:
         visible = self.visible(snapshot, where, 'end, ids, quantities, prices')
         content = ', '.join(f'toString({name})' for name in ('ids', 'quantities', 'prices'))
         for begin, end, origin, digest in self.client.rows(
-            f'SELECT {_MICROS}(begin), {_MICROS}(end), origin, hex(SHA256(concat({content}))) '
+            f'SELECT {MICROS}(begin), {MICROS}(end), origin, hex(SHA256(concat({content}))) '
             f'FROM ({visible}) WHERE notEmpty(ids) ORDER BY begin, scope, origin'
         ):
             yield FrameDigest(
@@ -359,7 +359,7 @@ class Body:
     def series_of(self, snapshot: Snapshot, where: Where) -> list[tuple[datetime, Sequence[int]]]:
         """Return the begins, naive UTC, and the ids of the series of frames."""
         visible = self.visible(snapshot, where, 'ids')
-        rows = self.client.rows(f'SELECT {_MICROS}(begin), ids FROM ({visible})')
+        rows = self.client.rows(f'SELECT {MICROS}(begin), ids FROM ({visible})')
         return [(timeframe.to_naive(literals.from_micros(begin)), ids) for begin, ids in rows]
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 
+from cloudkitty.core.timeframe import EPOCH
+
 # What a DateTime64 with microseconds can have.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2299, 12, 31, tzinfo=UTC)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+# The function whose result from_micros() reads.
+MICROS = 'toUnixTimestamp64Micro'
 _ESCAPES = str.maketrans({'\\': r'\\', "'": r'\'', '\0': r'\0'})
 
 
@@ -18,7 +21,7 @@ def text(value: str) -> str:
 
 def instant(at: datetime) -> str:
     """Return a literal for an instant, aware UTC; the nearest one, if there is none for it."""
-    micros = (min(max(at, EARLIEST), LATEST) - _EPOCH) // MICROSECOND
+    micros = (min(max(at, EARLIEST), LATEST) - EPOCH) // MICROSECOND
     return f"fromUnixTimestamp64Micro({micros}, 'UTC')"
 
 
@@ -29,7 +32,12 @@ def day(value: date) -> str:
 
 def from_micros(micros: int) -> datetime:
     """Return the instant, aware UTC, for microseconds since 1970."""
-    return _EPOCH + micros * MICROSECOND
+    return EPOCH + micros * MICROSECOND
+
+
+def from_day_number(number: int) -> date:
+    """Return the day for a number of days since 1970."""
+    return EPOCH.date() + timedelta(days=number)
 
 
 def is_in(expression: str, values: Collection[str] | Collection[int]) -> str:

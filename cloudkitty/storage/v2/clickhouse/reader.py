@@ -18,7 +18,7 @@ from cloudkitty.storage import query
 from cloudkitty.storage.v2.clickhouse import conditions, folding, literals, revisions
 from cloudkitty.storage.v2.clickhouse.body import Body, Where
 from cloudkitty.storage.v2.clickhouse.client import Rows
-from cloudkitty.storage.v2.clickhouse.literals import MICROSECOND, from_micros
+from cloudkitty.storage.v2.clickhouse.literals import MICROS, MICROSECOND, from_micros
 from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.series import retention_cutoff, series_ids
 from cloudkitty.storage.v2.series.answers import (
@@ -40,7 +40,6 @@ SERIES = tables.rated_series
 POINTS_AT_ONCE = 200_000
 # Periods with fewer points are read without asking first which of their frames a page has.
 PAGE_POINTS = 2_000
-_MICROS = 'toUnixTimestamp64Micro'
 _Sums = tuple[Group, Total]
 _POINTS = 'ids AS id, quantities AS qty, prices AS price'
 
@@ -149,7 +148,7 @@ class Reader(FrameReader):
                 f'ARRAY JOIN {_POINTS}, counts AS count GROUP BY {names}'
             )
         selected = [
-            f'({_MICROS}(begin), {_MICROS}(end)) AS g{number}'
+            f'({MICROS}(begin), {MICROS}(end)) AS g{number}'
             if name == query.TIME
             else f'{conditions.group(name, self.id_cache.scope_key)} AS g{number}'
             for number, name in enumerate(groups)
@@ -243,7 +242,7 @@ class Reader(FrameReader):
         """Return the begins of frames that have matching points, and how many, of all scopes."""
         points: Counter[int] = Counter()
         for rows in self._ask(
-            window, f'{_MICROS}(begin) AS at, 0, 0, sum(points)', 'GROUP BY begin'
+            window, f'{MICROS}(begin) AS at, 0, 0, sum(points)', 'GROUP BY begin'
         ):
             for begin, _, _, count in rows:
                 points[begin] += count
@@ -254,7 +253,7 @@ class Reader(FrameReader):
 
         :param before: number of points before them.
         """
-        found = self._ask(window, f'{_MICROS}(begin), scope, origin, points', '')
+        found = self._ask(window, f'{MICROS}(begin), scope, origin, points', '')
         return list(_running(sorted(tuple(row) for rows in found for row in rows), before))
 
     def _ask(self, window: query.Window, columns: str, end: str) -> list[Rows]:
@@ -307,7 +306,7 @@ class Reader(FrameReader):
             from_micros(keys[-1].begin) + MICROSECOND,
             {one.scope for one in keys},
         )
-        chosen = f'({_MICROS}(begin), scope, origin) IN ({tuples})'
+        chosen = f'({MICROS}(begin), scope, origin) IN ({tuples})'
         return map(_as_read, self.body.points(self.snapshot, where, chosen))
 
     def _matching(self, ids: Collection[int], window: query.Window) -> frozenset[int]:
