@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from cloudkitty.core import schedule
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.core.timeframe import Period
-from cloudkitty.db import migration, tables
+from cloudkitty.db import migration
 from cloudkitty.scopes import agreement, progress, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
@@ -32,7 +32,6 @@ from cloudkitty.storage.v2.clickhouse.shards import Shards
 from cloudkitty.storage.v2.clickhouse.verify import Verifier
 from cloudkitty.storage.v2.clickhouse.writer import EVER, Stale, Writer, Written
 from cloudkitty.storage.v2.series import changes, retention_cutoff
-from cloudkitty.storage.v2.series.answers import Slice
 from cloudkitty.storage.v2.series.driver import Repair, SeriesStorage
 from cloudkitty.storage.v2.series.faults import Fault, Scope
 from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
@@ -294,20 +293,6 @@ class ClickHouseStorage(SeriesStorage):
     def _reader_on(self, connection: sa.Connection) -> Reader:
         return Reader(connection, self.id_cache, self.body)
 
-    def retrieve(
-        self,
-        begin: datetime | None = None,
-        end: datetime | None = None,
-        filters: query.Filters | None = None,
-        metric_types: query.Names | None = None,
-        offset: int = 0,
-        limit: int = 1000,
-        paginate: bool = True,
-    ) -> query.Page:
-        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
-        with self._reader() as reader:
-            return reader.retrieve(window, Slice(offset, limit) if paginate else Slice(0, None))
-
     def delete(
         self,
         begin: datetime | None = None,
@@ -316,8 +301,7 @@ class ClickHouseStorage(SeriesStorage):
     ) -> None:
         chosen = self._find_deleted(filters)
         if chosen is None:
-            with self.database.reader() as connection:
-                chosen = list(connection.execute(sa.select(tables.rated_scopes.c.id)).scalars())
+            chosen = self._list_numbers()
         for part in chunks(chosen):
             self._writer.settle(functools.partial(self._delete, part, begin, end))
 

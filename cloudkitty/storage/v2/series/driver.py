@@ -12,6 +12,7 @@ from oslo_config import cfg
 
 from cloudkitty import db, errors
 from cloudkitty.core.timeframe import Period
+from cloudkitty.db import tables
 from cloudkitty.scopes import agreement
 from cloudkitty.storage import query, v2
 from cloudkitty.storage.v2.series import faults
@@ -27,6 +28,9 @@ class Reader(Protocol):
         self, window: query.Window, groups: Groups, fields: Fields, wanted: Slice
     ) -> query.Totals:
         """Implement BaseStorage.total()."""
+
+    def retrieve(self, window: query.Window, wanted: Slice) -> query.Page:
+        """Implement BaseStorage.retrieve()."""
 
 
 class Repair(Protocol):
@@ -93,6 +97,11 @@ class SeriesStorage(v2.BaseStorage):
         self.id_cache.add(numbers, {})
         return numbers
 
+    def _list_numbers(self) -> list[int]:
+        """Return the numbers of all scopes that have data."""
+        with self.database.reader() as connection:
+            return list(connection.execute(sa.select(tables.rated_scopes.c.id)).scalars())
+
     def _find_deleted(self, filters: query.Filters | None) -> list[int] | None:
         """Return the numbers of the scopes that delete() is to delete; None: of all.
 
@@ -108,6 +117,21 @@ class SeriesStorage(v2.BaseStorage):
         names = [scope_ids] if isinstance(scope_ids, str) else scope_ids
         with self.database.reader() as connection:
             return list(self.id_cache.find_scopes(connection, names).values())
+
+    def retrieve(
+        self,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        filters: query.Filters | None = None,
+        metric_types: query.Names | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+        paginate: bool = True,
+    ) -> query.Page:
+        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
+        wanted = Slice(offset, limit) if paginate else Slice(0, None)
+        with self._reader(window.filters) as reader:
+            return reader.retrieve(window, wanted)
 
     def total(
         self,

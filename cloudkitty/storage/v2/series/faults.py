@@ -196,6 +196,10 @@ def correct(connection: sa.Connection, faults: Iterable[Fault]) -> Outcome:
 
 
 def differences(table: str, names: Sequence[str], found: Rows, right: Rows) -> Iterator[Fault]:
+    """Yield a fault for each row of *table* that differs.
+
+    :param names: of the columns of the primary key.
+    """
     for key in sorted(found.keys() | right.keys()):
         if found.get(key) != right.get(key):
             yield Fault(table, dict(zip(names, key, strict=True)), right.get(key), found.get(key))

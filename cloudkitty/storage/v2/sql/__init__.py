@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -19,7 +19,6 @@ from cloudkitty.scopes import progress, resets
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.storage import owners, query, v2
 from cloudkitty.storage.v2.series import changes, retention_cutoff
-from cloudkitty.storage.v2.series.answers import Slice
 from cloudkitty.storage.v2.series.cells import Cell, parts_of
 from cloudkitty.storage.v2.series.driver import Repair, SeriesStorage
 from cloudkitty.storage.v2.series.faults import Fault, Scope
@@ -27,8 +26,7 @@ from cloudkitty.storage.v2.series.frame_rows import PUSHED, RATED, Part
 from cloudkitty.storage.v2.series.series_ids import chunks
 from cloudkitty.storage.v2.sql import folding, period_prices, rebuild, retention, rollups, verify
 from cloudkitty.storage.v2.sql.cells import Cells
-from cloudkitty.storage.v2.sql.pages import Pages
-from cloudkitty.storage.v2.sql.reader import Reader
+from cloudkitty.storage.v2.sql.pages import PageReader
 from cloudkitty.storage.v2.sql.unused_series import UnusedSeries
 from cloudkitty.storage.v2.sql.writer import Writer, fold_left
 
@@ -233,7 +231,7 @@ class SQLStorage(SeriesStorage):
         writer.ids.fill_cache()
 
     @contextlib.contextmanager
-    def _reader(self, *names: Collection[str]) -> Iterator[Reader]:
+    def _reader(self, *names: Collection[str]) -> Iterator[PageReader]:
         """Yield a reader for a query that uses these attributes."""
         with self.database.replica() as connection:
             if sum(map(len, names)) > rollups.KEPT_NAMES_MAX:
@@ -241,23 +239,8 @@ class SQLStorage(SeriesStorage):
             db.hold_snapshot(connection)
             yield self._reader_on(connection)
 
-    def _reader_on(self, connection: sa.Connection) -> Reader:
-        return Reader(connection, self.id_cache)
-
-    def retrieve(
-        self,
-        begin: datetime | None = None,
-        end: datetime | None = None,
-        filters: query.Filters | None = None,
-        metric_types: query.Names | None = None,
-        offset: int = 0,
-        limit: int = 1000,
-        paginate: bool = True,
-    ) -> query.Page:
-        window = query.parse_window(begin, end, metric_types, filters, datetime.now(UTC))
-        wanted = Slice(offset, limit) if paginate else Slice(0, None)
-        with self._reader(window.filters) as reader:
-            return Pages(reader).retrieve(window, wanted)
+    def _reader_on(self, connection: sa.Connection) -> PageReader:
+        return PageReader(connection, self.id_cache)
 
     def delete(
         self,
@@ -266,10 +249,7 @@ class SQLStorage(SeriesStorage):
         filters: query.Filters | None = None,
     ) -> None:
         chosen = self._find_deleted(filters)
-        locked = chosen
-        if locked is None:
-            with self.database.reader() as connection:
-                locked = list(connection.execute(sa.select(tables.rated_scopes.c.id)).scalars())
+        locked = self._list_numbers() if chosen is None else chosen
 
         def change(connection: sa.Connection) -> None:
             writer = self._writer(connection)

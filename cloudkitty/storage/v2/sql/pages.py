@@ -22,16 +22,12 @@ class _Part(NamedTuple):
     points: int
 
 
-class Pages:
-    """Implements retrieve() on the connection of *reader*."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.connection = reader.connection
+class PageReader(Reader):
+    """Executes queries of sums, and of pages of points."""
 
     def retrieve(self, window: query.Window, wanted: Slice) -> query.Page:
         """Implement BaseStorage.retrieve()."""
-        choice = points.choose(self.connection, window, self.reader.id_cache.scope_key)
+        choice = points.choose(self.connection, window, self.id_cache.scope_key)
         end = None if wanted.limit is None else wanted.offset + wanted.limit
         before, count = 0, 0
         inside: list[_Part] = []
@@ -51,15 +47,15 @@ class Pages:
 
     def _parts(self, window: query.Window, choice: points.Choice) -> list[_Part]:
         """Return the parts of the window that have matching points, in order."""
-        edges = split(max(window.begin, self.reader.retention_cutoff), window.end)
+        edges = split(max(window.begin, self.retention_cutoff), window.end)
         found = [_Part(part, self._count(window, choice, part)) for part in edges.parts]
         if edges.body:
-            spec = self.reader.spec(window, ())
+            spec = self.spec(window, ())
             counts = Counter(
                 dict(map(tuple, self.connection.execute(*rollups.day_counts(spec, edges.body))))
             )
             if rollups.needs_series(spec):
-                for frame in self.reader.unfolded_frames(window, edges.body):
+                for frame in self.unfolded_frames(window, edges.body):
                     counts[frame.begin.date()] += len(frame.points)
             for day, count in counts.items():
                 midnight = timeframe.midnight(day)
@@ -80,14 +76,14 @@ class Pages:
         statement = points.frames(
             choice, window.begin, window.end, *KEY, FRAMES.c.end, FRAMES.c.block
         )
-        return points.read(self.connection, self.reader.id_cache, choice, statement, window)
+        return points.read(self.connection, self.id_cache, choice, statement, window)
 
     def _open(self, page: Page, window: query.Window, choice: points.Choice) -> None:
         """Add the points of *window* to *page* until it is full."""
         if page.end is not None and points.is_whole(choice, window):
             rows = self.connection.execute(points.page(choice, window, page.begin, page.end)).all()
             page.count = int(rows[0].before) if rows else 0
-            frames = points.decode(self.connection, self.reader.id_cache, choice, rows, window)
+            frames = points.decode(self.connection, self.id_cache, choice, rows, window)
         else:
             frames = self._read(window, choice)
         for frame in frames:
