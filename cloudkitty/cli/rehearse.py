@@ -11,6 +11,7 @@ import prettytable
 from oslo_config import cfg
 
 from cloudkitty import collector, db, errors, pipeline, storage
+from cloudkitty.cli.comparing import DIFFERENT, SAME, UNKNOWN
 from cloudkitty.cli.progress import bar, say
 from cloudkitty.core import timeframe
 from cloudkitty.core.decimals import SUM_CONTEXT, ZERO, render_decimal
@@ -25,7 +26,6 @@ from cloudkitty.storage.v2.series.cells import Extent
 from cloudkitty.storage.v2.series.frame_rows import RATED
 
 HOUR_S = 3600
-SAME, DIFFERENT, UNKNOWN = 0, 1, 255  # exit statuses
 REASONS_MAX = 10
 NO_COST = Amount(ZERO, ZERO)
 

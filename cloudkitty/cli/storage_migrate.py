@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from cloudkitty import errors, storage
 from cloudkitty.cli import storage_import
 from cloudkitty.cli.progress import bar, say
+from cloudkitty.core import timeframe
 from cloudkitty.core.timeframe import Period
 from cloudkitty.storage.v2.series import retention_cutoff
 from cloudkitty.storage.v2.series.cells import Cell, Extent
@@ -14,8 +14,6 @@ from cloudkitty.storage.v2.series.driver import SeriesStorage
 
 FAULTY = 1  # exit status
 DRIVERS = ('sql', 'clickhouse')
-# Periods begin earlier.
-END = datetime(2299, 12, 31, tzinfo=UTC)
 NAMES = ('quantity', 'price', 'number of points')
 
 
@@ -69,7 +67,7 @@ def _check_sums(scope_key, source: SeriesStorage, store: SeriesStorage, extent: 
     """Print the sums by scope and metric that differ; return how many scopes and metrics do."""
     with source.database.reader() as connection:
         begin = retention_cutoff.read(connection).begin
-    window = Period(max(begin, extent.begin or begin), extent.end or END)
+    window = Period(max(begin, extent.begin or begin), extent.end or timeframe.LATEST)
     chosen = {scope_key: list(extent.scope_ids)} if extent.scope_ids else None
     old, new = (storage_import.totals(one, window, scope_key, chosen) for one in (source, store))
     wrong = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
