@@ -5,6 +5,7 @@ Source: https://prometheus.io/docs/prometheus/2.42/querying/api/
 
 import logging
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import orjson
@@ -66,6 +67,11 @@ def quote(text: str) -> str:
 def quote_regex(text: str) -> str:
     """Return a regular expression (RE2) that matches only *text*, not yet as a PromQL string."""
     return _REGEX_SPECIAL.sub(r'\\\1', text)
+
+
+def one_of(name: str, values: Sequence[str]) -> str:
+    """Return the PromQL matcher of the label *name* for a list of values."""
+    return f'{label(name)}=~{quote("|".join(map(quote_regex, values)))}'
 
 
 class Client:

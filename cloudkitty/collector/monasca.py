@@ -79,7 +79,7 @@ class MonascaCollector(point_builder.ResourceCollector):
 
     def _newest(self, metric, since, now):
         found = self.instants(metric, Period(since, now), NEWEST_STEP_S, ())
-        return timeframe.EPOCH + timedelta(seconds=max(found)) if found else None
+        return timeframe.from_unix(max(found)) if found else None
 
     def coverage(self, metric_names, periods, *, known, now, scope_ids=()):
         """Return the coverage, except of metrics that each scope has in a tenant of its own."""

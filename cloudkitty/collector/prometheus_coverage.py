@@ -14,9 +14,10 @@ from typing import NamedTuple
 from cloudkitty.clients import prometheus
 from cloudkitty.collector import prometheus_measures, prometheus_targets
 from cloudkitty.collector.prometheus_query import METRIC_LABEL, STEPS_MAX, chunks, scope_matcher
-from cloudkitty.core import coverage, metrics, timeframe
+from cloudkitty.collector.prometheus_targets import SIGN_LABEL
+from cloudkitty.core import coverage, metrics
 from cloudkitty.core.coverage import Coverage, Gap
-from cloudkitty.core.timeframe import Period
+from cloudkitty.core.timeframe import Period, from_unix
 
 # VictoriaMetrics refuses a query of more than 16 KiB.
 LENGTH_MAX = 8000
@@ -32,7 +33,6 @@ ABSENT = timedelta(hours=6)
 LATE = 1.05
 # Scopes that are examined first.
 ASKED_FIRST = 4
-SIGN_LABEL = 'sign'
 # Stands for the targets where other terms of a query have the number of a metric.
 TARGETS = 'targets'
 # Between the key of a metric and the name of the metric that it is combined with.
@@ -235,7 +235,9 @@ class PrometheusCoverage:
         gaps = [
             self._judged(sight, one, view)
             if number < EXAMINED_MAX
-            else Gap(_at(one.begin), _at(one.end or view.end), True, 'there are many gaps')
+            else Gap(
+                from_unix(one.begin), from_unix(one.end or view.end), True, 'there are many gaps'
+            )
             for number, one in enumerate(stretches)
             if one.begin < (one.end or view.end)
         ]
@@ -247,7 +249,8 @@ class PrometheusCoverage:
         """Return the coverage of metrics without any series that has the label of the scope."""
         found = {
             key: Coverage(
-                [known[key]._replace(end=_at(view.end))] if key in known else (), has_samples=False
+                [known[key]._replace(end=from_unix(view.end))] if key in known else (),
+                has_samples=False,
             )
             for key in keys
         }
@@ -273,7 +276,9 @@ class PrometheusCoverage:
     def _unlabelled(self, name, counts, view):
         text = f'{name} has samples, none with label {self._scope_key}'
         begin, end = min(counts) - view.length_s, max(counts)
-        return Coverage([Gap(_at(begin), _at(end), True, text)], warning=text, has_samples=False)
+        return Coverage(
+            [Gap(from_unix(begin), from_unix(end), True, text)], warning=text, has_samples=False
+        )
 
     # Density of the samples
 
@@ -296,8 +301,8 @@ class PrometheusCoverage:
         for part in chunks(list(terms), lambda name: f' or {terms[name]}', self._length_max):
             for series in self._client.query_range(
                 ' or '.join(terms[name] for name in part),
-                _at(view.ends[0]),
-                _at(view.ends[-1]),
+                from_unix(view.ends[0]),
+                from_unix(view.ends[-1]),
                 view.length_s,
             ):
                 if series['metric'][METRIC_LABEL] == TARGETS:
@@ -318,7 +323,9 @@ class PrometheusCoverage:
         begin, end = window
         while begin < end:
             last = min(end, begin + step_s * (STEPS_MAX - 1))
-            for series in self._client.query_range(query, _at(begin), _at(last), step_s):
+            for series in self._client.query_range(
+                query, from_unix(begin), from_unix(last), step_s
+            ):
                 found.update(float(text) for _, text in series['values'])
             begin = last + step_s
         return sorted(at for at in found if window[0] <= at <= end)
@@ -328,7 +335,7 @@ class PrometheusCoverage:
     def _judged(self, sight, stretch, view) -> Gap:
         """Return a gap with its sign: the evidence whether samples are missing."""
         is_hole, sign = coverage.judge(self._signs(sight, stretch, view))
-        return Gap(_at(stretch.begin), _at(stretch.end or view.end), is_hole, sign)
+        return Gap(from_unix(stretch.begin), from_unix(stretch.end or view.end), is_hole, sign)
 
     def _signs(self, sight, stretch, view) -> dict[str, int]:
         """Return the evidence for a gap as counts, with one query.
@@ -373,7 +380,7 @@ class PrometheusCoverage:
         )
         return {'metrics': len(others)} | {
             series['metric'][SIGN_LABEL]: int(series['value'][1])
-            for series in self._client.query(query, _at(at))
+            for series in self._client.query(query, from_unix(at))
         }
 
     def _others(self, sight):
@@ -392,10 +399,10 @@ def _joined(own: Coverage, other: Coverage, name: str, view: View) -> Coverage:
     """
     if not own.has_samples:
         return own
-    begin = _at(view.first_end - view.length_s)
+    begin = from_unix(view.first_end - view.length_s)
     gaps = list(other.gaps)
     if not gaps and not other.has_samples:
-        gaps = [Gap(begin, _at(view.end), True, 'there are none')]
+        gaps = [Gap(begin, from_unix(view.end), True, 'there are none')]
     found = _with_gaps(own, [gap._replace(sign=f'samples of {name}: {gap.sign}') for gap in gaps])
     return found._replace(warning=own.warning or other.warning)
 
@@ -440,7 +447,3 @@ def _misfit(sight, spacing_s, length_s):
     elif spacing_s > prometheus_measures.BRIDGED * sight.interval_s:
         return f'{text}, and scrape_interval is {sight.interval_s:g} s'
     return ''
-
-
-def _at(instant: float) -> datetime:
-    return timeframe.EPOCH + timedelta(seconds=instant)

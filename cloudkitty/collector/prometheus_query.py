@@ -234,11 +234,9 @@ def build_search(
 
 def scope_matcher(scope_key: str, scope_ids: Sequence[str]) -> str:
     """Return the label matcher that selects *scope_ids*."""
-    label = prometheus.label(scope_key)
     if len(scope_ids) == 1:
-        return f'{label}={prometheus.quote(scope_ids[0])}'
-    regex = ''.join(map(alternative, scope_ids))[1:]
-    return f'{label}=~{prometheus.quote(regex)}'
+        return f'{prometheus.label(scope_key)}={prometheus.quote(scope_ids[0])}'
+    return prometheus.one_of(scope_key, scope_ids)
 
 
 def scope_lists(metric: metrics.Metric) -> int:

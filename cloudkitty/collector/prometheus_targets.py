@@ -14,8 +14,9 @@ from typing import NamedTuple, Protocol
 
 from cloudkitty.clients import prometheus
 from cloudkitty.collector.prometheus_query import STEPS_MAX, chunks
-from cloudkitty.core import coverage, timeframe
+from cloudkitty.core import coverage
 from cloudkitty.core.coverage import Gap
+from cloudkitty.core.timeframe import from_unix
 
 # Targets of one step of the query that are examined: those with the most failed scrapes.
 SUSPECTS_MAX = 500
@@ -104,7 +105,7 @@ class TargetCoverage:
         """
         if self._jobs == []:
             return ''
-        up = prometheus.selector('up', _one_of('job', self._jobs) if self._jobs else '')
+        up = prometheus.selector('up', prometheus.one_of('job', self._jobs) if self._jobs else '')
         span, both = f'{1000 * length_s - 1}ms', f'{2000 * length_s - 1}ms'
         count, before = f'count_over_time({up}[{span}])', f'count_over_time({up}[{span}] offset '
         before += f'{length_s}s)'
@@ -140,7 +141,7 @@ class TargetCoverage:
         found: dict[str, list[Gap]] = {}
         outages = self._outages(sorted(suspects), begin, view) if suspects else []
         for number, one in enumerate(outages):
-            span = _at(one.last + one.spacing_s), _at(one.end or view.end)
+            span = from_unix(one.last + one.spacing_s), from_unix(one.end or view.end)
             signs = (
                 self._signs(one, view)
                 if number < EXAMINED_MAX
@@ -164,7 +165,7 @@ class TargetCoverage:
                 series['metric']['job']
                 for part in chunks(selectors, lambda one: f' or {term(one)}', self._length_max)
                 for at in (view.ends[0], view.end)
-                for series in self._client.query(' or '.join(map(term, part)), _at(at))
+                for series in self._client.query(' or '.join(map(term, part)), from_unix(at))
                 if 'job' in series['metric']
             }
         )
@@ -174,7 +175,9 @@ class TargetCoverage:
         if not query:
             return set()
         first = view.ends[0] - math.ceil((view.begin - begin) / view.length_s) * view.length_s
-        answer = self._client.query_range(query, _at(first), _at(view.ends[-1]), view.length_s)
+        answer = self._client.query_range(
+            query, from_unix(first), from_unix(view.ends[-1]), view.length_s
+        )
         return targets_of(answer)
 
     # Times without scrapes
@@ -209,7 +212,9 @@ class TargetCoverage:
             at = begin
             while at < end:
                 last = min(end, at + step_s * (STEPS_MAX - 1))
-                for series in self._client.query_range(query, _at(at), _at(last), step_s):
+                for series in self._client.query_range(
+                    query, from_unix(at), from_unix(last), step_s
+                ):
                     for target in targets_of([series]):
                         found[target].update(float(text) for _, text in series['values'])
                 at = last + step_s
@@ -233,7 +238,7 @@ class TargetCoverage:
                 for kind, text in self._terms(sight, targets, outage, at, end)
             ]
             for part in chunks(terms, lambda term: f'{term} or ', self._length_max):
-                for series in self._client.query(' or '.join(part), _at(at)):
+                for series in self._client.query(' or '.join(part), from_unix(at)):
                     for target in targets_of([series]):
                         found[series['metric'][SIGN_LABEL]][target] += int(series['value'][1])
         signs = {}
@@ -294,14 +299,9 @@ def _names(targets: Collection[Target]) -> str:
     return f'target {instance} ({job}){more}'
 
 
-def _one_of(label: str, values: Sequence[str]) -> str:
-    regex = '|'.join(map(prometheus.quote_regex, values))
-    return f'{label}=~{prometheus.quote(regex)}'
-
-
 def _matcher_of(targets: Sequence[Target]) -> str:
     jobs, instances = (sorted(set(names)) for names in zip(*targets, strict=True))
-    return f'{_one_of("job", jobs)}, {_one_of("instance", instances)}'
+    return f'{prometheus.one_of("job", jobs)}, {prometheus.one_of("instance", instances)}'
 
 
 def _parts(targets: Sequence[Target], length_max: int) -> Iterator[list[Target]]:
@@ -324,7 +324,3 @@ def _united(gaps: Sequence[Gap]) -> list[Gap]:
         else:
             found.append(gap)
     return found
-
-
-def _at(instant: float):
-    return timeframe.EPOCH + timedelta(seconds=instant)

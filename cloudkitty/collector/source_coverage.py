@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
-from cloudkitty.core import coverage, metrics, timeframe
+from cloudkitty.core import coverage, metrics
 from cloudkitty.core.coverage import Coverage, Gap
-from cloudkitty.core.timeframe import Period
+from cloudkitty.core.timeframe import Period, from_unix
 
 # Number of earlier periods that are examined, too.
 LOOK_BACK = 3
@@ -154,11 +154,11 @@ def _coverage(source, metric, found, view, length, known) -> Coverage | None:
         )
         return Coverage((), spacing_s, text)
     stretches = _stretches(one, view, length)
-    if known and known.begin < view.begin < _at(one.instants[0] - coverage.GAP * spacing_s):
+    if known and known.begin < view.begin < from_unix(one.instants[0] - coverage.GAP * spacing_s):
         stretches.insert(0, (known.begin.timestamp(), one.instants[0]))
     gaps = []
     for number, (begin_s, end_s) in enumerate(stretches):
-        begin, end = _at(begin_s), _at(end_s) if end_s else view.end
+        begin, end = from_unix(begin_s), from_unix(end_s) if end_s else view.end
         if begin >= end:
             continue
         is_hole, sign = True, 'there are many gaps'
@@ -186,7 +186,3 @@ def _signs(source, metric, found, gap, is_over) -> dict[str, int]:
         'metrics': len(others),
         'others': sum(1 for one in others if any(span[0] <= at < span[1] for at in one.instants)),
     }
-
-
-def _at(instant: float) -> datetime:
-    return timeframe.EPOCH + timedelta(seconds=instant)

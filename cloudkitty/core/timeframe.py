@@ -101,6 +101,11 @@ def render(instant: datetime) -> str:
     return to_utc(instant).isoformat(timespec='seconds')
 
 
+def from_unix(seconds: float) -> datetime:
+    """Return the instant, aware UTC, of a unix time."""
+    return EPOCH + timedelta(seconds=seconds)
+
+
 def period_at(instant: datetime, length_s: int) -> Period:
     """Return the period, counted from the epoch, that holds *instant*.
 
@@ -109,7 +114,7 @@ def period_at(instant: datetime, length_s: int) -> Period:
     :raises NaiveTime: *instant* has no zone.
     """
     elapsed_s = (to_utc(instant) - EPOCH) // timedelta(seconds=1)
-    begin = EPOCH + timedelta(seconds=elapsed_s - elapsed_s % length_s)
+    begin = from_unix(elapsed_s - elapsed_s % length_s)
     return Period(begin, begin + timedelta(seconds=length_s))
 
 
