@@ -136,4 +136,5 @@ class RequestCount:
             return self._application(environ, start)
         finally:
             self._times.labels(*labels).observe(time.monotonic() - begin)
-            self._refused_series.inc(environ.get(hooks.REFUSED_SERIES, 0))
+            if refused := environ.get(hooks.REFUSED_SERIES):
+                self._refused_series.inc(refused)
