@@ -7,12 +7,10 @@ preferred source alone. All that Ceilometer sent is stored and verifies, and wit
 changed nothing does.
 """
 
-import argparse
 import contextlib
 import itertools
 import json
 import random
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,6 +20,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from oslo_config import cfg
 
+from benchmarks import minutes
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.collector.metering import MeteringCollector
@@ -42,19 +41,7 @@ START_S = 120
 Cells = dict[tuple[str, str, datetime], Decimal]
 
 
-def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
-    """Print and return the figures."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.beside')
-    parser.add_argument('--minutes', type=float, default=10)
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), options.minutes)
-    for name, figure in figures.items():
-        print(f'{name}: {figure:,.4g}')
-    return figures
-
-
-def measure(folder: Path, minutes: float) -> dict[str, float]:
+def measure(folder: Path, duration_s: float) -> dict[str, float]:
     """Return the figures; AssertionError tells what is not so."""
     conf = rabbitmq.registered(configuration.load([], files=[], conf=cfg.ConfigOpts()))
     conf.set_override('connection', f'sqlite:///{folder}/usage.sqlite', 'database')
@@ -67,7 +54,7 @@ def measure(folder: Path, minutes: float) -> dict[str, float]:
         conf.set_override('transport_url', broker.url)
         cloud = Cloud(conf, database, broker, OURS, lambda: datetime.now(UTC))
         with cloud.running(), contextlib.ExitStack() as agents:
-            _run(folder, cloud, agents, minutes * 60)
+            _run(folder, cloud, agents, duration_s)
             agents.close()
             cloud.wait_until_all_is_read()
     assert cloud.rejects() == []
@@ -204,4 +191,4 @@ def _with_another_character(choose: random.Random, text: str) -> dict | None:
 
 
 if __name__ == '__main__':
-    main()
+    minutes.main('beside', measure)

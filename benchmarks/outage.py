@@ -7,16 +7,14 @@ comes back after the minutes. Meanwhile the source says nothing, so periods wait
 cycle is stored, and the counters add up to the last value minus the first, exactly.
 """
 
-import argparse
 import re
-import tempfile
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from oslo_config import cfg
 
+from benchmarks import minutes
 from cloudkitty import conf as configuration
 from cloudkitty import db
 from cloudkitty.collector.metering import MeteringCollector
@@ -30,18 +28,6 @@ CYCLES = 10
 RECONNECT_MAX_S = 30
 SENT_S = 300
 METERS = ('cpu', 'network.incoming.bytes', 'network.outgoing.bytes')
-
-
-def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
-    """Print and return the figures."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.outage')
-    parser.add_argument('--minutes', type=float, default=10)
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), options.minutes * 60)
-    for name, figure in figures.items():
-        print(f'{name}: {figure:,.4g}')
-    return figures
 
 
 def measure(folder: Path, away_s: float) -> dict[str, float]:
@@ -119,4 +105,4 @@ def _check(world: World, agent: Agent) -> dict[str, float]:
 
 
 if __name__ == '__main__':
-    main()
+    minutes.main('outage', measure)
