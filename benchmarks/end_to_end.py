@@ -11,6 +11,7 @@ from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from unittest import mock
 
 import orjson
 import requests
@@ -21,6 +22,7 @@ from benchmarks.figure import Figure
 from cloudkitty import collector, db
 from cloudkitty import conf as configuration
 from cloudkitty.collector import prometheus_query
+from cloudkitty.collector.prometheus import PrometheusCollector
 from cloudkitty.core import timeframe
 from cloudkitty.db import migration
 from cloudkitty.processor import service
@@ -74,7 +76,7 @@ def measure(folder: Path) -> list[Figure]:
     begin = timeframe.period_at(datetime.now(UTC), 3600).begin - PERIODS * HOUR
     with services.Prometheus(folder / 'prometheus', history=history(begin, SCOPES)) as source:
         rounds = [_round(folder / f'round-{number}', source.url, begin) for number in range(ROUNDS)]
-    few, many, fetch, insert, cpu = (
+    few, many, fetch, insert, cpu, _ = (
         statistics.median(column) for column in zip(*rounds, strict=True)
     )
     return [
@@ -90,14 +92,25 @@ def measure(folder: Path) -> list[Figure]:
         ),
         Figure('processor time of a point', cpu / POINTS * 1e6, 'us', at_most=5),
         Figure('time with 10,000 rules by that with 7', many / few, at_most=1.2),
+        Figure(
+            'time by that without asking for gaps',
+            statistics.median(row[0] / row[5] for row in rounds),
+            at_most=1.15,
+        ),
     ]
 
 
 def _round(home, url, begin):
-    """Return seconds: few rules, many, floor of fetching, of inserting, processor with few."""
+    """Return seconds: few rules, many, floor of fetching, of inserting, processor, gaps not asked.
+
+    The last two are with few rules.
+    """
     confs = [prepare(home / f'rules-{rules}', url, begin, rules) for rules in RULES]
     (few, cpu), (many, _) = (_catch_up(conf, begin) for conf in confs)
-    return few, many, _fetch(confs[0], begin), _insert(home / 'rules-7'), cpu
+    bare = prepare(home / 'without-gaps', url, begin, RULES[0])
+    with mock.patch.object(PrometheusCollector, 'coverage', collector.BaseCollector.coverage):
+        without, _ = _catch_up(bare, begin)
+    return few, many, _fetch(confs[0], begin), _insert(home / 'rules-7'), cpu, without
 
 
 def history(
