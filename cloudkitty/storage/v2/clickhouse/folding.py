@@ -127,16 +127,16 @@ def note(connection: sa.Connection, touched: Iterable[tuple[int, date, int]]) ->
             upsert.put(connection, CHANGED, row, {'revision': revision})
 
 
-def announce(connection: sa.Connection, first: date, now: datetime) -> None:
+def announce(connection: sa.Connection, now: datetime, first: date | None = None) -> None:
     """Announce all days that are over.
 
-    :param first: the first day that has points.
     :param now: aware UTC.
+    :param first: the first day that has points, with which the first announcement begins.
     """
     target = (now - CLOSED).date()
     since = timeframe.to_naive(now)
     state = read(connection)
-    if state is None and first < target:
+    if state is None and first is not None and first < target:
         row = {'id': ROW_ID, 'until': first, 'announced': target, 'since': since}
         upsert.insert_missing(connection, FOLDED, [row])
     elif state is not None and state.announced < target:
@@ -157,9 +157,10 @@ def step(database: db.Database, body: Shards, now: datetime) -> bool:
         seen = revisions.snapshot(connection)
     is_ahead = state is not None and state.until < state.announced
     if state is None or (not is_ahead and state.announced < (now - CLOSED).date()):
-        first = body.first_day(seen)
-        if first is not None:
-            database.write(lambda connection: announce(connection, first, now))
+        # Looking for the first day reads the keys of all frames.
+        first = body.first_day(seen) if state is None else None
+        if state is not None or first is not None:
+            database.write(lambda connection: announce(connection, now, first))
         return False
     if is_ahead and now >= state.since + SETTLED:
         _fold_day(database, body, state, now)

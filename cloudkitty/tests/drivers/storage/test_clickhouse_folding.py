@@ -131,6 +131,18 @@ def test_what_is_announced_is_folded_an_hour_later(month):
     assert month.fold(now + folding.SETTLED) is True
 
 
+def test_only_the_first_announcement_looks_for_the_first_day(month, monkeypatch):
+    """It takes as long as reading the keys of all frames."""
+    now = datetime.now(UTC)
+    fold(month, now)
+    with monkeypatch.context() as patched:
+        patched.setattr(month.body, 'first_day', _died)
+        month.fold(now + DAY)
+
+    with month.database.reader() as connection:
+        assert folding.read(connection).announced == (now + DAY - folding.CLOSED).date()
+
+
 def test_a_fold_that_died_is_invisible_and_done_again(month, monkeypatch):
     before = answers(month)
     for broken in ('close', 'begin'):
