@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
-from cloudkitty.cli import samples, terminal
+from cloudkitty.cli import samples
+from cloudkitty.writer import terminal
 
 HELP = ('-h', '--help')
 # Every option of oslo.config and oslo.log, as argparse prints them.

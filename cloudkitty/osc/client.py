@@ -7,6 +7,8 @@ from typing import Any
 from keystoneauth1 import adapter, exceptions, session
 from osc_lib import exceptions as osc_exceptions
 
+from cloudkitty.core import bounds
+
 # Page size; the service allows no more by default.
 PAGE = 100
 _VERSION = re.compile(r'/v[12]/?$')
@@ -73,4 +75,5 @@ def _reason(error: exceptions.HttpError) -> str:
             told = error.response.json()['message']
         except (ValueError, KeyError, TypeError):
             told = error.message
-    return f'{told} (HTTP {error.http_status})'
+    # The OpenStack client prints it as it is.
+    return f'{bounds.quote_unseen(str(told))} (HTTP {error.http_status})'

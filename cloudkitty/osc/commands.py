@@ -13,6 +13,7 @@ from osc_lib.command import command
 
 from cloudkitty.osc import plugin
 from cloudkitty.osc.client import Client
+from cloudkitty.writer import terminal
 
 STANDARD = '-'  # standard input or output
 FORMATS = ('pdf', 'html', 'json')
@@ -31,6 +32,15 @@ class Command(command.Command):
     def client(self) -> Client:
         found: Client = getattr(self.app.client_manager, plugin.API_NAME)
         return found
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run it; a terminal shows escapes for what tenants have in names but nobody sees."""
+        streams = self.app.stdout, self.app.stderr
+        self.app.stdout, self.app.stderr = map(terminal.protected, streams)
+        try:
+            return super().run(parsed_args)
+        finally:
+            self.app.stdout, self.app.stderr = streams
 
 
 class ListStatements(Command, command.Lister):

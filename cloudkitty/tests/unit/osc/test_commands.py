@@ -1,8 +1,10 @@
 """The plug-in of the OpenStack client, with its real library against a server of the test."""
 
+import gc
 import http.server
 import io
 import json
+import os
 import threading
 import types
 from importlib import metadata
@@ -189,20 +191,37 @@ def run(served, monkeypatch, tmp_path):
         for entry in metadata.entry_points(group=plugin.COMMANDS)
     }
 
-    def run(line, *more):
+    def run(line, *more, screen=None):
         name = next(one for one in known if line == one or line.startswith(f'{one} '))
-        out, err = io.StringIO(), io.StringIO()
+        out, err = (screen or io.StringIO() for _ in range(2))
         app = types.SimpleNamespace(
             client_manager=types.SimpleNamespace(**{plugin.API_NAME: client}),
             stdout=out,
             stderr=err,
         )
         command = known[name].load()(app, None)
-        arguments = [*line.removeprefix(name).split(), *more]
-        found = command.take_action(command.get_parser(name).parse_args(arguments))
+        arguments = command.get_parser(name).parse_args([*line.removeprefix(name).split(), *more])
+        if screen is not None:
+            return command.run(arguments)
+        found = command.take_action(arguments)
         return (out.getvalue() + err.getvalue()) if found is None else found
 
     return run
+
+
+@pytest.fixture
+def named(served, monkeypatch):
+    """A project whose name turns the order of what follows, and empties the screen."""
+    name = 'web\u202epohs\x1b[2J'
+    statement = STATEMENT | {'names': {'p1': name}, 'blockers': [f'scope {name} is waiting']}
+    answers = {
+        STATEMENT['number']: (200, statement),
+        'draft': (200, statement),
+        'explain': (409, {'message': name}),
+    }
+    for path, answer in answers.items():
+        monkeypatch.setitem(served.answers, ('GET', f'/v2/statements/{path}'), answer)
+    return name
 
 
 def test_the_plug_in_is_found_by_the_openstack_client():
@@ -340,6 +359,37 @@ def test_plans_are_applied_from_a_file(run, served, tmp_path):
     )
 
 
+def test_a_terminal_obeys_no_name(run, named):
+    """Neither in a table nor beside it; and it stays open, for the commands after this one."""
+    terminal, screen = os.openpty()
+    with open(screen, 'w', encoding='utf-8') as stream:
+        assert run('rating statement draft --scope p1 2026-10', screen=stream) == 0
+        gc.collect()
+        print('the next command', file=stream)
+        stream.flush()
+        shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+
+    assert named not in shown
+    assert '| web\\u202epohs\\x1b[2J ' in shown
+    assert 'scope web\\u202epohs\\x1b[2J is waiting' in shown
+    assert 'the next command' in shown
+
+
+def test_a_file_has_names_as_they_are(run, named, tmp_path):
+    path = tmp_path / 'table'
+    with path.open('w', encoding='utf-8') as stream:
+        run(f'rating statement show {STATEMENT["number"]}', screen=stream)
+
+    assert f' {named} ' in path.read_text()
+
+
 def test_a_refusal_is_told(run):
     with pytest.raises(exceptions.CommandError, match=r'^not here \(HTTP 404\)$'):
         run('rating statement show ../x')
+
+
+def test_a_refusal_is_shown_with_what_nobody_sees(run, named):
+    """The OpenStack client prints the text of an error as it is."""
+    with pytest.raises(exceptions.CommandError, match=r'^web\\u202epohs\\x1b\[2J \(HTTP 409\)$'):
+        run('rating statement explain 1 --account acme')
