@@ -357,7 +357,10 @@ class Statements:
         earliest = self.earliest(account, period)
         if self.clock() >= earliest:
             return []
-        return [f'it can be closed from {timeframe.render(earliest)} on, after close_after']
+        return [
+            f'it can be closed from {timeframe.render(earliest)} on: usage may arrive until then '
+            '(close_after)'
+        ]
 
     def rated_until(
         self, connection: sa.Connection, account: Account, period: str

@@ -86,9 +86,12 @@ export async function all(path, parameters = {}) {
   }
 }
 
-/** Return the answer as a CSV file. */
+// Without it Excel does not take a file for UTF-8.
+const MARK = '\ufeff';
+
+/** Return the answer as a CSV file for people, who open it in a spreadsheet. */
 export async function csv(path, parameters) {
-  return (await ask(path, parameters, { Accept: 'text/csv' })).blob();
+  return new Blob([MARK, await (await ask(path, parameters, { Accept: 'text/csv' })).blob()], { type: 'text/csv' });
 }
 
 /** Return the rows of /v2/summary as objects. */

@@ -13,7 +13,7 @@ import * as setup from './pages/setup.js';
 import * as statements from './pages/statements.js';
 import * as why from './pages/why.js';
 import { address, Month, read } from './state.js';
-import { LANGUAGES, language, load, monthName, nameOf, t, useCurrency, useNames } from './words.js';
+import { LANGUAGES, language, load, monthName, nameOf, said, t, useCurrency, useNames } from './words.js';
 
 const MONTHS = 13;
 // What lies over a page and leaves it as it is.
@@ -134,7 +134,7 @@ function complain(error, drawer) {
 
 function describe(error) {
   const told = { 0: 'notReached', 403: 'forbidden', 429: 'tooMany', 503: 'notReached' }[error.status];
-  return [el('h1', {}, told ? t(told) : t('refused', { status: error.status })), el('p', {}, error.message)];
+  return [el('h1', {}, told ? t(told) : t('refused', { status: error.status })), el('p', {}, said(error.message))];
 }
 
 function header(name, values) {

@@ -6,11 +6,16 @@
 import { el, svg } from './dom.js';
 import { approximate } from './numbers.js';
 
-const WIDTH = 960;
+// Sizes are pixels, so that a narrow screen has the letters of a wide one.
+const WIDTH_MAX = 960;
 const HEIGHT = 240;
-const LEFT = 64;
 const BOTTOM = 24;
 const TOP = 8;
+// What is beside a chart on the page.
+const MARGINS = 84;
+const BAR_MIN = 18;
+const LETTER = 7;
+const GAP = 10;
 const LINES = 4;
 export const COLOURS = 8;
 
@@ -24,6 +29,8 @@ export function ceiling(value) {
   return [1, 2, 2.5, 5, 10].map((step) => step * power).find((round) => round >= value);
 }
 
+const longest = (texts) => Math.max(0, ...texts.map((text) => text.length)) * LETTER + GAP;
+
 /**
  * Return a chart of stacked bars, which scrolls where it is wider than the page.
  * @param bars list of {label, parts: [{series, value, title}], forecast}; values are numbers as text
@@ -36,19 +43,27 @@ export function stacked(label, bars, show) {
   const step = ceiling(Math.max(0, ...heights) / LINES);
   const lines = Math.max(1, Math.ceil(Math.max(0, ...heights) / step - 1e-9));
   const top = lines * step;
-  const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
-  const width = (WIDTH - LEFT) / Math.max(bars.length, 1);
-  const chart = svg('svg', {
-    viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': label, class: 'chart',
-  });
-  for (let line = 0; line <= lines; line += 1) {
+  const values = Array.from({ length: lines + 1 }, (_, line) => {
     const value = line * step;
+    return [value, show(String(Number(value.toPrecision(12))))];
+  });
+  const left = longest(values.map(([, text]) => text));
+  const each = longest(bars.map((bar) => bar.label));
+  // Half of the last label may stand beside its bar.
+  const sides = left + Math.max(0, (each - BAR_MIN) / 2);
+  const chartWidth = Math.min(WIDTH_MAX, Math.max(window.innerWidth - MARGINS, sides + bars.length * BAR_MIN));
+  const width = (chartWidth - sides) / Math.max(bars.length, 1);
+  const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
+  const chart = svg('svg', {
+    viewBox: `0 0 ${chartWidth} ${HEIGHT}`, width: chartWidth, role: 'img', 'aria-label': label, class: 'chart',
+  });
+  for (const [value, text] of values) {
     chart.append(
-      svg('line', { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value), class: 'grid' }),
-      svg('text', { x: LEFT - 6, y: y(value) + 4, class: 'axis value' }, show(String(Number(value.toPrecision(12))))));
+      svg('line', { x1: left, x2: chartWidth, y1: y(value), y2: y(value), class: 'grid' }),
+      svg('text', { x: left - 6, y: y(value) + 4, class: 'axis value' }, text));
   }
   bars.forEach((bar, number) => {
-    const x = LEFT + number * width + width * 0.08;
+    const x = left + number * width + width * 0.08;
     let reached = 0;
     for (const part of bar.parts) {
       const value = Math.max(approximate(part.value), 0);
@@ -63,7 +78,8 @@ export function stacked(label, bars, show) {
         x, width: width * 0.84, y: y(bar.forecast), height: y(reached) - y(bar.forecast), class: 'forecast',
       }));
     }
-    if (number % Math.ceil(bars.length / 16) === 0) {
+    // The newest has its label; of the others those that have room.
+    if ((bars.length - 1 - number) % Math.ceil(each / width) === 0) {
       chart.append(svg('text', { x: x + width * 0.42, y: HEIGHT - 6, class: 'axis' }, bar.label));
     }
   });

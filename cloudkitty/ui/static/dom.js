@@ -41,7 +41,7 @@ export function svg(tag, attributes = {}, ...children) {
 export function table(caption, columns, rows) {
   return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
     el('table', {},
-      el('caption', {}, caption),
+      el('caption', {}, el('span', {}, caption)),
       el('thead', {}, el('tr', {}, columns.map((column) =>
         el('th', { scope: 'col', class: look(column) }, column.title)))),
       el('tbody', {}, rows.map((row) => el('tr', {}, row.map((cell, n) =>

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { el } from './dom.js';
-import { t } from './words.js';
+import { said, t } from './words.js';
 
 /** Return the values of *form* by name; what is empty is null. */
 export const valuesOf = (form) =>
@@ -21,6 +21,6 @@ export const answering = (form, result, work) => async (event) => {
   } catch (error) {
     result.replaceChildren();
     if (!(error instanceof api.Refused) || error.status === 401) throw error;
-    result.replaceChildren(el('p', { class: 'warning' }, error.message));
+    result.replaceChildren(el('p', { class: 'warning' }, said(error.message)));
   }
 };

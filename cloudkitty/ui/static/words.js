@@ -5,6 +5,8 @@ import { approximate, plain } from './numbers.js';
 export const LANGUAGES = { en: 'English', de: 'Deutsch', fr: 'Français' };
 const KEPT = 'cloudkitty.language';
 const SMALL = 0.005;
+// A time in a text that the service wrote.
+const INSTANT = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)/g;
 
 export let language = 'en';
 let texts = {};
@@ -101,6 +103,10 @@ export function moment(text) {
     dateStyle: 'medium', timeStyle: 'short', timeZone: 'UTC',
   }).format(new Date(text)) + ' UTC';
 }
+
+/** Return a text that the service wrote, with its times as moment() shows them. */
+export const said = (text) =>
+  text.replace(INSTANT, (found) => (Number.isNaN(Date.parse(found)) ? found : moment(found)));
 
 /** Return when a rule is valid. */
 export function validity({ start, end }) {

@@ -36,6 +36,9 @@ IS_READY = (
 LOADED = """
 return JSON.stringify(performance.getEntriesByType('resource')
   .map(entry => [entry.name, entry.encodedBodySize, entry.responseEnd]))"""
+HEIGHTS = """
+const tall = [document.documentElement, ...document.querySelectorAll('dialog')];
+return [innerWidth, innerHeight, Math.max(...tall.map(element => element.scrollHeight))]"""
 TABLES = """
 return Object.fromEntries([...document.querySelectorAll('table')].map(table => [
   table.querySelector('caption').textContent,
@@ -70,11 +73,13 @@ class Browser:
         self.driver.quit()
 
     def resize(self, size: tuple[int, int], *, is_dark: bool = False) -> None:
-        width, height = size
-        metrics = {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': False}
-        self.driver.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', metrics)
+        self._set_size(*size)
         scheme = {'name': 'prefers-color-scheme', 'value': 'dark' if is_dark else 'light'}
         self.driver.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': [scheme]})
+
+    def _set_size(self, width: int, height: int) -> None:
+        metrics = {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': False}
+        self.driver.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', metrics)
 
     def open(self, page: str) -> None:
         """Load a page anew, `costs?project=p1`, and return when it is drawn."""
@@ -108,11 +113,18 @@ class Browser:
     def find_all(self, selector: str):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def picture(self, name: str) -> pathlib.Path:
-        """Return the file that what is shown is saved in, for people to look at."""
+    def picture(self, name: str, *, is_whole: bool = True) -> pathlib.Path:
+        """Return the file that the page is saved in, for people to look at.
+
+        :param is_whole: with what stands below the screen, of the page or of what lies over it.
+        """
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / f'{name}.png'
+        width, height, needed = self.driver.execute_script(HEIGHTS)
+        if is_whole:
+            self._set_size(width, max(height, needed))
         self.driver.save_screenshot(str(path))
+        self._set_size(width, height)
         return path
 
     def violations(self, *rules: str) -> list[str]:

@@ -42,6 +42,11 @@ def test_a_language_has_every_text_with_the_same_places(name):
     assert all(text.strip() for text in LANGUAGES[name].values())
 
 
+def test_no_line_of_french_begins_with_a_mark():
+    """The blank before a mark does not end a line."""
+    assert not [text for text in LANGUAGES['fr'].values() if re.search(' [:;?!»]', text)]
+
+
 def test_every_text_that_is_shown_exists():
     keys = _keys()
 

@@ -5,7 +5,7 @@ import { colour, stacked } from '../chart.js';
 import { download, el, table } from '../dom.js';
 import { approximate, isZero, negate, plain, sum } from '../numbers.js';
 import { address, Month, projectOf } from '../state.js';
-import { moment, money, monthName, nameOf, percent, quantity, scale, t } from '../words.js';
+import { moment, money, monthName, nameOf, percent, quantity, said, scale, t } from '../words.js';
 
 const DAY_MS = 86400000;
 const RESOURCES = 25;
@@ -33,29 +33,30 @@ export async function show({ me, values, projects }) {
   const total = sum(services.map((row) => row.rate));
   const before = sum(services.map((row) => row.previous_rate));
   const isOpen = until < month.end;
+  // Before its first period is rated, a month has no days to compare.
+  const isPart = isOpen && until > month.begin;
   const order = [...new Set(services.map((row) => row.type))];
   const isEmpty = services.length === 0;
   return [
     el('h1', { title: project }, t('costsOf', { project: nameOf(project) })),
-    el('p', { class: 'note', role: 'status' }, [monthName(month.begin), ...describe(state, total)].join(' · ')),
+    el('p', { class: 'note', role: 'status' }, [monthName(month.begin), ...describe(state, total, until > month.begin)].join(' · ')),
     el('section', { class: 'tiles', 'aria-label': t('overview') },
-      tile(isOpen ? t('soFar') : monthName(month.begin), total, change(total, before, isOpen)),
+      tile(isOpen ? t('soFar') : monthName(month.begin), total, until > month.begin && change(total, before, isPart)),
       forecast && tile(t('forecast'), forecast.expected, t('forecastBy', {
         days: forecast.days, low: money(forecast.low), high: money(forecast.high),
       })),
-      tile(t(isOpen ? 'sameDays' : 'whole', { month: monthName(month.before(1).begin) }), before)),
+      tile(t(isPart ? 'sameDays' : 'whole', { month: monthName(month.before(1).begin) }), before)),
     !isEmpty && el('section', {},
       el('header', {}, el('h2', {}, t('byDay')), buttons(question, by, project, month)),
-      picture(month, days, order, forecast),
-      legend(order)),
+      picture(month, days, order, forecast)),
     !isEmpty && el('section', {}, table(t('byService'),
       [{ title: t('service') }, { title: t('used'), isNumber: true }, { title: t('cost'), isNumber: true },
-        { title: t('share'), isNumber: true }, { title: t(isOpen ? 'sameDaysBefore' : 'monthBefore'), isNumber: true }],
+        { title: t('share'), isNumber: true }, { title: t(isPart ? 'sameDaysBefore' : 'monthBefore'), isNumber: true }],
       services.map((row) => [row.type, quantity(row.qty, row.unit), exact(row.rate),
         isZero(total) ? '' : percent(approximate(row.rate) / approximate(total)),
         exact(row.previous_rate)]))),
     by && el('section', {},
-      el('header', {}, el('h2', {}, t('dearest', { count: RESOURCES })), chooser(known, by, values)),
+      el('header', {}, el('h2', {}, t('dearest', { count: resources.length })), chooser(known, by, values)),
       table(t('byAttribute', { by }),
         [{ title: by }, { title: t('name') }, { title: t('service') },
           { title: t('used'), isNumber: true }, { title: t('cost'), isNumber: true }, { title: t('reason') }],
@@ -102,14 +103,14 @@ async function foresee(me, month, project, until) {
   return found.expected === null ? null : { ...found, first: Math.floor((until - month.begin) / DAY_MS) };
 }
 
-function describe(state, total) {
+function describe(state, total, hasBegun) {
   if (!state) return [];
   const told = [t('ratedUntil', { moment: moment(state.rated_until) })];
   // Of a gap, the notes below say what is missing.
   const isNoted = state.state === 'gap' && state.late.length > 0;
-  if (state.state !== 'final' && state.reason && !isNoted) told.push(state.reason);
-  for (const note of state.late) told.push(`${moment(note.begin)} – ${moment(note.end)}: ${note.reason}`);
-  if (isZero(total)) told.push(t('nothing'));
+  if (state.state !== 'final' && state.reason && !isNoted) told.push(said(state.reason));
+  for (const note of state.late) told.push(`${moment(note.begin)} – ${moment(note.end)}: ${said(note.reason)}`);
+  if (isZero(total)) told.push(t(hasBegun ? 'nothing' : 'notRated'));
   return told;
 }
 
@@ -120,9 +121,9 @@ function tile(title, number, note) {
     el('p', { class: 'figure' }, exact(number)), note && el('p', { class: 'note' }, note));
 }
 
-function change(total, before, isOpen) {
+function change(total, before, isPart) {
   if (isZero(before)) return null;
-  return t(isOpen ? 'changedSame' : 'changed', {
+  return t(isPart ? 'changedSame' : 'changed', {
     percent: percent(approximate(sum([total, negate(before)])) / approximate(before), true),
   });
 }
@@ -151,6 +152,7 @@ function picture(month, rows, order, forecast) {
     .filter((row, day) => parts[day].length);
   return [
     stacked(t('byDay'), bars, scale),
+    legend(order),
     el('details', {}, el('summary', {}, t('asTable')),
       table(t('byDay'), [{ title: t('day') }, { title: t('cost'), isNumber: true }], sums)),
   ];

@@ -3,7 +3,7 @@
 import * as api from '../api.js';
 import { el, table } from '../dom.js';
 import { Month } from '../state.js';
-import { moment, monthName, nameOf, t } from '../words.js';
+import { moment, monthName, nameOf, said, t } from '../words.js';
 
 const STATES = {
   final: 'final', waiting: 'stateWaiting', held: 'stateHeld', gap: 'stateGap', failed: 'stateFailed',
@@ -23,7 +23,7 @@ export async function show({ values }) {
     el('section', { class: isFinal ? 'good' : 'warning', role: 'status' },
       el('h2', {}, t(isFinal ? 'monthFinal' : 'monthNotFinal')),
       answer.rated_until && el('p', {}, t('ratedUntil', { moment: moment(answer.rated_until) })),
-      answer.reason && el('p', {}, answer.reason)),
+      answer.reason && el('p', {}, said(answer.reason))),
     answer.lagging.length > 0 && el('section', {}, table(t('lateSources'),
       [{ title: t('metric') }, { title: t('state') }, { title: t('newest') }],
       answer.lagging.map((lag) => [lag.metric, t(STATES[lag.state]), lag.newest ? moment(lag.newest) : '–']))),
@@ -34,6 +34,6 @@ export async function show({ values }) {
     el('section', {}, table(t('projectsNotFinal', { count: answer.not_final, total: answer.total }),
       [{ title: t('project') }, { title: t('ratedTo') }, { title: t('state') }, { title: t('reason'), isSentence: true }],
       answer.results.map((entry) => [nameOf(entry.scope_id), moment(entry.rated_until), t(STATES[entry.state]),
-        [entry.reason, ...entry.late.map((note) => note.reason)].filter(Boolean).join(' · ')]))),
+        [entry.reason, ...entry.late.map((note) => note.reason)].filter(Boolean).map(said).join(' · ')]))),
   ];
 }

@@ -26,7 +26,7 @@ export async function show({ me, values, projects }) {
     ...[...new Set(rules.map((rule) => rule.service))].map((service) =>
       el('section', {}, table(service,
         [{ title: t('applies') }, { title: t('project') }, { title: t('group') }, { title: t('kind') },
-          { title: costTitle(me), isNumber: true }, { title: t('valid'), isSentence: true }, { title: t('change') }],
+          { title: costTitle(me), isNumber: true }, { title: t('valid'), isSentence: true }, { title: t('edit') }],
         rules.filter((rule) => rule.service === service).map((rule) => line(rule, values))))),
     el('section', {}, form, result),
   ];
@@ -39,8 +39,8 @@ function line(rule, values) {
   const where = rule.level ? `${what} ≥ ${plain(rule.level)}` : rule.field ? `${what} = ${rule.value}` : what;
   return [where, rule.tenant_id ? nameOf(rule.tenant_id) : t('everybody'), rule.group || '–', t(rule.type),
     plain(rule.cost), validity(rule),
-    el('a', { href: address('prices', { ...values, rule: rule.rule_id }), 'aria-label': `${t('change')} ${rule.service} ${where}` },
-      t('change'))];
+    el('a', { href: address('prices', { ...values, rule: rule.rule_id }), 'aria-label': `${t('edit')} ${rule.service} ${where}` },
+      t('edit'))];
 }
 
 function editor(rules, values, context) {

@@ -24,7 +24,7 @@ export async function show({ me, values }) {
     api.summary({ ...month.spanBefore(until || now), ...question, compare: 'previous' }),
     api.summary({ ...month.span, groupby: 'type,unit', order_by: '-rate' }),
   ]);
-  const rows = merge(until ? projects : compared, compared, me.scope_key);
+  const rows = merge(until ? projects : compared, compared, { by: me.scope_key, hasChanges: !isOpen || until !== null });
   const total = sum(rows.map((row) => row.rate));
   const movers = rows.filter((row) => !isZero(row.change))
     .sort((one, other) => Math.abs(approximate(other.change)) - Math.abs(approximate(one.change)))
@@ -67,23 +67,27 @@ async function ratedUntil(month) {
   return new Date(midnight > month.begin ? midnight : text);
 }
 
-/** Return *costs* with what they were before, and what vanished. */
-function merge(costs, compared, scopeKey) {
+/**
+ * Return *costs* with what they were before, and what vanished.
+ * @param hasChanges false: nothing is rated yet that could be compared
+ */
+function merge(costs, compared, { by: scopeKey, hasChanges }) {
+  const changed = (rate, before) => (hasChanges ? sum([rate, negate(before)]) : '0');
   const known = new Map(compared.map((row) => [row[scopeKey], row]));
   const found = costs.map((row) => {
     const { rate = '0', previous_rate = '0' } = known.get(row[scopeKey]) || {};
     known.delete(row[scopeKey]);
-    return { project: row[scopeKey], rate: row.rate, previous_rate, change: sum([rate, negate(previous_rate)]) };
+    return { project: row[scopeKey], rate: row.rate, previous_rate, change: changed(rate, previous_rate) };
   });
   const gone = [...known.values()].map((row) => ({
-    project: row[scopeKey], rate: row.rate, previous_rate: row.previous_rate, change: sum([row.rate, negate(row.previous_rate)]),
+    project: row[scopeKey], rate: row.rate, previous_rate: row.previous_rate, change: changed(row.rate, row.previous_rate),
   }));
   return [...found, ...gone];
 }
 
 const columns = (before) => [
   { title: t('project') }, { title: t('cost'), isNumber: true },
-  { title: before, isNumber: true }, { title: t('change'), isNumber: true },
+  { title: before, isNumber: true }, { title: t('change'), isNumber: true }, { title: '%', isNumber: true },
 ];
 
 function line(row, values) {
@@ -93,6 +97,6 @@ function line(row, values) {
     row.project ? el('a', { href: address('costs', { project: row.project, month: values.month }) }, nameOf(row.project)) : '–',
     el('span', { title: plain(row.rate) }, money(row.rate)),
     el('span', { title: plain(row.previous_rate) }, money(row.previous_rate)),
-    isZero(row.change) ? '' : `${signed(row.change)} (${news})`,
+    ...(isZero(row.change) ? ['', ''] : [signed(row.change), news]),
   ];
 }

@@ -10,11 +10,13 @@ import { quantity, t } from '../words.js';
 const WITHOUT_PRICES = ['noop'];
 
 export async function show() {
+  const month = Month.of(new Date());
   const [metrics, modules, scopes, services] = await Promise.all([
     api.get('v1/info/metrics').then((answer) => answer.metrics, (error) => error),
     api.get('v2/rating/modules').then((answer) => answer.modules),
     api.list('v2/scope', { limit: 1 }),
-    api.summary({ ...Month.of(new Date()).span, groupby: 'type,unit' }),
+    // On its first day nothing of a month is rated yet.
+    api.summary({ begin: month.before(1).span.begin, end: month.span.end, groupby: 'type,unit' }),
   ]);
   const enabled = modules.filter((one) => one.enabled && !WITHOUT_PRICES.includes(one.module_id));
   const free = services.filter((row) => isZero(row.rate));

@@ -4,7 +4,7 @@ import * as api from '../api.js';
 import { el, table } from '../dom.js';
 import { plain } from '../numbers.js';
 import { address, Month, projectOf } from '../state.js';
-import { moment, moneyOf, monthName, nameOf, quantity, t, term } from '../words.js';
+import { moment, moneyOf, monthName, nameOf, quantity, said, t, term } from '../words.js';
 
 export async function show({ me, values, projects }) {
   if (values.number) return closed(await api.get(`v2/statements/${encodeURIComponent(values.number)}`), values);
@@ -18,7 +18,7 @@ export async function show({ me, values, projects }) {
   return [
     el('h1', { title: project }, t('statementsOf', { project: nameOf(project) })),
     el('section', {}, draft instanceof Error
-      ? el('p', { class: 'note', role: 'status' }, draft.message)
+      ? el('p', { class: 'note', role: 'status' }, said(draft.message))
       : [el('header', {}, el('h2', {}, t('draftOf', { month: monthName(month.begin) })), buttons(me, draft)),
         notes(draft), content(draft)]),
     el('section', {}, table(t('closedStatements'),
@@ -53,7 +53,7 @@ function closed(statement, values) {
 function notes(draft) {
   if (!draft.blockers.length) return el('p', { class: 'good note' }, t('canBeClosed'));
   return el('div', { class: 'warning', role: 'note' }, el('p', { class: 'note' }, t('notClosable')),
-    el('ul', {}, draft.blockers.map((reason) => el('li', {}, reason))));
+    el('ul', {}, draft.blockers.map((reason) => el('li', {}, said(reason)))));
 }
 
 const exact = (currency, number) => el('span', { title: plain(number) }, moneyOf(currency, number));

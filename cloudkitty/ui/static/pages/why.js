@@ -4,7 +4,7 @@ import * as api from '../api.js';
 import { el, table } from '../dom.js';
 import { divide, plain, sum } from '../numbers.js';
 import { address, Month, projectOf } from '../state.js';
-import { clock, dayName, money, moment, precise, quantity, t } from '../words.js';
+import { clock, dayName, money, moment, precise, quantity, said, t } from '../words.js';
 
 const POINTS = 1000;
 
@@ -93,14 +93,14 @@ async function steps(me, asked, point) {
   return el('ol', { class: 'steps' },
     measured && step(t('measured'), samples(measured)),
     stored instanceof Error
-      ? step(t('rules'), el('p', {}, stored.message))
+      ? step(t('rules'), el('p', {}, said(stored.message)))
       : stored && stored.points.map((one) => priced(one)));
 }
 
 const step = (title, ...content) => el('li', {}, el('h3', {}, title), content);
 
 function samples(found) {
-  if (found instanceof Error) return el('p', { class: 'note' }, t('notMeasured', { reason: found.message }));
+  if (found instanceof Error) return el('p', { class: 'note' }, t('notMeasured', { reason: said(found.message) }));
   return [
     el('p', { class: 'note' }, [found.metric, found.measure].filter(Boolean).join(', ')),
     el('ul', {}, found.series.flatMap((series) => series.samples.map((run) => el('li', {},
