@@ -1,7 +1,5 @@
 """Answers as CSV (RFC 4180), for spreadsheets and accounting."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +8,7 @@ from typing import Any, NamedTuple
 from webob import acceptparse
 
 from cloudkitty.core import timeframe
-from cloudkitty.writer.spreadsheet import safe_text
+from cloudkitty.writer.spreadsheet import csv_row, safe_text
 
 CSV_TYPE = 'text/csv'
 JSON_TYPE = 'application/json'
@@ -37,30 +35,26 @@ def prefers_csv(accept: str | None) -> bool:
 
 def encode(table: CSVTable) -> Iterator[bytes]:
     """Yield the file in parts, UTF-8."""
-    part = io.StringIO()
-    write = csv.writer(part).writerow
-    write([safe_text(name) for name in table.columns])
+    lines = [csv_row([safe_text(name) for name in table.columns])]
     for number, row in enumerate(table.rows, 1):
         # Most cells of a table with many columns are empty.
-        write([None if value is None else _cell(value) for value in map(row.get, table.columns)])
+        cells = ['' if value is None else _cell(value) for value in map(row.get, table.columns)]
+        lines.append(csv_row(cells))
         if not number % ROWS_AT_ONCE:
-            yield _take(part)
-    yield _take(part)
+            yield _take(lines)
+    yield _take(lines)
 
 
-def _take(part):
-    text = part.getvalue()
-    part.seek(0)
-    part.truncate()
-    return text.encode()
+def _take(lines):
+    part = ''.join([f'{line}\r\n' for line in lines])
+    lines.clear()
+    return part.encode()
 
 
 def _cell(value):
-    if value is None:
-        return ''
     if isinstance(value, datetime):
         return timeframe.render(value)
     if isinstance(value, Decimal):
         # All digits and no exponent.
         return format(value, 'f')
-    return safe_text(value) if isinstance(value, str) else value
+    return safe_text(str(value))

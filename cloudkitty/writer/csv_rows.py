@@ -3,10 +3,7 @@
 Source: doc/source/admin/files.rst, "Report files".
 """
 
-import codecs
-import csv
 import functools
-import io
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -92,29 +89,26 @@ class CSVBody(writer.Body):
                 yield 1
             rows.seek(0)
             self.columns = [*COLUMNS, *sorted(names)]
-            table = _table(out)
-            table.writerow(self.columns)
+            out.write(_line(self.columns))
             for line in rows:
-                self._write_row(orjson.loads(line), table)
+                self._write_row(orjson.loads(line), out)
 
     def append(self, periods: Iterable[RatedPeriod], out: Sink) -> Iterator[int]:
-        known, table = set(self.columns), _table(out)
+        known = set(self.columns)
         for period in periods:
             self.totals.add(period)
             for metric, point in period.frame:
                 row = _row(period, metric, point)
                 if not row.keys() <= known:
                     raise writer.HeaderChanged
-                self._write_row(row, table)
+                self._write_row(row, out)
             yield 1
 
-    def _write_row(self, row: Mapping[str, str], table: Any) -> None:
-        table.writerow([row.get(name, '') for name in self.columns])
+    def _write_row(self, row: Mapping[str, str], out: Sink) -> None:
+        out.write(_line([row.get(name, '') for name in self.columns]))
 
     def trailer(self) -> bytes:
-        sink = io.BytesIO()
-        _table(sink).writerows(self.totals.lines())
-        return sink.getvalue()
+        return b''.join(map(_line, self.totals.lines()))
 
     def state(self) -> dict[str, Any]:
         return {'columns': self.columns, **self.totals.state()}
@@ -207,6 +201,5 @@ def _moment(value: datetime) -> str:
     return value.strftime(TIME)
 
 
-def _table(out: Any) -> Any:
-    """Return the writer of the module csv for *out*, a Sink."""
-    return csv.writer(codecs.getwriter('utf-8')(out), lineterminator='\r\n')
+def _line(cells: Sequence[str]) -> bytes:
+    return f'{spreadsheet.csv_row(cells)}\r\n'.encode()

@@ -3,13 +3,11 @@
 Source: doc/source/admin/files.rst, "FOCUS".
 """
 
-import codecs
-import csv
 import functools
 import itertools
 import operator
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, BinaryIO
@@ -36,10 +34,9 @@ class FocusWriter(writer.BaseStatementsWriter):
     folder = FOLDER
 
     def write(self, statements: Iterable[Statement], out: BinaryIO) -> None:
-        table = csv.writer(codecs.getwriter('utf-8')(out), lineterminator='\n')
-        table.writerow(COLUMNS)
+        out.write(_line(COLUMNS))
         for row in _rows(statements):
-            table.writerow([_text(value) for value in _values(row)])
+            out.write(_line([_text(value) for value in _values(row)]))
 
 
 class FocusParquetWriter(writer.BaseStatementsWriter):
@@ -119,6 +116,10 @@ def _parsed(line: bytes) -> dict[str, Any]:
     for name in MOMENTS:
         row[name] = datetime.fromisoformat(row[name])
     return row
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    return f'{spreadsheet.csv_row(cells)}\n'.encode()
 
 
 def _text(value: str | Decimal | datetime | None) -> str:

@@ -41,9 +41,40 @@ def test_numbers_keep_all_digits_and_times_their_zone():
     ]
 
 
-@pytest.mark.parametrize('text', ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1', '\n=1'])
+@pytest.mark.parametrize(
+    'text',
+    ['=1+1', '+1', '-1', '@SUM(A1)', ' =1', '"=1"', '\u00a0=1', '＝1', '＋1', '－1', '＠SUM(A1)'],
+)
 def test_text_is_no_formula(text):
     assert read(tables.CSVTable('t', [text], [{text: text}])) == [[f"'{text}"], [f"'{text}"]]
+
+
+@pytest.mark.parametrize('separator', ['\t', '\r', '\n', '\r\n', ';'])
+@pytest.mark.parametrize('formula', ['=1', ' -1', '"@SUM(A1)"'])
+def test_text_is_no_formula_wherever_it_is_split(separator, formula):
+    """The separator is a setting of the spreadsheet, and is known to be a semicolon in Europe."""
+    table = tables.CSVTable('t', ['a', 'b'], [{'a': 'x', 'b': f'web{separator}{formula}'}])
+    written = b''.join(tables.encode(table)).decode()
+
+    assert read(table)[1] == ['x', f"web{separator}'{formula}"]
+    assert f"{separator}'" in written
+
+
+@pytest.mark.parametrize('text', ['a-1', 'a;b', 'a=b', 'a; b=1', 'a\nb', 'x@example.org', "'"])
+def test_other_text_stays_as_it_is(text):
+    assert read(tables.CSVTable('t', [text], [{text: text}])) == [[text], [text]]
+
+
+@pytest.mark.parametrize('text', ['a;b', 'a\tb', 'a,b', 'a\nb'])
+def test_text_is_one_cell_whatever_separates_cells(text):
+    """Spreadsheets take semicolons and tabs for separators beside commas, but not in quotes."""
+    assert f'"{text}"'.encode() in b''.join(
+        tables.encode(tables.CSVTable('t', ['a'], [{'a': text}]))
+    )
+
+
+def test_a_row_of_nothing_is_a_row():
+    assert read(tables.CSVTable('t', ['a'], [{}])) == [['a'], ['']]
 
 
 def test_text_is_read_in_the_order_in_which_it_is_written():
