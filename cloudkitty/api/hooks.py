@@ -22,8 +22,8 @@ METHODS = ('GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE')
 JSON_TYPE = 'application/json'
 # Member of the WSGI environ: the Accept header of the caller.
 ACCEPT = 'cloudkitty.accept'
-# Key of the WSGI environment: how much usage was refused for [metering]own_series_max.
-REFUSED_SERIES = 'cloudkitty.refused_series'
+# Key of the WSGI environment: how much usage of projects was refused, by the option that limits it.
+REFUSED_USAGE = 'cloudkitty.refused_usage'
 
 
 class Services(NamedTuple):

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from cloudkitty import errors, version
 from cloudkitty.api import hooks, openapi, root
 from cloudkitty.telemetry import shared_registry
+from cloudkitty.usage import entries
 
 # Value of the label for unknown paths and methods, to bound the cardinality.
 OTHER = 'other'
@@ -114,11 +115,15 @@ class RequestCount:
             buckets=BUCKETS_S,
             registry=registry,
         )
-        self._refused_series = prometheus_client.Counter(
-            'cloudkitty_api_refused_series',
-            'Usage refused because its project has too many resources and meters.',
+        self._refused_usage = prometheus_client.Counter(
+            'cloudkitty_api_refused_usage',
+            'Usage refused because its project has pushed too much, by the option that limits it.',
+            ['limit'],
             registry=registry,
         )
+        # rate() and increase() only see a counter rise that existed before.
+        for option in entries.OWN_OPTIONS:
+            self._refused_usage.labels(option)
 
     def __call__(self, environ, start_response):
         path = environ.get('PATH_INFO', '')
@@ -136,5 +141,5 @@ class RequestCount:
             return self._application(environ, start)
         finally:
             self._times.labels(*labels).observe(time.monotonic() - begin)
-            if refused := environ.get(hooks.REFUSED_SERIES):
-                self._refused_series.inc(refused)
+            for option, refused in environ.get(hooks.REFUSED_USAGE, {}).items():
+                self._refused_usage.labels(option).inc(refused)

@@ -67,6 +67,14 @@ METERING_OPTS = [
         'administrators is not limited. 0: no limit.',
     ),
     cfg.IntOpt(
+        'own_attributes_max',
+        default=100_000,
+        min=0,
+        help='Most sets of attributes of a project that it has pushed itself, with the role '
+        'metering; its usage with further ones is refused. Sets that only samples state count '
+        'until these are removed, see keep_samples_days. 0: no limit.',
+    ),
+    cfg.IntOpt(
         'keep_messages_days',
         default=35,
         min=0,

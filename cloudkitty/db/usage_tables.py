@@ -62,6 +62,10 @@ attributes = _table(
     sa.Column('id', types.big_id(), primary_key=True),
     sa.Column('digest', types.digest(), nullable=False, unique=True),
     sa.Column('body', types.text(), nullable=False),
+    # When a fact that states them was stored last, recorded once a day; the year 3000: they stay.
+    _time('used_at', nullable=False, index=True, server_default='32503680000000000'),
+    # The project that pushed them first; null: others sent them.
+    sa.Column('pushed_by', types.name(256), index=True),
 )
 
 # Facts; the primary key refuses repeats.

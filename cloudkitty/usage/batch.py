@@ -7,24 +7,43 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cloudkitty.core.metering import facts
-from cloudkitty.core.metering.facts import Attributes
+from cloudkitty.core.metering.facts import Attributes, Fact
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import keys, late, lives, messages, packs, producers, samples, series
+from cloudkitty.usage import (
+    attribute_rows,
+    keys,
+    late,
+    lives,
+    messages,
+    packs,
+    producers,
+    samples,
+    series,
+)
+from cloudkitty.usage.attribute_rows import AttributeIds, Known
 from cloudkitty.usage.candidates import Candidate, refuse, without_repeats
-from cloudkitty.usage.entries import Entry, Origin, Outcome
+from cloudkitty.usage.entries import (
+    OWN_ATTRIBUTES,
+    OWN_SERIES,
+    UNLIMITED,
+    Entry,
+    Origin,
+    Outcome,
+    OwnLimits,
+)
 from cloudkitty.usage.keys import Claim
 from cloudkitty.usage.samples import Content, Key, Location
 
 FUTURE_MAX = timedelta(seconds=300)
 # A value may change usage until so long after it, microseconds.
-REACH_US = {facts.DELTA: 1, facts.GAUGE: late.DAY_US}
+REACH_US = {facts.DELTA: 1, facts.GAUGE: facts.DAY_US}
 
 
 class Batch:
     """What one transaction stores, or takes back.
 
     :param now: aware UTC.
-    :param own_series_max: see series.lock().
+    :param own: limits of what projects push themselves.
     """
 
     def __init__(
@@ -32,10 +51,10 @@ class Batch:
         connection: sa.Connection,
         limits: late.Limits,
         now: datetime,
-        own_series_max: int = 0,
+        own: OwnLimits = UNLIMITED,
     ) -> None:
         self._connection = connection
-        self._own_series_max = own_series_max
+        self._own = own
         self._limits = limits
         self._now = now
         self._now_us = facts.to_us(now)
@@ -45,24 +64,29 @@ class Batch:
         self._living: set[int] = set()
 
     def store(
-        self, entries: Sequence[Entry], origin: Origin, known: series.AttributeIds
-    ) -> tuple[Outcome, Mapping[Attributes, int]]:
+        self, entries: Sequence[Entry], origin: Origin, known: AttributeIds
+    ) -> tuple[Outcome, Mapping[Attributes, Known]]:
         outcome = Outcome()
         self._take_producers(entries, outcome)
-        usable = self._usable(entries, outcome)
+        usable = self._with_attributes(entries, self._usable(entries, outcome), known, outcome)
+        self._lock_revised(entries, usable)
+        ids = series.lock(self._connection, _stated(entries, usable), self._own.series)
+        usable = self._with_series(entries, usable, ids, outcome)
         if not usable:
             return outcome, {}
-        found = [fact for number in usable for fact in entries[number].facts]
-        attributes = known.find(self._connection, series.attribute_ids(found))
-        batch_id = self._keep([entries[number].text for number in usable], origin)
-        self._lock_revised(entries, usable)
-        ids = series.lock(self._connection, found, self._own_series_max)
         for key, series_id in ids.items():
             self._scopes[series_id] = key[1]
+        stated = _stated(entries, usable)
+        attributes, outcome.new_attributes = known.find(
+            self._connection,
+            attribute_rows.needed([(fact.attributes, fact.kind) for fact in stated], self._now_us),
+            _owners(stated),
+        )
+        batch_id = self._keep([entries[number].text for number in usable], origin)
         locations = {number: Location(batch_id, position) for position, number in enumerate(usable)}
         news = {
             number: Candidate(entries[number], locations[number], ids, attributes)
-            for number in self._with_series(entries, usable, ids, outcome)
+            for number in usable
         }
         fresh = self._claim(news, outcome)
         self._insert(fresh, outcome)
@@ -120,25 +144,33 @@ class Batch:
                 usable.append(number)
         return usable
 
+    def _with_attributes(
+        self, entries: Sequence[Entry], usable: list[int], known: AttributeIds, outcome: Outcome
+    ) -> list[int]:
+        """Return the indexes of entries whose attributes may be stored, and reject the others."""
+        pushed = _owners(_stated(entries, usable)) if self._own.attributes else {}
+        if not pushed:
+            return usable
+        beyond = known.beyond(self._connection, pushed, self._own.attributes)
+        refused = {
+            number
+            for number in usable
+            if any(fact.attributes in beyond for fact in entries[number].facts)
+        }
+        outcome.refuse_own(refused, OWN_ATTRIBUTES, self._own.attributes, 'sets of attributes')
+        return [number for number in usable if number not in refused]
+
     def _with_series(
         self,
         entries: Sequence[Entry],
-        usable: Iterable[int],
+        usable: list[int],
         ids: Mapping[series.SeriesKey, int],
         outcome: Outcome,
     ) -> list[int]:
         """Return the indexes of entries whose series exist, and reject the others."""
-        kept = []
-        for number in usable:
-            if entries[number].facts[0].series in ids:
-                kept.append(number)
-                continue
-            outcome.beyond += 1
-            outcome.rejected[number] = (
-                f'the project has pushed {self._own_series_max} pairs of resource and meter, and '
-                'no more are allowed ([metering]own_series_max)'
-            )
-        return kept
+        refused = {number for number in usable if entries[number].facts[0].series not in ids}
+        outcome.refuse_own(refused, OWN_SERIES, self._own.series, 'pairs of resource and meter')
+        return [number for number in usable if number not in refused]
 
     def _keep(self, texts: Sequence[str], origin: Origin) -> int:
         """Store messages as they were received; return the id of the batch."""
@@ -242,3 +274,16 @@ class Batch:
         for series_id, changed in self._changed.items():
             spans.setdefault(self._scopes[series_id], []).extend(changed)
         late.record(self._connection, spans, limits=self._limits, now=self._now)
+
+
+def _stated(entries: Sequence[Entry], numbers: Iterable[int]) -> list[Fact]:
+    return [fact for number in numbers for fact in entries[number].facts]
+
+
+def _owners(stated: Iterable[Fact]) -> dict[Attributes, str]:
+    """Return the projects that push attributes themselves."""
+    return {
+        fact.attributes: fact.scope_id
+        for fact in stated
+        if fact.attributes is not None and facts.is_of_project(fact.source, fact.scope_id)
+    }

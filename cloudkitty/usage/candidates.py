@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.facts import Attributes
 from cloudkitty.usage import samples, series
+from cloudkitty.usage.attribute_rows import Known
 from cloudkitty.usage.entries import Entry, Outcome
 from cloudkitty.usage.keys import Claim
 from cloudkitty.usage.samples import Content, Key, Location
@@ -21,7 +22,7 @@ class Candidate:
         entry: Entry,
         location: Location,
         ids: Mapping[series.SeriesKey, int],
-        attributes: Mapping[Attributes, int],
+        attributes: Mapping[Attributes, Known],
     ) -> None:
         self.entry = entry
         self.location = location
@@ -32,7 +33,7 @@ class Candidate:
                 Key(series_id, fact.at, fact.stage, fact.tag),
                 Content(
                     fact.quantity,
-                    None if fact.attributes is None else attributes[fact.attributes],
+                    None if fact.attributes is None else attributes[fact.attributes].id,
                     fact.born,
                 ),
             )

@@ -12,16 +12,17 @@ from oslo_config import cfg
 from cloudkitty import db
 from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.facts import Attributes
-from cloudkitty.usage import keys, late, series
+from cloudkitty.usage import keys, late
+from cloudkitty.usage.attribute_rows import AttributeIds, Known
 from cloudkitty.usage.batch import Batch
-from cloudkitty.usage.entries import Entry, Origin, Outcome
+from cloudkitty.usage.entries import UNLIMITED, Entry, Origin, Outcome, OwnLimits
 
 
 class Intake:
     """Stores facts about usage.
 
     :param clock: returns the current time, aware UTC.
-    :param own_series_max: see series.lock().
+    :param own: limits of what projects push themselves.
     """
 
     def __init__(
@@ -29,13 +30,13 @@ class Intake:
         database: db.Database,
         limits: late.Limits,
         clock: Callable[[], datetime],
-        own_series_max: int = 0,
+        own: OwnLimits = UNLIMITED,
     ) -> None:
         self._database = database
-        self._own_series_max = own_series_max
+        self._own = own
         self._limits = limits
         self._clock = clock
-        self._attributes = series.AttributeIds()
+        self._attributes = AttributeIds()
 
     @classmethod
     def of(
@@ -45,7 +46,7 @@ class Intake:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> 'Intake':
         """Return the intake with the limits of the configuration."""
-        return cls(database, late.Limits.of(conf), clock, conf.metering.own_series_max)
+        return cls(database, late.Limits.of(conf), clock, OwnLimits.of(conf))
 
     def store(
         self,
@@ -63,12 +64,12 @@ class Intake:
         """
         now = self._clock()
 
-        def change(connection: sa.Connection) -> tuple[Outcome | str, Mapping[Attributes, int]]:
+        def change(connection: sa.Connection) -> tuple[Outcome | str, Mapping[Attributes, Known]]:
             if request is not None:
                 told = keys.begin_request(connection, request, facts.to_us(now))
                 if told is not None:
                     return told, {}
-            batch = Batch(connection, self._limits, now, self._own_series_max)
+            batch = Batch(connection, self._limits, now, self._own)
             outcome, ids = batch.store(entries, origin, self._attributes)
             if request is not None:
                 keys.end_request(connection, request, answer(outcome))

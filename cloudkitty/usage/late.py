@@ -18,7 +18,6 @@ from cloudkitty.db import usage_tables
 _LATE = usage_tables.late
 # Clocks of hosts may differ by so much, or by a period if that is shorter.
 MARGIN = timedelta(seconds=60)
-DAY_US = 86400 * facts.SECOND_US
 
 
 class Limits(NamedTuple):

@@ -11,9 +11,9 @@ from cloudkitty import errors
 from cloudkitty.core.dataframe import FrozenDict
 from cloudkitty.core.metering import facts
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import packs
+from cloudkitty.usage import attribute_rows, packs
 from cloudkitty.usage.samples import Key, Location
-from cloudkitty.usage.series import chunks, read_attributes
+from cloudkitty.usage.series import chunks
 
 _SERIES = usage_tables.series
 _LIVES = usage_tables.lives
@@ -269,7 +269,7 @@ def lives(
 def _attributes_of(
     connection: sa.Connection, rows: Sequence[Any]
 ) -> dict[int, FrozenDict[str, str]]:
-    return read_attributes(
+    return attribute_rows.read(
         connection, {row.attributes_id for row in rows if row.attributes_id is not None}
     )
 

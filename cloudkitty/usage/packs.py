@@ -24,12 +24,11 @@ _PACKS = usage_tables.packs
 _SAMPLES = usage_tables.samples
 _NAMES = ('series_id', 'begin', 'end', 'newest', 'samples', 'body')
 _COLUMNS = (*Key._fields, *Content._fields, *Location._fields, 'voided_at')
-DAY_US = 86400 * facts.SECOND_US
 # Samples of a pack, and rows that one transaction packs, unless more are of one instant.
 SAMPLES_MAX = 2000
 ROWS_MAX = 20_000
 # Younger samples are never packed: the clocks of hosts differ by less than this.
-YOUNGEST_US = DAY_US - 3600 * facts.SECOND_US
+YOUNGEST_US = facts.DAY_US - 3600 * facts.SECOND_US
 PAGE = 100
 
 
@@ -216,7 +215,7 @@ def pack(connection: sa.Connection, series_ids: Collection[int], before: int) ->
     first = connection.execute(sa.select(sa.func.min(_SAMPLES.c.at)).where(*old)).scalar()
     if first is None:
         return False
-    day_end = first - first % DAY_US + DAY_US
+    day_end = facts.midnight(first) + facts.DAY_US
     statement = (
         sa.select(*[_SAMPLES.c[name] for name in _COLUMNS])
         .where(*old, _SAMPLES.c.at < day_end)
@@ -258,7 +257,9 @@ def _begins(
     for series_id, begin in connection.execute(
         sa.select(_PACKS.c.series_id, _PACKS.c.begin)
         .where(
-            _PACKS.c.series_id.in_(series_ids), _PACKS.c.begin >= end - DAY_US, _PACKS.c.begin < end
+            _PACKS.c.series_id.in_(series_ids),
+            _PACKS.c.begin >= end - facts.DAY_US,
+            _PACKS.c.begin < end,
         )
         .order_by(_PACKS.c.begin)
     ):

@@ -10,9 +10,9 @@ from cloudkitty.core.dataframe import FrozenDict
 from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.quantities import Grid, Piece
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import pieces
+from cloudkitty.usage import attribute_rows, pieces
 from cloudkitty.usage.pieces import Query, Series, of_meter
-from cloudkitty.usage.series import chunks, read_attributes
+from cloudkitty.usage.series import chunks
 
 _SERIES = usage_tables.series
 _LIVES = usage_tables.lives
@@ -111,7 +111,7 @@ class Reader:
             self._known.clear()
         missing = wanted - self._known.keys()
         if missing:
-            self._known.update(read_attributes(connection, missing))
+            self._known.update(attribute_rows.read(connection, missing))
         for one in wanted:
             attributes = self._known[one]
             values[one] = tuple([attributes.get(name, '') for name in names])

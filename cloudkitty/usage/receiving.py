@@ -240,7 +240,8 @@ class Receiver:
         total.accepted += outcome.accepted
         total.duplicates += outcome.duplicates
         total.late += outcome.late
-        total.beyond += outcome.beyond
+        total.beyond.update(outcome.beyond)
+        total.new_attributes += outcome.new_attributes
         total.conflicts.update(numbered[index][0] for index in outcome.conflicts)
         return [(numbered[index][0], reason) for index, reason in outcome.rejected.items()]
 

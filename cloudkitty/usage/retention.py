@@ -11,8 +11,7 @@ from oslo_config import cfg
 from cloudkitty import db
 from cloudkitty.core.metering import facts
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import packs, rejects, series
-from cloudkitty.usage.packs import DAY_US
+from cloudkitty.usage import attribute_rows, packs, rejects, series
 
 LOG = logging.getLogger(__name__)
 
@@ -55,12 +54,21 @@ class Terms(NamedTuple):
 
 
 class Retention:
-    """Processes all series in turn, then starts again."""
+    """Processes all series in turn, then starts again.
+
+    Attributes that only removed samples stated are removed one turn later. Those of the last sample
+    of a counter, which stays, are marked as used once a day.
+    """
 
     def __init__(self, database: db.Database, terms: Terms) -> None:
         self._database = database
         self._terms = terms
         self._after = 0
+        # All samples before this are removed, but the last ones of counters; None: not known.
+        self._removed_before: int | None = None
+        # The same for the series of this turn so far.
+        self._turn_before = facts.AT_MAX
+        self._marked_on: int | None = None
 
     def step(self, now: datetime, needed_from: datetime | None) -> bool:
         """Do a bounded part; return whether there is more.
@@ -72,22 +80,32 @@ class Retention:
             return True
         with self._database.reader() as connection:
             kinds = _kinds(connection, self._after)
+        now_us = facts.to_us(now)
+        today = facts.midnight(now_us)
         if not kinds:
             self._after = 0
+            self._removed_before, self._turn_before = self._turn_before, facts.AT_MAX
+            self._marked_on = today
             return False
-        now_us = facts.to_us(now)
-        pack_before = _midnight(now_us - _us(self._terms.unpacked))
+        pack_before = facts.midnight(now_us - _us(self._terms.unpacked))
         needed = now_us - _us(self._terms.samples)
         if needed_from is not None:
             needed = min(needed, facts.to_us(needed_from))
-        if not self._work(kinds, pack_before, _midnight(needed)):
+        # A gauge may hold for a day.
+        remove_before = facts.midnight(needed) - facts.DAY_US
+        self._turn_before = min(self._turn_before, remove_before)
+        used_at = None if self._marked_on == today else now_us
+        if not self._work(kinds, pack_before, remove_before, used_at):
             self._after = max(kinds)
         return True
 
-    def _work(self, kinds: Mapping[int, str], pack_before: int, kept_from: int) -> bool:
-        """Pack or remove samples of series; return whether there is more."""
-        # A gauge may hold for a day.
-        remove_before = kept_from - DAY_US
+    def _work(
+        self, kinds: Mapping[int, str], pack_before: int, remove_before: int, used_at: int | None
+    ) -> bool:
+        """Pack or remove samples of series; return whether there is more.
+
+        :param used_at: when attributes of samples that stay are used; None: they are marked.
+        """
         with self._database.reader() as connection:
             packable = _with_rows(connection, kinds, pack_before)
             removable = _with_old(connection, kinds, remove_before)
@@ -96,7 +114,11 @@ class Retention:
             series.lock_ids(connection, packable or removable)
             if packable:
                 return packs.pack(connection, packable, pack_before)
-            _remove(connection, {one: kinds[one] for one in removable}, remove_before)
+            old = {one: kinds[one] for one in removable}
+            _remove(connection, old, remove_before)
+            if used_at is not None:
+                left = _left_attributes(connection, removable, remove_before)
+                attribute_rows.use(connection, left, used_at)
             return False
 
         return bool(packable or removable) and self._database.write(change)
@@ -115,18 +137,22 @@ class Retention:
                         connection, _REQUESTS.c.digest, _REQUESTS.c.received_at, requests
                     ),
                     _remove_batches(connection, facts.to_us(now - self._terms.messages)),
+                    self._remove_attributes(connection),
                 ]
             )
 
         return self._database.write(change)
 
+    def _remove_attributes(self, connection: sa.Connection) -> bool:
+        if self._removed_before is None:
+            return False
+        # Their use is recorded once a day, and samples may be of a little later.
+        before = self._removed_before - 2 * facts.DAY_US
+        return attribute_rows.remove(connection, before, ROWS_AT_ONCE)
+
 
 def _us(span: timedelta) -> int:
     return span // facts.MICROSECOND
-
-
-def _midnight(instant_us: int) -> int:
-    return instant_us - instant_us % DAY_US
 
 
 def _kinds(connection: sa.Connection, after: int) -> dict[int, str]:
@@ -182,8 +208,28 @@ def _remove(connection: sa.Connection, kinds: Mapping[int, str], before: int) ->
             changed.append(series_id)
     for chunk in series.chunks(changed):
         connection.execute(
-            sa.update(_SERIES).where(_SERIES.c.id.in_(chunk)).values(kept_from=before + DAY_US)
+            sa.update(_SERIES)
+            .where(_SERIES.c.id.in_(chunk))
+            .values(kept_from=before + facts.DAY_US)
         )
+
+
+def _left_attributes(
+    connection: sa.Connection, series_ids: Collection[int], before: int
+) -> set[int]:
+    """Return the attributes of samples before an instant."""
+    rows = connection.execute(
+        sa.select(_SAMPLES.c.attributes_id)
+        .where(
+            _SAMPLES.c.series_id.in_(series_ids),
+            _SAMPLES.c.stage == facts.SAMPLE,
+            _SAMPLES.c.at < before,
+        )
+        .distinct()
+    ).scalars()
+    packed = packs.read(connection, [_SERIES.c.id.in_(series_ids)], end=before)
+    found = {*rows, *(one.content.attributes_id for one in packed)}
+    return {one for one in found if one is not None}
 
 
 def _newest_before(

@@ -1,18 +1,15 @@
-"""Series and attributes of facts: tables usage_series and usage_attributes."""
+"""Series of facts: table usage_series."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-import orjson
 import sqlalchemy as sa
 
-from cloudkitty.core.dataframe import FrozenDict
 from cloudkitty.core.metering import facts
-from cloudkitty.core.metering.facts import Attributes, Fact
+from cloudkitty.core.metering.facts import Fact
 from cloudkitty.db import upsert, usage_tables
 
 _SERIES = usage_tables.series
-_ATTRIBUTES = usage_tables.attributes
 CHUNK = 1000
 _Value = TypeVar('_Value')
 # See Fact.series.
@@ -120,72 +117,3 @@ def _row(digest: bytes, fact: Fact) -> dict[str, object]:
         'unit': fact.unit,
         'begun_at': fact.at,
     }
-
-
-class AttributeIds:
-    """Ids of attributes, cached; threads may share it.
-
-    :param kept_max: size of the cache.
-    """
-
-    def __init__(self, kept_max: int = 10_000) -> None:
-        self._known: dict[Attributes, int] = {}
-        self._kept_max = kept_max
-
-    def find(
-        self, connection: sa.Connection, wanted: Iterable[Attributes]
-    ) -> dict[Attributes, int]:
-        """Return the ids of attributes; create those that are missing.
-
-        The result may be cached once the transaction is committed, see remember().
-        """
-        ids: dict[Attributes, int] = {}
-        missing: dict[bytes, Attributes] = {}
-        for attributes in wanted:
-            known = self._known.get(attributes)
-            if known is None:
-                missing[facts.digest(_body(attributes))] = attributes
-            else:
-                ids[attributes] = known
-        if missing:
-            rows = [
-                {'digest': digest, 'body': _body(missing[digest])} for digest in sorted(missing)
-            ]
-            upsert.insert_missing(connection, _ATTRIBUTES, rows)
-            for chunk in chunks(sorted(missing)):
-                # A locking read sees what others have committed meanwhile.
-                for digest, found in connection.execute(
-                    sa.select(_ATTRIBUTES.c.digest, _ATTRIBUTES.c.id)
-                    .where(_ATTRIBUTES.c.digest.in_(chunk))
-                    .with_for_update(read=True)
-                ):
-                    ids[missing[bytes(digest)]] = found
-        return ids
-
-    def remember(self, ids: Mapping[Attributes, int]) -> None:
-        """Cache *ids*, which are committed."""
-        if len(self._known) + len(ids) > self._kept_max:
-            self._known = {}
-        self._known.update(ids)
-
-
-def _body(attributes: Attributes) -> str:
-    return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def read_attributes(
-    connection: sa.Connection, ids: Collection[int]
-) -> dict[int, FrozenDict[str, str]]:
-    """Return attributes by id."""
-    return {
-        found: FrozenDict(orjson.loads(body))
-        for chunk in chunks(sorted(ids))
-        for found, body in connection.execute(
-            sa.select(_ATTRIBUTES.c.id, _ATTRIBUTES.c.body).where(_ATTRIBUTES.c.id.in_(chunk))
-        )
-    }
-
-
-def attribute_ids(rows: Sequence[Fact]) -> set[Attributes]:
-    """Return the distinct attributes of facts."""
-    return {fact.attributes for fact in rows if fact.attributes is not None}

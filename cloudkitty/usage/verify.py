@@ -10,7 +10,8 @@ from cloudkitty import db, errors
 from cloudkitty.core.metering import facts
 from cloudkitty.core.metering.facts import Attributes, Fact
 from cloudkitty.db import usage_tables
-from cloudkitty.usage import late, listing, lives, messages, packs, series
+from cloudkitty.usage import attribute_rows, late, listing, lives, messages, packs, series
+from cloudkitty.usage.attribute_rows import AttributeIds
 from cloudkitty.usage.listing import SampleRow, Selection
 
 _SERIES = usage_tables.series
@@ -141,7 +142,7 @@ def rebuild(
 
     :returns: how many facts and how many series were changed.
     """
-    batches, ids = messages.Batches(), series.AttributeIds()
+    batches, ids = messages.Batches(), AttributeIds()
     changed = 0
     for page in sample_pages(database):
         with database.reader() as connection:
@@ -163,21 +164,22 @@ def rebuild(
 
 def _restate(
     rows: list[tuple[SampleRow, Attributes | None]],
-    ids: series.AttributeIds,
+    ids: AttributeIds,
     limits: late.Limits,
     now: datetime,
     connection: sa.Connection,
 ) -> None:
     """Store other attributes of facts."""
-    found = ids.find(connection, {attributes for _, attributes in rows if attributes is not None})
     series.lock_ids(connection, [row.key.series_id for row, _ in rows])
+    wanted = [(attributes, row.series.kind) for row, attributes in rows]
+    found, _ = ids.find(connection, attribute_rows.needed(wanted, facts.to_us(now)))
     packs.open_at(connection, [row.key for row, _ in rows], facts.to_us(now))
     spans: dict[str, list[lives.Span]] = {}
     for row, attributes in rows:
         connection.execute(
             sa.update(_SAMPLES)
             .where(*[_SAMPLES.c[name] == value for name, value in row.key._asdict().items()])
-            .values(attributes_id=None if attributes is None else found[attributes])
+            .values(attributes_id=None if attributes is None else found[attributes].id)
         )
         spans.setdefault(row.series.scope_id, []).append((row.key.at, None))
     late.record(connection, spans, limits=limits, now=now)

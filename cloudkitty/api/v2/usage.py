@@ -78,8 +78,8 @@ def push_usage(request):
 
 
 def count_refused(request, outcome: Outcome) -> None:
-    """Have the metrics count what was refused since its project has too many series."""
-    request.environ[hooks.REFUSED_SERIES] = outcome.beyond
+    """Have the metrics count what was refused for a limit of what projects push."""
+    request.environ[hooks.REFUSED_USAGE] = outcome.beyond
 
 
 def _read(request):

@@ -38,6 +38,7 @@ INTEGER_DIGITS_MAX = 20
 SCALE_MAX = 30
 MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
+DAY_US = 86400 * SECOND_US
 AT_MAX = 32_503_680_000 * SECOND_US  # the year 3000
 
 Attributes = FrozenDict[str, str]
@@ -87,6 +88,11 @@ def from_us(instant_us: int) -> datetime:
 def render_us(instant_us: int) -> str:
     """Return the instant in ISO 8601, UTC, with its microseconds."""
     return from_us(instant_us).isoformat(timespec='microseconds')
+
+
+def midnight(instant_us: int) -> int:
+    """Return the begin of the day of an instant, UTC, in microseconds since the epoch."""
+    return instant_us - instant_us % DAY_US
 
 
 def digest(*parts: str) -> bytes:

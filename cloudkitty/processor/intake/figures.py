@@ -29,6 +29,11 @@ class Figures:
             ['event_type'],
             registry=registry,
         )
+        self._attributes = prometheus_client.Counter(
+            'cloudkitty_usage_attributes',
+            'Sets of attributes in messages that were not stored before.',
+            registry=registry,
+        )
         # rate() and increase() only see a counter rise that existed before.
         for outcome in ('accepted', 'duplicate', 'late', 'rejected'):
             self._messages.labels(outcome)
@@ -43,6 +48,7 @@ class Figures:
         self._messages.labels('duplicate').inc(outcome.duplicates)
         self._messages.labels('late').inc(outcome.late)
         self._messages.labels('rejected').inc(len(outcome.rejected) + refused)
+        self._attributes.inc(outcome.new_attributes)
 
     def ignored(self, event_type: str) -> None:
         """Count a message; beyond TYPES_MAX event types, or under none, they count together."""

@@ -102,6 +102,7 @@ DEFAULTS = {
         'late_max': 35,
         'late_pause': 4,
         'own_series_max': 100_000,
+        'own_attributes_max': 100_000,
         'attributes_ignored': ['updated_at', 'progress', 'task_state', 'path'],
     },
     'database': {'connection': 'sqlite:////var/lib/cloudkitty/cloudkitty.sqlite'},

@@ -15,10 +15,12 @@ from cloudkitty.db import usage_tables
 from cloudkitty.storage.v2 import sql
 from cloudkitty.tests import usage
 from cloudkitty.tests.functional.api import conftest, world
+from cloudkitty.usage import entries
 
 SINGLE = 'application/cloudevents+json'
 BATCH = 'application/cloudevents-batch+json'
 METERING = {'X_Roles': 'metering', 'X_User_Id': 'u1', 'X_Project_Id': 'p1'}
+KEPT = (usage_tables.series, usage_tables.attributes, usage_tables.batches)
 ADMIN = {'X_Roles': 'admin', 'X_User_Id': 'root', 'X_Project_Id': 'office'}
 
 
@@ -151,17 +153,24 @@ def test_an_answer_that_is_too_long_is_not_kept(noauth, database):
     assert told(push(noauth, batch))[0] == 1
 
 
-def test_a_project_has_a_bounded_number_of_series(any_conf, any_database, tmp_path, monkeypatch):
-    """Those of others do not count, and what it has goes on."""
-    # Metrics in files are for this test only.
+@pytest.fixture
+def counting(any_conf, any_database, tmp_path, monkeypatch):
+    """Return the application with metrics and the default policies, and own limits of 2."""
+    # Metrics in files are for one test only.
     monkeypatch.setenv('PROMETHEUS_MULTIPROC_DIR', str(tmp_path))
     monkeypatch.setattr(values, 'ValueClass', values.ValueClass)
     (tmp_path / 'policy.yaml').write_text('{}')
-    any_conf.set_override('own_series_max', 2, 'metering')
+    for option in entries.OWN_OPTIONS:
+        any_conf.set_override(option, 2, 'metering')
     any_conf.set_override('metrics_folder', str(tmp_path / 'metrics'), 'api')
-    application = conftest.behind_a_proxy(
+    return conftest.behind_a_proxy(
         any_conf, any_database, sql.SQLStorage(any_conf), tmp_path / 'policy.yaml'
     )
+
+
+def test_a_project_has_a_bounded_number_of_series(counting, any_database):
+    """Those of others do not count, and what it has goes on."""
+    application = counting
     for number in range(3):
         assert push(application, event(f'admin-{number}', subject=f'a{number}')).status_int == 200
     batch = [event(f'e{number}', subject=f'v{number}') for number in range(4)]
@@ -179,7 +188,54 @@ def test_a_project_has_a_bounded_number_of_series(any_conf, any_database, tmp_pa
     assert (single.status_int, 'own_series_max' in single.json['message']) == (400, True)
     assert push(application, event('admin-9', subject='a9')).status_int == 200
     metrics = world.call(application, '/metrics').text
-    assert 'cloudkitty_api_refused_series_total 3.0' in metrics
+    assert 'cloudkitty_api_refused_usage_total{limit="own_series_max"} 3.0' in metrics
+
+
+def test_a_project_has_a_bounded_number_of_sets_of_attributes(counting, any_database):
+    """Those of others do not count, known ones go on, and nothing is stored of what is refused."""
+    for number in range(3):
+        by_admin = event(f'admin-{number}', {'attributes': {'n': f'admin {number}'}})
+        assert push(counting, by_admin).status_int == 200
+    batch = [
+        event(f'e{number}', {'attributes': {'n': str(number)}}, ago_s=60 + number)
+        for number in range(4)
+    ]
+
+    accepted, _, rejected = told(push(counting, batch, caller=METERING))
+
+    assert (accepted, sorted(rejected)) == (2, [2, 3])
+    assert {code for code, _ in rejected.values()} == {400}
+    assert 'own_attributes_max' in rejected[2][1]
+    single = push(
+        counting,
+        event('new', {'attributes': {'n': 'new'}}, subject='v7', ago_s=30),
+        caller=METERING,
+    )
+    assert (single.status_int, 'own_attributes_max' in single.json['message']) == (400, True)
+    for known in ('1', 'admin 2'):
+        more = event(f'more {known}', {'attributes': {'n': known}}, ago_s=20)
+        assert told(push(counting, more, caller=METERING))[0] == 1
+    assert usage.rows(any_database, usage_tables.batches, 'messages') == [(1,)] * 5 + [(2,)]
+    assert ('v7',) not in usage.rows(any_database, usage_tables.series, 'resource_id')
+    bodies = usage.rows(any_database, usage_tables.attributes, 'body')
+    assert sorted(json.loads(body)['n'] for (body,) in bodies) == [
+        *('0', '1'),
+        *(f'admin {number}' for number in range(3)),
+    ]
+    metrics = world.call(counting, '/metrics').text
+    assert 'cloudkitty_api_refused_usage_total{limit="own_attributes_max"} 3.0' in metrics
+
+
+def test_what_is_refused_for_its_series_leaves_nothing(counting, any_database):
+    """Neither attributes nor a message."""
+    for number in range(2):
+        assert push(counting, event(f'{number}', subject=f'v{number}'), caller=METERING).json
+    before = [usage.rows(any_database, table, 'id') for table in KEPT]
+
+    beyond = event('new', {'attributes': {'n': 'new'}}, subject='v9')
+    assert push(counting, beyond, caller=METERING).status_int == 400
+
+    assert [usage.rows(any_database, table, 'id') for table in KEPT] == before
 
 
 def test_an_event_is_taken_back(noauth, database):

@@ -1,9 +1,11 @@
 """Old samples are packed and removed; what can be rated counts the same all the time."""
 
 import random
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import orjson
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +16,7 @@ from cloudkitty.db import usage_tables
 from cloudkitty.tests import usage
 from cloudkitty.tests.usage import HOUR_US, NOW, ORIGIN, entry, fact, life, us
 from cloudkitty.usage import (
+    attribute_rows,
     keys,
     listing,
     meter_list,
@@ -278,3 +281,97 @@ def test_rejects_go(database):
     assert len(usage.rows(database, usage_tables.rejects, 'first')) == 1
     tend(database, now=facts.from_us(us(2) + 1) + 35 * DAY)
     assert usage.rows(database, usage_tables.rejects, 'first') == []
+
+
+def volatile(number, day, kind=facts.GAUGE, **more):
+    """Return a sample with attributes of its own."""
+    attributes = facts.Attributes(n=f'{kind} {number}')
+    stage = facts.BEGIN if kind == facts.STATE else facts.SAMPLE
+    at = us(1 + number / 100, day=day)
+    return fact(at, kind=kind, meter=kind, stage=stage, attributes=attributes, **more)
+
+
+def kept_attributes(database):
+    """Return which attributes are stored."""
+    return sorted(
+        orjson.loads(body)['n'] for (body,) in usage.rows(database, usage_tables.attributes, 'body')
+    )
+
+
+def test_attributes_go_with_the_last_sample_that_states_them(any_database):
+    """Those of lives stay, and so do those of the last sample of a counter, and what is read."""
+    early = facts.from_us(us(2, day=2))
+    for number, kind in enumerate((*KINDS, facts.STATE)):
+        usage.store(
+            any_database, volatile(number, 1, kind), volatile(10 + number, 2, kind), now=early
+        )
+    usage.store(any_database, volatile(20, 29))
+    everything = kept_attributes(any_database)
+    assert len(everything) == 9
+    tend(any_database)
+    assert kept_attributes(any_database) == everything
+
+    one = retention.Retention(any_database, TERMS)
+    for day in (103, 104, 105, 106):
+        now = early + day * DAY
+        for _ in range(2):
+            while one.step(now, None):
+                pass
+
+    last = 'cumulative 11'
+    assert kept_attributes(any_database) == sorted(
+        [last, 'gauge 20', *(name for name in everything if 'state' in name)]
+    )
+    with any_database.reader() as connection:
+        found = listing.samples(connection, Selection(), limit=9)
+    assert all(row.attributes for row in found)
+    assert last in [row.attributes['n'] for row in found]
+    # A year later, too, by another process.
+    tend(any_database, now=early + 400 * DAY)
+    assert last in kept_attributes(any_database)
+
+
+def test_attributes_that_are_stated_again_stay(any_database):
+    """However old they are, and by whatever process that remembers them."""
+    old, new = facts.from_us(us(2, day=1)), facts.from_us(us(2, day=1)) + 60 * DAY
+    intake = usage.Intake(any_database, usage.LIMITS, lambda: clock[0])
+    clock = [old]
+    attributes = facts.Attributes(n='again')
+    intake.store([entry(fact(us(1, day=1), attributes=attributes, tag=1))], ORIGIN)
+    intake.store([entry(fact(us(1, day=1), attributes=facts.Attributes(n='x'), tag=2))], ORIGIN)
+    clock[0] = new
+    intake.store([entry(fact(facts.to_us(new), attributes=attributes, tag=3))], ORIGIN)
+
+    clock[0] = old + 120 * DAY
+    one = retention.Retention(any_database, TERMS)
+
+    def tend_twice():
+        for _ in range(2):
+            while one.step(clock[0], None):
+                pass
+
+    tend_twice()
+    # The newest row stays, whatever it is.
+    assert kept_attributes(any_database) == ['again', 'x']
+    intake.store([entry(fact(facts.to_us(clock[0]), attributes=facts.Attributes(n='y')))], ORIGIN)
+    tend_twice()
+    assert kept_attributes(any_database) == ['again', 'y']
+
+
+def test_attributes_are_stated_while_they_are_removed(any_database):
+    """The fact that states them finds them, or makes them anew."""
+    attributes = facts.Attributes(n='again')
+    stated = fact(us(1, day=1), attributes=attributes, tag=1)
+    usage.store(any_database, stated, now=facts.from_us(us(2, day=1)))
+    usage.store(any_database, fact(us(1), attributes=facts.Attributes(n='x'), tag=1))
+    with futures.ThreadPoolExecutor(1) as pool:
+        with any_database.writer() as connection:
+            attribute_rows.remove(connection, us(0, day=2), 10)
+            stating = pool.submit(usage.store, any_database, stated._replace(at=us(2), tag=3))
+            with pytest.raises(TimeoutError):
+                stating.result(timeout=1)
+        assert stating.result(timeout=30).accepted == 1
+
+    with any_database.reader() as connection:
+        found = listing.samples(connection, Selection(begin=us(2)), limit=9)
+    assert [row.attributes for row in found] == [attributes]
