@@ -28,7 +28,7 @@ from cloudkitty.processor.backoff import Backoff
 from cloudkitty.processor.service import ConfigGeneration
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.telemetry import Heartbeats
-from cloudkitty.scopes import agreement, source_gaps
+from cloudkitty.scopes import agreement, reprocessing, source_gaps
 from cloudkitty.scopes import counts as scope_counts
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.telemetry import shared_registry
@@ -98,6 +98,7 @@ class ProgressCollector:
             behind = scope_counts.list_behind(
                 connection, settings.identity, mark_max=settings.mark_max(now), limit=BEHIND_MAX
             )
+            held_tasks = reprocessing.count_held(connection)
             gaps = source_gaps.count(connection, settings.identity)
             future = agreement.count_future_marks(connection)
             usage = health.measure(connection, facts.to_us(now))
@@ -105,6 +106,11 @@ class ProgressCollector:
         yield _gauge('database_up', _UP, 1)
         yield _gauge('scopes', 'Scopes that are rated.', counts.working)
         yield _gauge('held_scopes', 'Scopes that are held back by a failure.', counts.held)
+        yield _gauge(
+            'held_tasks',
+            'Orders to rate periods again that are held back by a failure.',
+            held_tasks,
+        )
         yield _gauge(
             'future_scopes', "Scopes rated beyond the time of the database's clock.", future
         )

@@ -46,6 +46,11 @@ class Task:
     failure_reason: str | None = None
     is_dry_run: bool = False
 
+    @property
+    def rest(self) -> timeframe.Period:
+        """The time that is still to be rated again, and perhaps one period that is done."""
+        return timeframe.Period(self.current or self.start, self.end)
+
 
 class Prices(NamedTuple):
     """The old and the new prices of the periods of a dry run."""
@@ -133,7 +138,8 @@ def _overlapping(
                 _TASKS.c.identifier.in_(chunk),
                 _is_unfinished(),
                 ~_TASKS.c.dry_run,
-                _TASKS.c.start_reprocess_time < end,
+                # What is done of it is in nobody's way.
+                sa.func.coalesce(_CURRENT, _TASKS.c.start_reprocess_time) < end,
                 _TASKS.c.end_reprocess_time > start,
             )
             .with_for_update()
@@ -232,17 +238,32 @@ def oldest_unfinished(connection: sa.Connection) -> datetime | None:
     return timeframe.from_naive(begin)
 
 
-def find_latest(
-    connection: sa.Connection, scope_id: str, reason: str
-) -> tuple[Task, datetime | None] | None:
-    """Return the newest task of a scope with *reason*, and when a worker took it up last."""
-    row = connection.execute(
-        sa.select(_TASKS)
-        .where(_TASKS.c.identifier == scope_id, _TASKS.c.reason == reason, ~_TASKS.c.dry_run)
-        .order_by(_TASKS.c.id.desc())
-        .limit(1)
-    ).first()
-    return None if row is None else (_task(row), timeframe.from_naive(row.tried_at))
+def unfinished_of(connection: sa.Connection, scope_id: str) -> list[Task]:
+    """Return the unfinished tasks of a scope, but no dry runs."""
+    found = sa.select(_TASKS).where(
+        _TASKS.c.identifier == scope_id, _is_unfinished(), ~_TASKS.c.dry_run
+    )
+    return list(map(_task, connection.execute(found.order_by(_TASKS.c.id))))
+
+
+def last_done_at(connection: sa.Connection, scope_id: str, reason: str) -> datetime | None:
+    """Return when a worker took up a finished task of a scope with *reason* last."""
+    tried_at = connection.execute(
+        sa.select(sa.func.max(_TASKS.c.tried_at)).where(
+            _TASKS.c.identifier == scope_id,
+            _TASKS.c.reason == reason,
+            ~_TASKS.c.dry_run,
+            ~_is_unfinished(),
+        )
+    ).scalar()
+    return timeframe.from_naive(tried_at)
+
+
+def count_held(connection: sa.Connection) -> int:
+    """Return how many unfinished tasks a failure holds back."""
+    return connection.execute(
+        sa.select(sa.func.count()).where(_is_unfinished(), _TASKS.c.failure_count.is_not(None))
+    ).scalar_one()
 
 
 def add_prices(connection: sa.Connection, prices: Mapping[int, Mapping[str, Prices]]) -> None:

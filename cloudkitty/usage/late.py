@@ -54,6 +54,10 @@ class Limits(NamedTuple):
         return facts.to_us(now - self.late_max)
 
 
+# [begin, end), microseconds since the epoch.
+Span = tuple[int, int]
+
+
 class Row(NamedTuple):
     """Time of a scope, microseconds since the epoch."""
 
@@ -134,13 +138,50 @@ def scopes(connection: sa.Connection, limit: int, after: str = '') -> list[str]:
     )
 
 
-def settle(connection: sa.Connection, rows: Sequence[Row], rest: Row | None) -> None:
-    """Remove *rows*, and keep the part for which no task was created yet.
+def merge(rows: Sequence[Row]) -> list[Row]:
+    """Return one row that covers *rows*, or none for none."""
+    if not rows:
+        return []
+    return [
+        rows[-1]._replace(
+            begin=min(row.begin for row in rows),
+            end=max(row.end for row in rows),
+            received_at=max(row.received_at for row in rows),
+        )
+    ]
 
-    :param rest: that part; None: nothing.
+
+def divide(rows: Iterable[Row], spans: Iterable[Span]) -> tuple[list[Row], list[Row]]:
+    """Return the parts of *rows* outside *spans*, and those inside them, merged for each span."""
+    outside, inside = list(rows), []
+    for begin, end in spans:
+        inside += merge(
+            [
+                row._replace(begin=max(row.begin, begin), end=min(row.end, end))
+                for row in outside
+                if row.begin < end and row.end > begin
+            ]
+        )
+        parts = [
+            part
+            for row in outside
+            for part in (
+                row._replace(end=min(row.end, begin)),
+                row._replace(begin=max(row.begin, end)),
+            )
+        ]
+        outside = [part for part in parts if part.begin < part.end]
+    return outside, inside
+
+
+def settle(connection: sa.Connection, rows: Sequence[Row], rest: Sequence[Row]) -> None:
+    """Replace *rows* by what there is no task for yet.
+
+    :param rest: the time of that.
     """
     connection.execute(sa.delete(_LATE).where(_LATE.c.id.in_([row.id for row in rows])))
-    if rest is not None:
-        values = rest._asdict()
-        del values['id']
-        connection.execute(sa.insert(_LATE).values(**values))
+    if rest:
+        names = [name for name in Row._fields if name != 'id']
+        connection.execute(
+            sa.insert(_LATE), [{name: getattr(row, name) for name in names} for row in rest]
+        )

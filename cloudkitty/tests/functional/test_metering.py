@@ -5,13 +5,15 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 import yaml
 from oslo_config import cfg
 
-from cloudkitty import storage
+from cloudkitty import errors, storage
 from cloudkitty.core.metering import facts
+from cloudkitty.db import usage_tables
 from cloudkitty.fetcher.metering import MeteringFetcher
-from cloudkitty.processor import service
+from cloudkitty.processor import late_usage, service
 from cloudkitty.scopes import reprocessing
 from cloudkitty.tests import usage
 from cloudkitty.tests.usage import HOUR, ORIGIN, entry, fact, life, us
@@ -265,3 +267,110 @@ def test_late_usage_waits_for_the_task_under_way(small_cloud):
 
     assert len(cloud.tasks()) == 2
     assert usage.lates(cloud.database) == []
+
+
+def break_hours(cloud, monkeypatch, broken):
+    """Let the source fail for periods that begin in hours, which may be changed meanwhile."""
+    collector = cloud.parts.worker._pipeline.collector
+    collect = collector.collect_columns
+
+    def failing(metric, periods, scopes):
+        if any((period.begin - MIDNIGHT) // HOUR in broken for period in periods):
+            raise errors.CollectError(collector='metering', reason='broken')
+        return collect(metric, periods, scopes)
+
+    monkeypatch.setattr(collector, 'collect_columns', failing)
+
+
+def spans(cloud):
+    """Return the hours of the tasks, and whether they are done."""
+    return [
+        ((task.start - MIDNIGHT) / HOUR, (task.end - MIDNIGHT) / HOUR, task.current == task.end)
+        for task in cloud.tasks()
+    ]
+
+
+def test_a_task_that_fails_does_not_hold_others(cloud, monkeypatch):
+    """Later late usage is rated around it; that of its own time waits, and is rated in the end."""
+    broken = {1}
+    cloud.push(*life(us(0.5), None, '4'), request(us(0.5), '1', 1))
+    cloud.rate(6.1)
+    break_hours(cloud, monkeypatch, broken)
+    cloud.push(request(us(1.5), '1', 2))
+    cloud.rate(6.5)
+    assert spans(cloud) == [(1, 2, False)]
+
+    cloud.push(request(us(2.5), '1', 3))
+    cloud.rate(6.7)
+    assert spans(cloud) == [(1, 2, False), (2, 3, True)]
+    assert cloud.rated()[2, 'request'] == 1
+
+    # From half past midnight on.
+    cloud.push(fact(us(0.75), None, kind=facts.STATE, stage=facts.END))
+    cloud.rate(7.5)
+    cloud.rate(7.8)
+    assert spans(cloud)[2:] == [(0, 1, True), (2, 5, True), (5, 6, True)]
+    found = {key: quantity for key, quantity in cloud.rated().items() if key[1] == 'volume.size'}
+    assert found == {(0, 'volume.size'): 1, (1, 'volume.size'): 4}
+    assert usage.lates(cloud.database) == [('p1', us(1), us(2))]
+    with cloud.database.reader() as connection:
+        assert reprocessing.count_held(connection) == 1
+    assert [task.failure_count > 1 for task in cloud.tasks()[:1]] == [True]
+
+    broken.clear()
+    cloud.rate(8)
+    cloud.rate(8.5)
+    assert usage.lates(cloud.database) == []
+    assert all(is_done for _, _, is_done in spans(cloud))
+    assert cloud.rated() == {
+        (0, 'request'): 1,
+        (1, 'request'): 1,
+        (2, 'request'): 1,
+        (0, 'volume.size'): 1,
+    }
+
+
+def test_tasks_that_fail_are_few(small_cloud, monkeypatch):
+    """Then late usage of the scope waits; its rows are merged, but not over what fails."""
+    cloud = small_cloud
+    monkeypatch.setattr(late_usage, 'HELD_MAX', 2)
+    cloud.push(request(us(0.5), '1', 1))
+    cloud.rate(30)
+    break_hours(cloud, monkeypatch, {2, 4})
+    for number, hour in enumerate((2.5, 4.5)):
+        cloud.push(request(us(hour), '1', 2 + number))
+        cloud.rate(31 + number)
+
+    for number, hour in enumerate((6.5, 2.25, 7.5, 2.75)):
+        cloud.push(request(us(hour), '1', 9 + number))
+    cloud.rate(34)
+
+    assert spans(cloud) == [(2, 3, False), (4, 5, False)]
+    assert usage.lates(cloud.database) == [
+        ('p1', us(2.25), us(2.75) + 1),
+        ('p1', us(6.5), us(7.5) + 1),
+    ]
+
+
+def test_a_scope_whose_late_usage_cannot_be_read_holds_no_other(small_cloud, caplog):
+    """It is logged once, and tried again later each time."""
+    cloud = small_cloud
+    cloud.push(request(us(0.5), '1', 1))
+    cloud.rate(6.1)
+    table = usage_tables.late
+    beyond = {'scope_id': 'a', 'begin': 9 * 10**18, 'end': 9 * 10**18 + 1, 'received_at': us(6)}
+    with cloud.database.writer() as connection:
+        connection.execute(sa.insert(table).values(beyond))
+
+    for hour in (1, 2, 3):
+        cloud.push(request(us(hour), '1', hour + 1))
+        cloud.rate(6.5 + hour)
+
+    assert all(is_done for _, _, is_done in spans(cloud))
+    assert [scope_id for scope_id, _, _ in usage.lates(cloud.database)] == ['a']
+    logged = [one for one in caplog.records if 'scope a ' in one.getMessage()]
+    assert [one.levelname for one in logged] == ['ERROR']
+    with cloud.database.writer() as connection:
+        connection.execute(sa.delete(table))
+    cloud.rate(11)
+    assert 'works again' in caplog.text

@@ -218,6 +218,18 @@ def test_scopes_that_rest_do_not_lag(database):
     assert shown['cloudkitty_scopes',] == shown['cloudkitty_held_scopes',] == 1
 
 
+def test_tasks_that_fail_are_shown(any_database):
+    """Not those that wait, nor those that are done."""
+    start, end = (timeframe.to_naive(START + hours * HOUR) for hours in (-2, -1))
+    task = {'start_reprocess_time': start, 'end_reprocess_time': end, 'reason': 'r'}
+    with any_database.writer() as connection:
+        for name, current, failures in (('a', None, None), ('b', None, 3), ('c', end, 1)):
+            values = {'current_reprocess_time': current, 'failure_count': failures}
+            connection.execute(sa.insert(tables.tasks).values(identifier=name, **task, **values))
+
+    assert _standing(any_database)['cloudkitty_held_tasks',] == 1
+
+
 def test_shards_beyond_those_looked_at_are_no_better_than_the_last():
     behind = [('a', START - 9 * HOUR)] * exporter.BEHIND_MAX
 
