@@ -1,6 +1,8 @@
 """The pollsters of a node, with libvirt's own test driver, which runs in this process."""
 
 import time
+import xml.etree.ElementTree as ET
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -209,6 +211,97 @@ def _collected(conf, period):
         for _, _, points in driver.collect(name, [period], ['00000000-0000-4000-8000-0000000000bb'])
         for point in points
     }
+
+
+class Machine:
+    """A machine of libvirt's whose counters begin at 0 when it starts, as those of QEMU.
+
+    Those of the test driver are read from the clock.
+    """
+
+    def __init__(self, domain):
+        self._domain = domain
+        self._at_start = {}
+
+    def __getattr__(self, name):
+        return getattr(self._domain, name)
+
+    def create(self):
+        self._domain.create()
+        xml = ET.fromstring(self._domain.XMLDesc())
+        disks, interfaces = (
+            [one.get('dev') for one in xml.findall(f'devices/{kind}/target')]
+            for kind in ('disk', 'interface')
+        )
+        self._at_start = {
+            'cpu': self._domain.info()[4:],
+            **{disk: self._domain.blockStats(disk) for disk in disks},
+            **{one: self._domain.interfaceStats(one) for one in interfaces},
+        }
+
+    def _since_start(self, name, counts):
+        at_start = self._at_start.get(name, [0] * len(counts))
+        return [count - begun for count, begun in zip(counts, at_start, strict=True)]
+
+    def info(self):
+        *others, time_ns = self._domain.info()
+        return [*others, *self._since_start('cpu', [time_ns])]
+
+    def blockStats(self, disk):  # noqa: N802
+        return self._since_start(disk, self._domain.blockStats(disk))
+
+    def interfaceStats(self, interface):  # noqa: N802
+        return self._since_start(interface, self._domain.interfaceStats(interface))
+
+
+class Connection:
+    """A connection to libvirt with one machine."""
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def isAlive(self):  # noqa: N802
+        return True
+
+    def listAllDomains(self):  # noqa: N802
+        return [self.machine]
+
+
+def test_counters_of_a_machine_that_restarts_add_up(node, database):
+    """Each counts the last value minus the first, and what it has counted since the restart."""
+    node.set_override('secrets', [samples.SECRET], 'metering')
+    receiver = Receiver(node, database, lambda: datetime.now(UTC))
+    pollsters = pollster.load(node, [pollster.COMPUTE])
+    writer = libvirt.open(node[compute.LibvirtPollster.GROUP].uri)
+    restarting = Machine(writer.lookupByName('instance-00000001'))
+    pollsters[0][1]._hypervisor._connection = Connection(restarting)
+    counts = defaultdict(list)
+
+    def cycle():
+        for _, one in pollsters:
+            for counter in one.poll(one.discover().resources, now_us):
+                form = message.build(counter, samples.SECRET)
+                assert receiver.store([Received(form, 'agent')], BUS).accepted == 1
+                if counter.kind == facts.CUMULATIVE:
+                    counts[counter.name, counter.resource_id].append(Decimal(counter.volume))
+
+    for _ in range(3):
+        cycle()
+    restarting.destroy()
+    cycle()
+    restarting.create()
+    for _ in range(3):
+        cycle()
+
+    end = timeframe.period_at(datetime.now(UTC), 3600).end
+    found = _collected(node, timeframe.Period(end - timedelta(hours=2), end))
+    assert {meter for meter, _ in counts} == {
+        meter for meter, (_, kind, _) in EXPECTED.items() if kind == facts.CUMULATIVE
+    }
+    for key, values in counts.items():
+        assert len(values) == 6, key
+        assert values[3] < values[2], key
+        assert found[key] == values[2] - values[0] + values[5], key
 
 
 @pytest.mark.parametrize('name', sorted({*pollster.plugins.names(pollster.namespace('compute'))}))
