@@ -60,6 +60,9 @@ export function negate(number) {
 
 export const isZero = (number) => split(number)[0] === 0n;
 
+/** Return whether a row of a summary has usage that costs nothing. */
+export const isFree = (row) => isZero(row.rate) && !isZero(row.qty);
+
 export const isNegative = (number) => split(number)[0] < 0n;
 
 /** Return *number* as a JavaScript number: for lengths and shares, never for money that is shown. */

@@ -51,14 +51,17 @@ export const money = (number) => moneyOf(currency, number);
 /** Return a change of an amount, with its sign. */
 export const signed = (number) => moneyOf(currency, number, { signDisplay: 'exceptZero' });
 
+/** Return options for what two digits behind the point would show as nothing. */
+function smallest(number) {
+  const size = Math.abs(approximate(number));
+  return size > 0 && size < SMALL ? { maximumFractionDigits: 20, maximumSignificantDigits: 2 } : {};
+}
+
 /** Return an amount of money of another currency, as money() does. */
 export function moneyOf(name, number, more = {}) {
   const options = isKnown(name) ? { style: 'currency', currency: name }
     : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
-  // What costs less than it could show is not shown as nothing.
-  const size = Math.abs(approximate(number));
-  if (size > 0 && size < SMALL) Object.assign(options, { maximumFractionDigits: 20, maximumSignificantDigits: 2 });
-  const text = new Intl.NumberFormat(language, { ...options, ...more, roundingMode: 'halfEven' })
+  const text = new Intl.NumberFormat(language, { ...options, ...smallest(number), ...more, roundingMode: 'halfEven' })
     .format(plain(number));
   return name && !isKnown(name) ? `${text} ${name}` : text;
 }
@@ -76,7 +79,7 @@ export const scale = (number) => (/[.]\d{3}|e/.test(plain(number)) ? precise(num
 
 /** Return a quantity. */
 export function quantity(number, unit = '') {
-  const text = new Intl.NumberFormat(language, { maximumFractionDigits: 2 }).format(plain(number));
+  const text = new Intl.NumberFormat(language, { maximumFractionDigits: 2, ...smallest(number) }).format(plain(number));
   return unit ? `${text} ${unit}` : text;
 }
 
@@ -114,9 +117,11 @@ export function validity({ start, end }) {
     .filter(Boolean).join(' ') || t('always');
 }
 
-/** Return the time of day, UTC. */
-export function clock(text) {
-  return new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' }).format(new Date(text));
+/** Return from when to when a part of a day is, UTC; with seconds if minutes do not tell it. */
+export function clocks({ begin, end }) {
+  const hasSeconds = [begin, end].some((text) => new Date(text).getUTCSeconds() !== 0);
+  const format = new Intl.DateTimeFormat(language, { timeStyle: hasSeconds ? 'medium' : 'short', timeZone: 'UTC' });
+  return `${format.format(new Date(begin))} – ${format.format(new Date(end))} UTC`;
 }
 
 /** Return a day, UTC. */

@@ -91,7 +91,10 @@ def _frames(project: str, span: timeframe.Period) -> Iterator[DataFrame]:
 
 
 def _difficult_frames(span: timeframe.Period) -> Iterator[DataFrame]:
-    """Yield six hours of each day but three: the price doubles, a metric has two units."""
+    """Yield six hours of each day but three: the price doubles, a metric has two units.
+
+    Another one is of no resource, and nothing of it is used.
+    """
     begin = span.begin
     while begin < span.end:
         price = PRICE * (1 if begin.day < CHANGE_DAY else 2)
@@ -102,6 +105,7 @@ def _difficult_frames(span: timeframe.Period) -> Iterator[DataFrame]:
                     _point(DIFFICULT, 'GiB', 3, '0.01', 'bucket'),
                     _point(DIFFICULT, 'requests', 400, '0.02', 'bucket'),
                 ],
+                'idle': [DataPoint('GB', 0, 0, {'project_id': DIFFICULT}, {})],
             }
             yield DataFrame(begin, begin + 6 * HOUR, usage)
         begin += DAY

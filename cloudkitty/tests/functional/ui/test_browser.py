@@ -422,7 +422,7 @@ def test_what_has_no_price_is_free_and_told(site):
     assert row[2] == '0'
 
     site.open('projects')
-    link = site.browser.find('.warning a')
+    (link,) = site.browser.find_all('.warning a')
     assert link.get_attribute('aria-label') == 'Set a price: traffic'
     link.send_keys(Keys.ENTER)
     site.browser.wait_for('A new price')

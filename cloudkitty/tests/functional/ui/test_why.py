@@ -89,3 +89,43 @@ def test_a_change_of_the_price_is_told_with_its_day(site):
     runs = [row[3] for row in site.browser.tables['Used and charged']]
     assert len(runs) == 3, 'before the hole, after it, and with the new price'
     assert Decimal(runs[0]) == Decimal(runs[1]) == Decimal(runs[2]) / 2
+
+
+def test_usage_of_no_resource_has_reasons_too(site):
+    """Those of all its metric in the project."""
+    site.open('costs', project=DIFFICULT)
+    link = site.browser.find('a[aria-label="Why does difficult (idle) cost this?"]')
+    link.send_keys(Keys.ENTER)
+    site.browser.wait_for('The price of this period')
+
+    shown = site.browser.find('dialog').text
+    assert 'Why does difficult cost €0.00?' in shown
+    assert '0 GB\nproject_id = difficult' in shown
+
+
+FORMS = """
+const done = arguments[0];
+import(new URL('words.js', document.querySelector('script[src]').src)).then((words) => done([
+  words.quantity('0.00001234', 'GB'),
+  words.quantity('1234.5678', 'GB'),
+  words.clocks({ begin: '2026-10-01T12:00:00Z', end: '2026-10-01T13:00:00Z' }),
+  words.clocks({ begin: '2026-10-01T12:00:10Z', end: '2026-10-01T12:00:20Z' }),
+  words.clocks({ begin: '2026-10-01T12:00:50Z', end: '2026-10-01T12:01:00Z' }),
+  words.said('since 2026-10-01T12:00:00+00:00, not 2026-99-01T00:00:00+00:00 nor 2026-10-01'),
+]))"""
+
+
+def test_numbers_and_times_say_what_they_are(site):
+    """Little is not nothing, and the end of a short period is not its begin."""
+    site.open('costs', project='web-shop')
+
+    shown = site.browser.driver.execute_async_script(FORMS)
+    # Browsers put a narrow blank before AM and PM.
+    assert [text.replace('\u202f', ' ') for text in shown] == [
+        '0.000012 GB',
+        '1,234.57 GB',
+        '12:00 PM – 1:00 PM UTC',
+        '12:00:10 PM – 12:00:20 PM UTC',
+        '12:00:50 PM – 12:01:00 PM UTC',
+        'since Oct 1, 2026, 12:00 PM UTC, not 2026-99-01T00:00:00+00:00 nor 2026-10-01',
+    ]

@@ -61,7 +61,7 @@ export async function show({ me, values, projects }) {
         [{ title: by }, { title: t('name') }, { title: t('service') },
           { title: t('used'), isNumber: true }, { title: t('cost'), isNumber: true }, { title: t('reason') }],
         resources.map((row) => [row[by] || '–', row.name || '', row.type,
-          quantity(row.qty, row.unit), exact(row.rate), why(row, by, values)]))),
+          quantity(row.qty, row.unit), exact(row.rate), why(row, by, values, [me.scope_key, project])]))),
   ];
 }
 
@@ -128,10 +128,14 @@ function change(total, before, isPart) {
   });
 }
 
-const why = (row, by, values) => row[by] && el('a', {
-  href: address('costs', { ...values, attribute: by, why: row[by], type: row.type }),
-  'aria-label': t('whyDoes', { resource: row.name || row[by], service: row.type }),
-}, t('why'));
+/** Return the link to the reasons for a row; what has no resource is explained as all of its project. */
+function why(row, by, values, [scopeKey, project]) {
+  const [attribute, resource] = row[by] ? [by, row[by]] : [scopeKey, project];
+  return el('a', {
+    href: address('costs', { ...values, attribute, why: resource, type: row.type }),
+    'aria-label': t('whyDoes', { resource: row.name || row[by] || nameOf(project), service: row.type }),
+  }, t('why'));
+}
 
 function picture(month, rows, order, forecast) {
   const parts = Array.from({ length: month.days }, () => []);

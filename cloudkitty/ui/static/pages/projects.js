@@ -2,7 +2,7 @@
 
 import * as api from '../api.js';
 import { download, el, table } from '../dom.js';
-import { approximate, isZero, negate, plain, sum } from '../numbers.js';
+import { approximate, isFree, isZero, negate, plain, sum } from '../numbers.js';
 import { address, Month } from '../state.js';
 import { moment, money, monthName, nameOf, percent, quantity, signed, t } from '../words.js';
 
@@ -30,7 +30,7 @@ export async function show({ me, values }) {
     .sort((one, other) => Math.abs(approximate(other.change)) - Math.abs(approximate(one.change)))
     .slice(0, MOVERS)
     .sort((one, other) => approximate(other.change) - approximate(one.change));
-  const free = services.filter((row) => isZero(row.rate));
+  const free = services.filter(isFree);
   const wanted = (values.search || '').toLowerCase();
   const found = rows.filter((row) => [row.project || '', nameOf(row.project) || '']
     .some((text) => text.toLowerCase().includes(wanted)));

@@ -2,7 +2,7 @@
 
 import * as api from '../api.js';
 import { el } from '../dom.js';
-import { approximate, isZero } from '../numbers.js';
+import { approximate, isFree } from '../numbers.js';
 import { address, Month } from '../state.js';
 import { quantity, t } from '../words.js';
 
@@ -19,7 +19,7 @@ export async function show() {
     api.summary({ begin: month.before(1).span.begin, end: month.span.end, groupby: 'type,unit' }),
   ]);
   const enabled = modules.filter((one) => one.enabled && !WITHOUT_PRICES.includes(one.module_id));
-  const free = services.filter((row) => isZero(row.rate));
+  const free = services.filter(isFree);
   const steps = [
     step(!(metrics instanceof Error), 'setupMetrics',
       metrics instanceof Error ? metrics.message : metrics.map((one) => one.metric_id).join(', '), 'cloudkitty-metrics check'),
@@ -27,7 +27,7 @@ export async function show() {
     step(services.length > 0, 'setupUsage', [...new Set(services.map((row) => row.type))].join(', '), 'cloudkitty-metrics try'),
     step(enabled.length > 0, 'setupModule', enabled.map((one) => one.module_id).join(', '),
       'openstack rating module enable hashmap'),
-    step(services.length > free.length && !free.length, 'setupPrices',
+    step(services.length > 0 && !free.length, 'setupPrices',
       free.map((row) => `${row.type}: ${quantity(row.qty, row.unit)}`).join(', '), 'openstack rating hashmap mapping create',
       el('a', { href: address('prices') }, t('prices'))),
   ];

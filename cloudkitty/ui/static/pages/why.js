@@ -4,17 +4,18 @@ import * as api from '../api.js';
 import { el, table } from '../dom.js';
 import { divide, plain, sum } from '../numbers.js';
 import { address, Month, projectOf } from '../state.js';
-import { clock, dayName, money, moment, precise, quantity, said, t } from '../words.js';
+import { clocks, dayName, money, nameOf, precise, quantity, said, t } from '../words.js';
 
 const POINTS = 1000;
 
 export async function show({ me, values, projects }) {
-  const asked = question(me, values, projectOf({ me, values, projects }));
+  const project = projectOf({ me, values, projects });
+  const asked = question(me, values, project);
   const days = (await api.summary({ ...asked.span, filters: asked.filters, groupby: `time-d,${asked.by},unit`, buckets: true }))
     .filter((row) => row[asked.by] === asked.resource);
   const cost = sum(days.map((row) => row.rate));
   const title = [
-    el('h2', { id: 'reason' }, t('whyCosts', { resource: asked.resource, cost: money(cost) })),
+    el('h2', { id: 'reason' }, t('whyCosts', { resource: asked.by === me.scope_key ? nameOf(project) : asked.resource, cost: money(cost) })),
     el('p', { class: 'note' }, asked.type),
   ];
   if (!days.length) return [title, el('p', {}, t('nothing'))];
@@ -31,7 +32,7 @@ export async function show({ me, values, projects }) {
     el('div', { class: 'choices' },
       select(t('day'), days.map((row) => [row.bucket_begin, dayName(row.bucket_begin)]), day.bucket_begin,
         (chosen) => go({ day: chosen, period: '' })),
-      select(t('period'), points.map((one) => [one.begin, `${clock(one.begin)} – ${clock(one.end)} UTC`]),
+      select(t('period'), points.map((one) => [one.begin, clocks(one)]),
         point && point.begin, (chosen) => go({ day: day.bucket_begin, period: chosen }))),
     point ? await steps(me, asked, point) : el('p', {}, t('nothing')),
   ];
@@ -41,7 +42,7 @@ export async function show({ me, values, projects }) {
 function question(me, values, project) {
   const { attribute: by, why: resource, type } = values;
   const filters = [`${me.scope_key}:${project}`, `type:${type}`];
-  if (!resource.includes(',')) filters.push(`${by}:${resource}`);
+  if (by !== me.scope_key && !resource.includes(',')) filters.push(`${by}:${resource}`);
   return { span: Month.named(values.month).span, project, by, resource, type, filters };
 }
 
@@ -104,7 +105,7 @@ function samples(found) {
   return [
     el('p', { class: 'note' }, [found.metric, found.measure].filter(Boolean).join(', ')),
     el('ul', {}, found.series.flatMap((series) => series.samples.map((run) => el('li', {},
-      `${clock(run.begin)} – ${clock(run.end)} UTC: `, el('code', {}, run.value), ` (${t('samples', { count: run.samples })})`)))),
+      `${clocks(run)}: `, el('code', {}, run.value), ` (${t('samples', { count: run.samples })})`)))),
   ];
 }
 
