@@ -123,6 +123,20 @@ def test_all_unfinished_tasks_are_looked_at_for_overlaps(any_database):
             order(any_database, first, end, 'a')
 
 
+def test_what_is_done_of_a_task_is_in_nobodys_way(any_database):
+    """Only the rest of it must not be ordered again."""
+    add(any_database, 'a')
+    order(any_database, 0, 10, 'a')
+    with any_database.writer() as connection:
+        ((task, _),) = scope_reprocessing.find_ready(connection, IDENTITY, now=MAY, limit=9).tasks
+        scope_reprocessing.advance(connection, {task.id: at(5)}, {})
+
+    order(any_database, 0, 5, 'a')
+
+    with pytest.raises(errors.InvalidInput, match='of this time: a$'):
+        order(any_database, 5, 7, 'a')
+
+
 def test_a_row_of_a_former_fetcher_is_not_looked_at(any_database):
     """It may stay active with a mark of long ago; only the configured scope is rated again."""
     for identity, hour, names in ((IDENTITY, 10, {'a'}), (OTHER, 1, {'a', 'gone'})):
