@@ -5,7 +5,6 @@ goes wrong with a metric, a module or a row holds back the scopes it touches, fr
 it touches; everything else of the batch is stored.
 """
 
-import itertools
 import logging
 import threading
 import time
@@ -20,11 +19,12 @@ from sqlalchemy import exc as sa_exc
 
 from cloudkitty import errors
 from cloudkitty.collector import BaseCollector, collect_columns, is_authoritative
-from cloudkitty.core.columns import Column, calendars_of
+from cloudkitty.core.columns import Column, Unusable, calendars_of
 from cloudkitty.core.scope_period import ScopePeriods
 from cloudkitty.core.timeframe import Period
 from cloudkitty.rating.modules import Failure, ModuleSet
 from cloudkitty.rating.skip import SkipFilter
+from cloudkitty.scopes.progress import LeftOut
 from cloudkitty.scopes.refusals import Patience
 from cloudkitty.scopes.state import Scope
 from cloudkitty.storage.v2 import ScopeBatch
@@ -155,9 +155,16 @@ class Pipeline:
             rated = self._rate(scope, usage[scope.scope_id], progress)
             periods = progress.periods_of(scope)
             if periods:
-                note = progress.note_of(scope)
                 ready.append(
-                    ScopeBatch(scope.id, scope.scope_id, scope.mark, periods[-1].begin, rated, note)
+                    ScopeBatch(
+                        scope.id,
+                        scope.scope_id,
+                        scope.mark,
+                        periods[-1].begin,
+                        rated,
+                        batch.note,
+                        progress.left_out_of(scope),
+                    )
                 )
         self.observer.heartbeat()
         stored, moved = self._store(ready, progress)
@@ -194,7 +201,11 @@ class Pipeline:
             for scope_ids, begin, reason in query.gaps:
                 progress.stop(scope_ids, begin, f'metric {query.metric}: {reason}')
             for scope_id, begin in query.left_out:
-                progress.leave_out(scope_id, begin, query.metric)
+                progress.leave_out(scope_id, LeftOut(begin, query.metric))
+            for scope_id, unusable in query.unusable:
+                for offset in unusable.offsets:
+                    begin = batch.periods[offset].begin
+                    progress.leave_out(scope_id, LeftOut(begin, query.metric, unusable.reason))
             for scope_id, begin in (*query.left_out, *query.waiting):
                 progress.refusals.append((scope_id, query.metric, begin))
             progress.unanswered.update((one, query.metric) for one in query.unanswered)
@@ -298,8 +309,7 @@ class _Progress:
         self.begin, self.length = first.begin, first.end - first.begin
         self.periods = batch.periods
         self.reasons: dict[str, str] = {}
-        self._note = batch.note
-        self._left_out: dict[tuple[str, datetime], list[str]] = {}
+        self._left_out: dict[str, list[LeftOut]] = {}
         self.refused: set[str] = set()
         self.refusals: list[tuple[str, str, datetime]] = []
         self.unanswered: set[tuple[str, str]] = set()
@@ -318,30 +328,17 @@ class _Progress:
             self.stop([one.scope_id], one.mark + self.length, reason)
             self.refused.add(one.scope_id)
 
-    def leave_out(self, scope_id: str, begin: datetime, metric: str) -> None:
-        """Note that the period that begins at *begin* has no data of *metric*."""
-        self._left_out.setdefault((scope_id, begin), []).append(metric)
+    def leave_out(self, scope_id: str, what: LeftOut) -> None:
+        """Note that a period of a scope lacks a metric."""
+        self._left_out.setdefault(scope_id, []).append(what)
 
-    def note_of(self, scope: Scope) -> str:
-        """Return the note on the periods of a scope."""
-        left_out = self._left_out.get((scope.scope_id, self.begin), ())
-        text = f'refused by the source: {", ".join(left_out)}' if left_out else ''
-        return '; '.join(filter(None, (self._note, text)))
+    def left_out_of(self, scope: Scope) -> Sequence[LeftOut]:
+        """Return what was left out of the periods of a scope, in order."""
+        return sorted(self._left_out.get(scope.scope_id, ()))
 
     def periods_of(self, scope: Scope) -> Sequence[Period]:
-        """Return the periods that can be stored now, all with the same note.
-
-        Those that follow with another note are left to the next batch.
-        """
-        periods = self.periods[: self._counts.get(scope.scope_id, len(self.periods))]
-        if not self._left_out:
-            return periods
-        first = self._left_out.get((scope.scope_id, self.begin))
-        return [
-            *itertools.takewhile(
-                lambda period: self._left_out.get((scope.scope_id, period.begin)) == first, periods
-            )
-        ]
+        """Return the periods that can be stored now."""
+        return self.periods[: self._counts.get(scope.scope_id, len(self.periods))]
 
 
 class _PointCounter:
@@ -375,6 +372,7 @@ class _MetricQuery:
     """The query for one metric of a batch; parts that fail are divided and queried again.
 
     :ivar answers: pairs of a scope id and a column.
+    :ivar unusable: the same of values that cannot be used.
     :ivar gaps: (scope ids, begin of the first period without an answer, reason).
     :ivar left_out: (scope id, begin) of periods that the source refuses and that wait no longer.
     :ivar waiting: the same of periods that it refuses and that wait.
@@ -388,6 +386,7 @@ class _MetricQuery:
     observer: Observer
     point_counter: _PointCounter
     answers: list[tuple[str, Column]] = field(default_factory=list)
+    unusable: list[tuple[str, Unusable]] = field(default_factory=list)
     gaps: list[tuple[Sequence[str], datetime, str]] = field(default_factory=list)
     # In the order of time.
     left_out: dict[tuple[str, datetime], None] = field(default_factory=dict)
@@ -403,7 +402,7 @@ class _MetricQuery:
                 reason='the time limit for this batch is over',
             )
         try:
-            self.answers.extend(self._collect(scope_ids, periods))
+            self._collect(scope_ids, periods)
             return True
         except errors.NoDataCollected:
             return True
@@ -458,17 +457,23 @@ class _MetricQuery:
             reason,
         )
 
-    def _collect(
-        self, scope_ids: Sequence[str], periods: Sequence[Period]
-    ) -> list[tuple[str, Column]]:
+    def _collect(self, scope_ids: Sequence[str], periods: Sequence[Period]) -> None:
         begin = time.monotonic()
         try:
             found = collect_columns(self.collector, self.metric, periods, scope_ids)
         finally:
             self.observer.answered(self.collector.collector_name, time.monotonic() - begin)
-        self.point_counter.add(sum(len(column.offsets) for _, column in found))
+        answers: list[tuple[str, Column]] = []
+        unusable: list[tuple[str, Unusable]] = []
         offset = self.batch.periods.index(periods[0])
-        return [(scope_id, column.moved(offset)) for scope_id, column in found if column.offsets]
+        for scope_id, one in found:
+            if isinstance(one, Unusable):
+                unusable.append((scope_id, one.moved(offset)))
+            elif one.offsets:
+                answers.append((scope_id, one.moved(offset)))
+        self.point_counter.add(sum(len(column.offsets) for _, column in answers))
+        self.answers.extend(answers)
+        self.unusable.extend(unusable)
 
 
 def _cut(items: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item]]:

@@ -12,7 +12,7 @@ from cloudkitty import conf as configuration
 from cloudkitty import errors, plugins
 from cloudkitty.collector import metrics_file, routing, survey
 from cloudkitty.core import dataframe, metrics
-from cloudkitty.core.columns import Column, ColumnBuilder, calendars_of
+from cloudkitty.core.columns import Column, Unusable, columns_of
 from cloudkitty.core.coverage import Coverage, Gap
 from cloudkitty.core.dataframe import DataPoint
 from cloudkitty.core.timeframe import Period
@@ -32,7 +32,8 @@ class BaseCollector(abc.ABC):
     :cvar collect_columns: columnar variant of collect(); None: collect() is called, as it is if a
         subclass overrides collect() but not collect_columns. It takes the arguments of collect()
         and yields pairs of a scope id and a columns.Column without prices, whose offsets are
-        indexes of *periods*.
+        indexes of *periods*; or a columns.Unusable for values that had to be left out, so that
+        these periods are noted.
     :ivar group: section that this driver's options are in.
     :ivar conf: metric definitions by internal key, see metrics.Metric.
     :ivar period: length of a period, seconds.
@@ -42,7 +43,7 @@ class BaseCollector(abc.ABC):
     GROUP: str = ''
     OPTS: list[cfg.Opt] = []
     is_authoritative: bool = False
-    collect_columns: Callable[..., Iterator[tuple[str, Column]]] | None = None
+    collect_columns: Callable[..., Iterator[tuple[str, Column | Unusable]]] | None = None
 
     def __init__(
         self,
@@ -251,8 +252,8 @@ def is_authoritative(driver: BaseCollector) -> bool:
 
 def collect_columns(
     driver: BaseCollector, metric_name: str, periods: Sequence[Period], scope_ids: Sequence[str]
-) -> list[tuple[str, Column]]:
-    """Return the usage that *driver* collects, in columns; see BaseCollector.collect().
+) -> list[tuple[str, Column | Unusable]]:
+    """Return the usage that *driver* collects, in columns; see BaseCollector.collect_columns.
 
     :raises CollectError: the source failed, or the driver returned usage that was not requested.
     """
@@ -260,20 +261,29 @@ def collect_columns(
     shortcut = driver.collect_columns if is_current else None
     if shortcut is not None:
         return list(shortcut(metric_name, periods, scope_ids))
-    name = driver.conf[metric_name].published_name
-    calendars = calendars_of(periods)
-    offsets = {period: offset for offset, period in enumerate(periods)}
-    builders = {scope_id: ColumnBuilder(calendars) for scope_id in scope_ids}
-    for scope_id, period, points in driver.collect(metric_name, periods, scope_ids):
-        if scope_id not in builders or period not in offsets:
+    return list(
+        columns_of(
+            driver.conf[metric_name].published_name,
+            _requested(driver, driver.collect(metric_name, periods, scope_ids), periods, scope_ids),
+            periods,
+        )
+    )
+
+
+def _requested(
+    driver: BaseCollector,
+    found: Iterable[tuple[str, Period, list[DataPoint]]],
+    periods: Sequence[Period],
+    scope_ids: Sequence[str],
+) -> Iterator[tuple[str, Period, list[DataPoint]]]:
+    known_scopes, known_periods = set(scope_ids), set(periods)
+    for scope_id, period, points in found:
+        if scope_id not in known_scopes or period not in known_periods:
             raise errors.CollectError(
                 collector=driver.collector_name,
                 reason=f'returned usage of {scope_id!r} at {period}, which was not requested',
             )
-        builders[scope_id].add(name, offsets[period], points)
-    return [
-        (scope_id, column) for scope_id, builder in builders.items() for column in builder.columns()
-    ]
+        yield scope_id, period, points
 
 
 def get_members(conf: cfg.ConfigOpts) -> list[plugins.Instance]:

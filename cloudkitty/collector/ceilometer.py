@@ -70,12 +70,16 @@ class CeilometerCollector(point_builder.ResourceCollector):
                 )
         return found
 
-    def collect(self, metric_name, periods, scope_ids):
+    def collect_columns(self, metric_name, periods, scope_ids):
+        """Yield pairs of a scope id and a column; see BaseCollector."""
         metric = self.conf[metric_name]
         if not scope_ids:
             return
+        offset = 0
         for run in point_builder.runs(periods, PERIODS_MAX):
-            yield from self._collect_run(metric, run, list(scope_ids))
+            for scope_id, column in self._collect_run(metric, run, list(scope_ids)):
+                yield scope_id, column.moved(offset)
+            offset += len(run)
 
     def newest(self, metric_names, *, since, now):
         return {key: self._newest(self.conf[key], since, now) for key in metric_names}

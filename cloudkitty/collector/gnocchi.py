@@ -3,17 +3,19 @@
 import itertools
 import logging
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from cloudkitty import collector, errors
 from cloudkitty.clients import gnocchi
-from cloudkitty.collector import gnocchi_coverage, gnocchi_query, source_coverage
+from cloudkitty.collector import gnocchi_coverage, gnocchi_query, point_builder, source_coverage
 from cloudkitty.collector.resampling import FOREVER, Granules, Span
-from cloudkitty.core import timeframe
+from cloudkitty.core import columns, timeframe
 from cloudkitty.core.bounds import to_decimal
+from cloudkitty.core.columns import points_of
+from cloudkitty.core.coverage import GAP
 from cloudkitty.core.dataframe import DataPoint, FrozenDict, Series
 from cloudkitty.core.decimals import INTEGER_DIGITS_MAX, ZERO
 from cloudkitty.core.timeframe import EPOCH, Period
@@ -76,10 +78,15 @@ class GnocchiCollector(collector.BaseCollector):
         return () if now is None else (now,)
 
     def fetch_all(self, metric_name, start, end, scope_id, q_filter=None):
-        found = self._collect(self.conf[metric_name], [Period(start, end)], [scope_id], q_filter)
-        return [point for *_, points in found for point in points]
+        periods = [Period(start, end)]
+        found = self._collect(self.conf[metric_name], periods, [scope_id], q_filter)
+        return [point for *_, points in points_of(found, periods) for point in points]
 
     def collect(self, metric_name, periods, scope_ids):
+        return points_of(self.collect_columns(metric_name, periods, scope_ids), periods)
+
+    def collect_columns(self, metric_name, periods, scope_ids):
+        """Yield pairs of a scope id and a column; see BaseCollector."""
         if periods:
             for part in _parts(scope_ids, SCOPES_MAX):
                 yield from self._collect(self.conf[metric_name], periods, part)
@@ -140,12 +147,15 @@ class GnocchiCollector(collector.BaseCollector):
 
     def _collect(self, metric, periods, scope_ids, q_filter=None):
         span = Period(periods[0].begin, periods[-1].end)
+        unusable = point_builder.UnusableValues(metric.key, periods)
         try:
             resources = self._resources(metric, span, scope_ids, q_filter)
-            usage = self._usage(metric, span, periods, resources)
+            usage = self._usage(metric, span, periods, resources, unusable)
         except (LookupError, TypeError, ValueError, errors.InvalidInput) as exc:
             raise self._error(f'unexpected answer for {metric.name}: {exc}') from exc
-        return self._points(metric, usage, scope_ids)
+        points = self._points(metric, usage, periods, unusable)
+        yield from columns.columns_of(metric.published_name, points, periods)
+        yield from unusable.found()
 
     def _error(self, reason):
         return errors.CollectError(
@@ -225,23 +235,34 @@ class GnocchiCollector(collector.BaseCollector):
 
     # Measures
 
-    def _usage(self, metric, span, periods, resources):
-        """Return {(scope id, period): {group: [raw quantity, attributes]}}."""
+    def _usage(self, metric, span, periods, resources, unusable):
+        """Return {(scope id, offset of the period): {group: [raw quantity, attributes]}}."""
         usage: dict[tuple, dict] = defaultdict(dict)
-        spans = [(period, Span(*map(_instant, period))) for period in periods]
-        for resource_id, granules in self._granules(metric, span, list(resources)):
-            for period, instants in spans:
+        spans = [Span(*map(_instant, period)) for period in periods]
+        ignored = 0
+        for resource_id, granules, lost in self._granules(metric, span, list(resources)):
+            for offset, instants in enumerate(spans):
                 for revision, windows in self._groups(metric, instants, resources[resource_id]):
                     raw = self._part(metric, granules, instants, windows)
                     if raw is not None:
                         group = tuple(revision.attributes[name] for name in metric.groupby)
-                        total = usage[revision.scope_id, period].setdefault(group, [ZERO, None])
+                        total = usage[revision.scope_id, offset].setdefault(group, [ZERO, None])
                         total[0] += raw
                         total[1] = revision.attributes
+                    count = lost.overlapping(instants, windows) if lost else 0
+                    if count > GAP or count and raw is None:
+                        unusable.add(revision.scope_id, offset, columns.NOT_NUMBERS, count)
+                    else:
+                        # The others of the period tell the usage.
+                        ignored += count
+        if ignored:
+            LOG.warning(
+                'Metric %s: %d granules that are NaN or infinite skipped', metric.key, ignored
+            )
         return usage
 
     def _granules(self, metric, span, resource_ids):
-        """Yield (resource id, granules)."""
+        """Yield (resource id, granules, those that are no numbers); None: there are none."""
         args = metric.extra_args
         length_s = args['force_granularity']
         begin = span.begin
@@ -249,7 +270,6 @@ class GnocchiCollector(collector.BaseCollector):
             # The first difference is to the granule before.
             begin -= timedelta(seconds=length_s or self.period)
         count = max(1, (span.end - begin) // timedelta(seconds=length_s or 60))
-        skipped = 0
         for part in _parts(resource_ids, max(1, min(RESOURCES_MAX, GRANULES_MAX // count))):
             for resource_id, rows in self.client.aggregates(
                 gnocchi_query.operations(metric),
@@ -259,33 +279,32 @@ class GnocchiCollector(collector.BaseCollector):
                 end=span.end,
                 granularity_s=length_s,
             ):
-                finite = [row for row in rows if _is_finite(row[2])]
-                skipped += len(rows) - len(finite)
-                granules = self._granules_of(metric, finite)
-                if granules:
-                    yield resource_id, granules
-        if skipped:
-            LOG.warning(
-                'Metric %s: %d granules that are NaN or infinite skipped', metric.key, skipped
-            )
+                if rows:
+                    yield resource_id, *self._granules_of(metric, rows)
 
     def _granules_of(self, metric, rows):
-        """Return the coarsest granules that divide the period; None: there are no measures."""
-        lengths = {length for _, length, _ in rows}
+        """Return the coarsest granules that divide the period, and those that are no numbers."""
+        finite = [row for row in rows if _is_finite(row[2])]
+        lengths = {length for _, length, _ in finite or rows}
         usable = [length for length in lengths if length > 0 and self.period % length == 0]
-        if not lengths:
-            return None
         if not usable:
             raise self._error(
                 f'metric {metric.name} has granules of {sorted(lengths)} s only; a '
                 f'period of {self.period} s is not made of them'
             )
-        values = sorted(
-            (_instant(datetime.fromisoformat(begin)), to_decimal(value))
-            for begin, length, value in rows
-            if length == max(usable)
+        values, lost = (
+            sorted(
+                (_instant(datetime.fromisoformat(begin)), value)
+                for begin, length, value in part
+                if length == max(usable)
+            )
+            for part in (
+                [(*row[:2], to_decimal(row[2])) for row in finite],
+                [(*row[:2], ZERO) for row in rows if not _is_finite(row[2])],
+            )
         )
-        return Granules(round(max(usable) * 1_000_000), dict(values))
+        length_us = round(max(usable) * 1_000_000)
+        return Granules(length_us, dict(values)), Granules(length_us, dict(lost)) if lost else None
 
     def _groups(self, metric, period, revisions):
         """Return (last revision, windows) of each groupby group that the resource was in."""
@@ -310,32 +329,23 @@ class GnocchiCollector(collector.BaseCollector):
 
     # Points
 
-    def _points(self, metric, usage, scope_ids):
+    def _points(self, metric, usage, periods, unusable):
         """Return [(scope id, period, points)]."""
-        found, skipped = [], Counter()
-        for (scope_id, period), groups in usage.items():
-            calendar = FrozenDict(timeframe.calendar_of(period.begin))
+        found = []
+        for (scope_id, offset), groups in usage.items():
+            calendar = FrozenDict(timeframe.calendar_of(periods[offset].begin))
             points = []
             for raw, attributes in groups.values():
                 qty = metric.quantity(raw)
                 if qty.adjusted() >= INTEGER_DIGITS_MAX:
-                    skipped['that are too large'] += 1
+                    unusable.add(scope_id, offset, columns.NOT_NUMBERS)
                     continue
                 if qty < 0 and not metric.allow_negative:
-                    skipped['below 0'] += 1
+                    unusable.add(scope_id, offset, columns.NEGATIVE)
                     continue
                 series = self._shared(metric.series(attributes))
                 points.append(DataPoint.of(series, qty, ZERO, calendar))
-            if points:
-                found.append((scope_id, period, points))
-        for reason, count in skipped.items():
-            LOG.warning(
-                'Metric %s: %d values %s skipped, scopes %.200r',
-                metric.key,
-                count,
-                reason,
-                list(scope_ids),
-            )
+            found.append((scope_id, periods[offset], points))
         return found
 
     def _shared(self, series):

@@ -1,6 +1,5 @@
 """Usage from the tables of embedded metering, see doc/source/admin/metering.rst."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 
 from oslo_config import cfg
@@ -10,14 +9,12 @@ from sqlalchemy import exc as sa_exc
 from cloudkitty import db, errors
 from cloudkitty.collector import point_builder, source_coverage
 from cloudkitty.core import metrics
-from cloudkitty.core.columns import Column, points_of
+from cloudkitty.core.columns import NEGATIVE, Column
 from cloudkitty.core.dataframe import FrozenDict, Series
 from cloudkitty.core.decimals import INTEGER_DIGITS_MAX
 from cloudkitty.core.metering import facts, quantities
 from cloudkitty.core.metering.quantities import Grid
 from cloudkitty.usage import packs, pieces, producers, reading, sampled
-
-LOG = logging.getLogger(__name__)
 
 # Usage that was reported less than this ago may still be on its way.
 SETTLE = timedelta(seconds=60)
@@ -90,16 +87,13 @@ class MeteringCollector(point_builder.ResourceCollector):
             self._opened = db.Database(self.service_conf)
         return self._opened
 
-    def collect(self, metric_name, periods, scope_ids):
-        return points_of(self.collect_columns(metric_name, periods, scope_ids), periods)
-
     def collect_columns(self, metric_name, periods, scope_ids):
         """Yield pairs of a scope id and a column; see BaseCollector."""
         offset = 0
         for run in point_builder.runs(periods, PERIODS_MAX):
             begin = facts.to_us(run[0].begin)
             grid = Grid(begin, facts.to_us(run[0].end) - begin, len(run))
-            for scope_id, column in self._collect(self.conf[metric_name], grid, scope_ids):
+            for scope_id, column in self._collect(self.conf[metric_name], grid, run, scope_ids):
                 yield scope_id, column.moved(offset)
             offset += len(run)
 
@@ -156,10 +150,10 @@ class MeteringCollector(point_builder.ResourceCollector):
             )
         )
 
-    def _collect(self, metric, grid, scope_ids):
+    def _collect(self, metric, grid, periods, scope_ids):
         found = self._ask(lambda connection: self._read(connection, metric, grid, scope_ids))
         build = _SeriesOf(metric, self.scope_key)
-        dropped = 0
+        unusable = point_builder.UnusableValues(metric.key, periods)
         for one in found:
             offsets, amounts = one.offsets, metric.quantities(one.quantities)
             least, most = min(amounts), max(amounts)
@@ -171,7 +165,9 @@ class MeteringCollector(point_builder.ResourceCollector):
                 )
             if least < 0 and not metric.allow_negative:
                 kept = [index for index, quantity in enumerate(amounts) if quantity >= 0]
-                dropped += len(amounts) - len(kept)
+                for offset, quantity in zip(offsets, amounts, strict=True):
+                    if quantity < 0:
+                        unusable.add(one.scope_id, offset, NEGATIVE)
                 offsets = [offsets[index] for index in kept]
                 amounts = [amounts[index] for index in kept]
             if offsets:
@@ -180,8 +176,7 @@ class MeteringCollector(point_builder.ResourceCollector):
                     one.scope_id,
                     Column.unpriced(metric.published_name, series, offsets, amounts),
                 )
-        if dropped:
-            LOG.warning('Metric %s: %s values below 0 skipped', metric.key, dropped)
+        yield from unusable.found()
 
     def _read(self, connection, metric, grid, scope_ids):
         args = metric.extra_args

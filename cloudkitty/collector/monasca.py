@@ -60,14 +60,18 @@ class MonascaCollector(point_builder.ResourceCollector):
                     )
         return found
 
-    def collect(self, metric_name, periods, scope_ids):
+    def collect_columns(self, metric_name, periods, scope_ids):
+        """Yield pairs of a scope id and a column; see BaseCollector."""
         metric = self.conf[metric_name]
         groups = [scope_ids] if scope_ids else []
         if metric.extra_args['forced_project_id'] == SCOPE_ID:
             groups = [[scope_id] for scope_id in scope_ids]
+        offset = 0
         for run in point_builder.runs(periods, PERIODS_MAX):
             for group in groups:
-                yield from self._collect_run(metric, run, group)
+                for scope_id, column in self._collect_run(metric, run, group):
+                    yield scope_id, column.moved(offset)
+            offset += len(run)
 
     def newest(self, metric_names, *, since, now):
         # If each scope has a tenant of its own, there would be one request for each.

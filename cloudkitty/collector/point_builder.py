@@ -2,21 +2,20 @@
 
 import dataclasses
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from cloudkitty import collector, errors
-from cloudkitty.core import bounds, decimals, metrics, timeframe
+from cloudkitty.core import bounds, columns, decimals, metrics
+from cloudkitty.core.columns import Column, Unusable
 from cloudkitty.core.dataframe import DataPoint, FrozenDict
 from cloudkitty.core.decimals import ZERO
 from cloudkitty.core.timeframe import Period
 
 LOG = logging.getLogger(__name__)
-
-Found = Iterator[tuple[str, Period, list[DataPoint]]]
 
 
 class ResourceCollector(collector.BaseCollector):
@@ -45,21 +44,58 @@ class ResourceCollector(collector.BaseCollector):
         found = self.collect(metric_name, [Period(start, end)], [scope_id])
         return [point for *_, points in found for point in points]
 
+    def collect(self, metric_name, periods, scope_ids):
+        return columns.points_of(self.collect_columns(metric_name, periods, scope_ids), periods)
+
+
+class UnusableValues:
+    """Counts the values of an answer that cannot be used, by scope, period and reason.
+
+    :param key: internal key of the metric.
+    """
+
+    def __init__(self, key: str, periods: Sequence[Period]):
+        self._key = key
+        self._periods = periods
+        self._counts: dict[tuple[str, str], Counter[int]] = {}
+
+    def add(self, scope_id: str, offset: int, reason: str, count: int = 1) -> None:
+        """Add *count* values of the period at *offset*; what they are is *reason*."""
+        self._counts.setdefault((scope_id, reason), Counter())[offset] += count
+
+    def found(self) -> Iterator[tuple[str, Unusable]]:
+        """Yield pairs of a scope id and its unusable values; log one line for each reason."""
+        for reason in dict.fromkeys(reason for _, reason in self._counts):
+            own = {one: counts for (one, why), counts in self._counts.items() if why == reason}
+            offsets = sorted(set().union(*own.values()))
+            LOG.warning(
+                'Metric %s: %d values that are %s left out, scopes %.200r, periods that begin %s '
+                'to %s',
+                self._key,
+                sum(counts.total() for counts in own.values()),
+                reason,
+                list(own),
+                self._periods[offsets[0]].begin,
+                self._periods[offsets[-1]].begin,
+            )
+        for (scope_id, reason), counts in self._counts.items():
+            yield scope_id, Unusable(sorted(counts), reason)
+
 
 class Gathering:
     """Collects the points of one metric for the requested *periods* and *scope_ids*.
 
-    Rows of other periods and scopes are dropped and counted, as are numbers that cannot be stored.
+    Rows of other scopes are dropped and counted; numbers that cannot be stored are unusable.
     """
 
     def __init__(self, metric: metrics.Metric, periods: Sequence[Period], scope_ids: Sequence[str]):
         self._metric = metric
-        self._periods = {period.begin: period for period in periods}
-        self._calendars = {
-            period.begin: FrozenDict(timeframe.calendar_of(period.begin)) for period in periods
-        }
+        self._periods = periods
+        self._offsets = {period.begin: offset for offset, period in enumerate(periods)}
+        self._calendars = columns.calendars_of(periods)
         self._points: dict[str, dict] = {scope_id: defaultdict(list) for scope_id in scope_ids}
-        self._skipped: dict[str, int] = defaultdict(int)
+        self._unusable = UnusableValues(metric.key, periods)
+        self._foreign = 0
 
     def add(self, scope_id: str, begin: datetime, attributes: Mapping[str, str], raw: Any) -> None:
         """Add one number.
@@ -69,42 +105,46 @@ class Gathering:
         :raises LookupError: the period was not requested.
         :raises TypeError: it is no number.
         """
-        calendar = self._calendars[begin]
+        offset = self._offsets[begin]
         if isinstance(raw, bool) or not isinstance(raw, (int, Decimal)):
             raise TypeError(f'{raw!r} is not a number')
         if scope_id not in self._points:
-            self._skipped['rows of other scopes'] += 1
+            self._foreign += 1
             return
         raw = Decimal(raw)
         if bounds.is_bounded(raw):
             qty = self._metric.quantity(raw)
             if qty < 0 and not self._metric.allow_negative:
-                self._skipped['values below 0'] += 1
+                self._unusable.add(scope_id, offset, columns.NEGATIVE)
                 return
             if qty.adjusted() < decimals.INTEGER_DIGITS_MAX:
-                self._points[scope_id][begin].append(
-                    DataPoint.of(self._metric.series(attributes), qty, ZERO, calendar)
+                self._points[scope_id][offset].append(
+                    DataPoint.of(
+                        self._metric.series(attributes), qty, ZERO, self._calendars[offset]
+                    )
                 )
                 return
-        self._skipped['values that are NaN, infinite or too large'] += 1
+        self._unusable.add(scope_id, offset, columns.NOT_NUMBERS)
 
-    def found(self) -> Found:
-        """Yield (scope id, period, points) wherever there are points; log what was dropped."""
-        for reason, count in self._skipped.items():
-            begins = list(self._periods)
+    def found(self) -> Iterator[tuple[str, Column | Unusable]]:
+        """Yield the columns and the unusable values of each scope; log what was dropped."""
+        if self._foreign:
             LOG.warning(
-                'Metric %s: %d %s skipped, scopes %.200r, periods that begin %s to %s',
+                'Metric %s: %d rows of other scopes skipped, scopes %.200r, periods that begin %s '
+                'to %s',
                 self._metric.key,
-                count,
-                reason,
+                self._foreign,
                 list(self._points),
-                begins[0],
-                begins[-1],
+                self._periods[0].begin,
+                self._periods[-1].begin,
             )
-        for scope_id, rows in self._points.items():
-            for begin, period in self._periods.items():
-                if begin in rows:
-                    yield scope_id, period, rows[begin]
+        points = (
+            (scope_id, self._periods[offset], rows[offset])
+            for scope_id, rows in self._points.items()
+            for offset in sorted(rows)
+        )
+        yield from columns.columns_of(self._metric.published_name, points, self._periods)
+        yield from self._unusable.found()
 
 
 def runs(periods: Sequence[Period], length_max: int) -> Iterator[list[Period]]:

@@ -2,14 +2,12 @@
 
 import decimal
 import functools
+import itertools
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
-import orjson
 from oslo_config import cfg
 
 from cloudkitty import collector, errors
@@ -17,6 +15,7 @@ from cloudkitty.clients import prometheus, prometheus_access
 from cloudkitty.collector import (
     definition_warnings,
     point_builder,
+    prometheus_answer,
     prometheus_coverage,
     prometheus_measures,
     prometheus_query,
@@ -30,18 +29,15 @@ from cloudkitty.collector.prometheus_query import (
     build_newest_term,
     build_query,
     build_search,
+    build_sparse,
     can_ask_for_many,
     chunks,
     length_s,
     scope_lists,
     steps_max,
 )
-from cloudkitty.core import repeated, timeframe
-from cloudkitty.core.bounds import EXPONENT_MAX, is_bounded
-from cloudkitty.core.columns import Column, points_of
-from cloudkitty.core.dataframe import Series
-from cloudkitty.core.decimals import INTEGER_DIGITS_MAX, ZERO
-from cloudkitty.core.repeated import Repeated
+from cloudkitty.core import timeframe
+from cloudkitty.core.columns import points_of
 from cloudkitty.core.timeframe import Period
 
 LOG = logging.getLogger(__name__)
@@ -55,9 +51,6 @@ NEWEST_GROWTH = 4
 NEWEST_LENGTH_MAX = 8000
 # Most bytes of an answer for several scopes or periods; parsed it takes about 4 times the memory.
 PART_SIZE_MAX_BYTES = 2**20
-NON_NUMBERS = frozenset(('NaN', '+Inf', '-Inf'))
-# About 1 KiB each.
-SERIES_KEPT_MAX = 30_000
 SCRAPE_INTERVAL = cfg.IntOpt(
     'scrape_interval',
     default=prometheus_measures.SCRAPE_INTERVAL_S,
@@ -90,9 +83,7 @@ class PrometheusCollector(collector.BaseCollector):
             )
             for key, metric in self.conf.items()
         }
-        self._series: dict[Series, Series] = {}
-        # The same by the key of the metric, the scope id, and the labels as JSON.
-        self._series_by_labels: dict[tuple[str, str, bytes], Series] = {}
+        self._reader = prometheus_answer.Reader(self.scope_key)
         self.client = prometheus.Client(self.build_access(), owner=self.collector_name)
         self._coverages: dict[tuple[str, ...], prometheus_coverage.PrometheusCoverage] = {}
         # How far back a query must look where samples are further apart than a period is long, and
@@ -262,7 +253,7 @@ class PrometheusCollector(collector.BaseCollector):
         )
 
     def _ask_parts(self, metric, periods, scope_ids, ask):
-        """Yield (scope id, column) of each series, with up to three queries.
+        """Yield (scope id, column) of each series and of unusable values, with up to three queries.
 
         Those with a value that is no number are repeated without such samples.
         """
@@ -271,6 +262,7 @@ class PrometheusCollector(collector.BaseCollector):
         if metric.key in self._intervals:
             metric = prometheus_measures.replaced(metric, self._intervals[metric.key])
         several = self._several(metric, periods, scope_ids, range_s, ask)
+        unusable = point_builder.UnusableValues(metric.key, periods)
         for is_plain in (True, False):
             part = [
                 one
@@ -279,21 +271,8 @@ class PrometheusCollector(collector.BaseCollector):
             ]
             if not part:
                 continue
-            build = functools.partial(
-                build_query, metric, self.scope_key, part, range_s, is_plain=is_plain
-            )
-            answer = ask(build())
-            if metric.extra_args.get('measure') and _has_non_numbers(answer):
-                LOG.warning(
-                    'Metric %s: samples that are NaN or infinite count as missing, scopes %.200r, '
-                    'periods that begin %s to %s',
-                    metric.key,
-                    list(part),
-                    periods[0].begin,
-                    periods[-1].begin,
-                )
-                answer = ask(build(is_finite=True))
-            for scope_id, column in self._columns(metric, answer, periods, part):
+            found = self._ask_part(metric, periods, part, range_s, ask, is_plain)
+            for scope_id, column in found.columns:
                 own = several.get(scope_id, ())
                 if not 0 < len(own) < len(periods):
                     yield scope_id, column
@@ -302,6 +281,56 @@ class PrometheusCollector(collector.BaseCollector):
                 kept = [n for n, at in enumerate(column.offsets) if (at in own) is not is_plain]
                 if kept:
                     yield scope_id, column.kept(kept)
+            for scope_id, offset, reason in found.unusable:
+                if (offset in several.get(scope_id, ())) is not is_plain:
+                    unusable.add(scope_id, offset, reason)
+        yield from unusable.found()
+
+    def _ask_part(self, metric, periods, scope_ids, range_s, ask, is_plain):
+        """Return what the source has of scopes whose resources have one series, or several."""
+        build = functools.partial(
+            build_query, metric, self.scope_key, scope_ids, range_s, is_plain=is_plain
+        )
+        answer, lost = ask(build()), []
+        if metric.extra_args.get('measure') and prometheus_answer.has_non_numbers(answer):
+            LOG.warning(
+                'Metric %s: samples that are NaN or infinite count as missing, scopes %.200r, '
+                'periods that begin %s to %s',
+                metric.key,
+                list(scope_ids),
+                periods[0].begin,
+                periods[-1].begin,
+            )
+            whole, answer = answer, ask(build(is_finite=True))
+            if prometheus_measures.is_additive(metric):
+                query = build_sparse(metric, self.scope_key, scope_ids, range_s, is_plain=is_plain)
+                lost = ask(query)
+            lost = itertools.chain(lost, prometheus_answer.lost(whole, answer))
+        scaled = prometheus_measures.scaled(metric, length_s(*periods[0]))
+        try:
+            found = self._reader.read(scaled, answer, periods, scope_ids)
+            found.unusable.extend(self._reader.places(lost, periods, scope_ids))
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            decimal.DecimalException,
+            errors.InvalidInput,
+        ) as exc:
+            # Only this metric fails; a native histogram, for example, has such an answer.
+            raise self._unexpected(f'unexpected answer for {metric.name}') from exc
+        if found.foreign:
+            LOG.warning(
+                'Metric %s: %d series of other scopes skipped, scopes %.200r, periods that begin '
+                '%s to %s',
+                metric.key,
+                found.foreign,
+                list(scope_ids),
+                periods[0].begin,
+                periods[-1].begin,
+            )
+        return found
 
     def _several(self, metric, periods, scope_ids, range_s, ask):
         """Return offsets of the periods in which a resource of a scope has several series.
@@ -315,7 +344,7 @@ class PrometheusCollector(collector.BaseCollector):
         try:
             return {
                 series['metric'].get(self.scope_key): {
-                    offsets[instant] for instant, _ in _samples_of(series)
+                    offsets[instant] for instant, _ in prometheus_answer.samples_of(series)
                 }
                 for series in ask(build_search(metric, self.scope_key, scope_ids, range_s))
             }
@@ -326,122 +355,3 @@ class PrometheusCollector(collector.BaseCollector):
         return errors.CollectError(
             collector=self.collector_name, reason=f'{self.client.safe_url}: {text}'
         )
-
-    def _columns(self, metric, answer, periods, scope_ids):
-        """Return (scope id, column) of each series in *answer*."""
-        scaled = prometheus_measures.scaled(metric, length_s(*periods[0]))
-        try:
-            found, skipped = self._read(scaled, answer, periods, scope_ids)
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            decimal.DecimalException,
-            errors.InvalidInput,
-        ) as exc:
-            # Only this metric fails; a native histogram, for example, has such an answer.
-            raise errors.CollectError(
-                collector=self.collector_name,
-                reason=f'{self.client.safe_url}: unexpected answer for {metric.name}',
-            ) from exc
-        for reason, count in skipped.items():
-            LOG.warning(
-                'Metric %s: %d %s skipped, scopes %.200r, periods that begin %s to %s',
-                metric.key,
-                count,
-                reason,
-                list(scope_ids),
-                periods[0].begin,
-                periods[-1].begin,
-            )
-        return found
-
-    def _read(self, metric, answer, periods, scope_ids):
-        """Return [(scope id, column)], and the numbers of skipped series by reason."""
-        offsets = {int(period.end.timestamp()): offset for offset, period in enumerate(periods)}
-        # Most series have values for all periods.
-        instants, everywhere = tuple(offsets), range(len(periods))
-        known = set(scope_ids)
-        skipped: dict[str, int] = defaultdict(int)
-        only_scope = scope_ids[0] if len(scope_ids) == 1 else None
-        found = []
-        for result in answer:
-            labels = result['metric']
-            # If one scope was queried, a prefix or suffix may have dropped or replaced its label.
-            scope_id = labels.get(self.scope_key, '') if only_scope is None else only_scope
-            if scope_id not in known:
-                skipped['series of other scopes'] += 1
-                continue
-            samples = _samples_of(result)
-            at, texts = zip(*samples, strict=True) if samples else ((), ())
-            own = everywhere if at == instants else [offsets[instant] for instant in at]
-            own, quantities = _quantities(metric, own, texts, skipped)
-            if quantities:
-                series = self._series_of(metric, scope_id, labels)
-                column = Column.unpriced(metric.published_name, series, own, quantities)
-                found.append((scope_id, column))
-        return found, skipped
-
-    def _series_of(self, metric, scope_id, labels):
-        """Return the series of *labels*, always the same object: it is compared by identity."""
-        key = metric.key, scope_id, orjson.dumps(labels)
-        known = self._series_by_labels.get(key)
-        if known is None:
-            if len(self._series_by_labels) > SERIES_KEPT_MAX:
-                self._series_by_labels.clear()
-                self._series.clear()
-            series = metric.series({**labels, self.scope_key: scope_id})
-            known = self._series_by_labels[key] = self._series.setdefault(series, series)
-        return known
-
-
-def _samples_of(series):
-    """Return (unix time, text) of the values of a series, of a range or of one instant."""
-    return series['values'] if 'values' in series else [series['value']]
-
-
-def _has_non_numbers(answer):
-    """Return whether a value in *answer* is NaN or infinite."""
-    try:
-        return not NON_NUMBERS.isdisjoint(
-            text for series in answer for _, text in _samples_of(series)
-        )
-    except (LookupError, TypeError, ValueError):
-        # It is refused when it is read.
-        return False
-
-
-def _quantities(metric, offsets, texts, skipped):
-    """Return offsets and quantities of the values in *texts* that can be stored."""
-    raw = repeated.apply(Decimal, repeated.find(texts))
-    distinct = repeated.distinct_of(raw)
-    if _all_bounded(distinct):
-        quantities = metric.quantities(distinct)
-        if max(map(Decimal.adjusted, quantities), default=0) < INTEGER_DIGITS_MAX and (
-            metric.allow_negative or min(quantities, default=ZERO) >= 0
-        ):
-            spread = repeated.spread_of(raw)
-            return offsets, quantities if spread is None else Repeated.of(quantities, spread)
-    kept = []
-    for offset, number in zip(offsets, raw, strict=True):
-        if (
-            not is_bounded(number)
-            or (quantity := metric.quantity(number)).adjusted() >= INTEGER_DIGITS_MAX
-        ):
-            skipped['values that are NaN, infinite or too large'] += 1
-        elif quantity < 0 and not metric.allow_negative:
-            skipped['values below 0'] += 1
-        else:
-            kept.append((offset, quantity))
-    return [offset for offset, _ in kept], [quantity for _, quantity in kept]
-
-
-def _all_bounded(numbers):
-    """Return whether is_bounded() holds for all of *numbers*."""
-    exponents = list(map(Decimal.adjusted, numbers))
-    return (
-        all(map(Decimal.is_finite, numbers))
-        and max(exponents, default=0) <= EXPONENT_MAX
-        and min(exponents, default=0) >= -EXPONENT_MAX
-    )

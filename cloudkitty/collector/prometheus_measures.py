@@ -14,6 +14,7 @@ from fractions import Fraction
 from cloudkitty import errors
 from cloudkitty.clients import prometheus
 from cloudkitty.core import metrics
+from cloudkitty.core.coverage import GAP
 from cloudkitty.core.dataframe import FrozenDict
 
 MEASURES = ('seen', 'share', 'time_weighted', 'mean', 'max', 'increase', 'rate')
@@ -27,6 +28,7 @@ PLAIN_FUNCTIONS = {
     'increase': 'sum_over_time',
     'rate': 'sum_over_time',
 }
+ADDITIVE = ('time_weighted', 'increase', 'rate')
 # For these measures each series counts as 1, whatever its value is.
 PRESENCES = ('seen', 'share')
 SCRAPE_INTERVAL_S = 60
@@ -219,6 +221,21 @@ def build_search(metric: metrics.Metric, scope_matcher: str, scope_key: str, ran
     return _Query(metric, scope_matcher, scope_key, range_s).search_text()
 
 
+def is_additive(metric: metrics.Metric) -> bool:
+    """Return whether the quantity is the smaller the fewer samples there are."""
+    return metric.extra_args.get('measure') in ADDITIVE
+
+
+def build_sparse(
+    metric: metrics.Metric, scope_matcher: str, scope_key: str, range_s: int, *, is_plain: bool
+) -> str:
+    """Return the PromQL expression for the scopes of which too many values are no numbers.
+
+    These are as many as make a gap if they are missing.
+    """
+    return _Query(metric, scope_matcher, scope_key, range_s, is_plain=is_plain).sparse_text()
+
+
 class _Query:
     """The parts of the query of one metric, as PromQL."""
 
@@ -261,9 +278,7 @@ class _Query:
     def plain_text(self) -> str:
         """The query for resources with one series each, without aggregation per instant."""
         measure = self.args['measure']
-        value = self._kept(self.selector)
-        if 'query_function' in self.args:
-            value = self._finite(f'{self.args["query_function"]}({value})')
+        value = self._plain_value()
         found = f'{PLAIN_FUNCTIONS[measure]}(({value}){self.instants})'
         if measure == 'seen':
             found = f'count_over_time({self.selector}[{_less(self.range_s)}])'
@@ -277,6 +292,12 @@ class _Query:
         found = f'count_over_time({self.selector}[{length_s}s] offset -{ahead_s}s)'
         names = _list((*self.resource, *self.args.get('parts', ())))
         return f'count by ({_list([self.scope_key])}) (count by ({names}) ({found}) > 1)'
+
+    def sparse_text(self) -> str:
+        """The query for scopes with too many values that are no numbers."""
+        value = self._plain_value() if self.is_plain else self._value()
+        lost = f'count_over_time((({value}) unless ({value} > -Inf < +Inf)){self.instants})'
+        return f'count by ({_list([self.scope_key])}) ({lost} > {GAP * self.looks:g})'
 
     # Measures
 
@@ -328,6 +349,12 @@ class _Query:
         )
 
     # At one instant
+
+    def _plain_value(self):
+        value = self._kept(self.selector)
+        if 'query_function' in self.args:
+            value = self._finite(f'{self.args["query_function"]}({value})')
+        return value
 
     def _shared(self, value):
         """*value* divided by the number of attribute sets of the resource at the instant."""
@@ -397,7 +424,8 @@ class _Query:
         grown = f'{latest} - {before} >= 0'
         # The counter was reset in between. After an infinite sample it was not.
         begun = f'{latest} < ({before} < +Inf)'
-        first = f'{later} - {latest} >= 0'
+        # 0 if the counter was reset then; what is no number stays visible.
+        first = f'clamp_min({later} - {latest}, 0)'
         found = f'(({grown}) or ({begun}) or ({first}))'
         # Even times 1: arithmetic drops the name of the metric, which a comparison keeps.
         part = Fraction(self.step_s, self.looks * self.interval_s)

@@ -232,6 +232,22 @@ def build_search(
     return prometheus_measures.build_search(metric, matcher, scope_key, range_s)
 
 
+def build_sparse(
+    metric: metrics.Metric,
+    scope_key: str,
+    scope_ids: Sequence[str],
+    range_s: int,
+    *,
+    is_plain: bool,
+) -> str:
+    """Return the PromQL expression for the scopes that lack much usage, as values are no numbers.
+
+    :param is_plain: see prometheus_measures.build().
+    """
+    matcher = scope_matcher(scope_key, scope_ids)
+    return prometheus_measures.build_sparse(metric, matcher, scope_key, range_s, is_plain=is_plain)
+
+
 def scope_matcher(scope_key: str, scope_ids: Sequence[str]) -> str:
     """Return the label matcher that selects *scope_ids*."""
     if len(scope_ids) == 1:

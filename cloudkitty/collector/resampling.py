@@ -44,6 +44,13 @@ class Granules:
         self._begins = list(values)
         self._values = list(values.values())
 
+    def overlapping(self, period: Span, windows: Sequence[Span]) -> int:
+        """Return how many granules have a part in *period* and in one of *windows*."""
+        return sum(
+            any(_overlap(begin, self.length, _common(window, period)) > 0 for window in windows)
+            for begin in self._begins
+        )
+
     def usage(self, method: str, period: Span, windows: Sequence[Span]) -> Decimal | None:
         """Return the part of the usage in *period* that falls into *windows*.
 
@@ -63,7 +70,7 @@ class Granules:
             return None
         values = self._values[first:last]
         whole = [_overlap(begin, self.length, period) for begin in self._begins[first:last]]
-        windows = [Span(max(begin, period.begin), min(end, period.end)) for begin, end in windows]
+        windows = [_common(window, period) for window in windows]
         if windows == [period]:
             parts = whole
         else:
@@ -91,6 +98,10 @@ class Granules:
         if len(values) > 1:
             raise ValueError(method)
         return _quotient(inside, [sum(parts)], whole)
+
+
+def _common(one: Span, other: Span) -> Span:
+    return Span(max(one.begin, other.begin), min(one.end, other.end))
 
 
 def _overlap(begin, length, span):

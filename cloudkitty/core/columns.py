@@ -13,6 +13,9 @@ from cloudkitty.core.dataframe import NO_ATTRIBUTES, Attributes, DataPoint, Froz
 from cloudkitty.core.decimals import ZERO
 from cloudkitty.core.timeframe import Period, calendar_of
 
+# Why values cannot be used.
+NOT_NUMBERS = 'NaN, infinite or too large'
+NEGATIVE = 'below 0'
 # Marker: the points have the calendar attributes of their own period.
 OF_PERIOD: Literal[True] = True
 Calendar = Literal[True] | Mapping[str, Any] | None
@@ -78,13 +81,28 @@ class Column(NamedTuple):
         )
 
 
+class Unusable(NamedTuple):
+    """What a collector yields in place of a column for values that cannot be used.
+
+    :ivar offsets: of the periods that lack usage because of them, ascending, from 0.
+    :ivar reason: what the values are, such as NEGATIVE.
+    """
+
+    offsets: Sequence[int]
+    reason: str
+
+    def moved(self, shift: int) -> 'Unusable':
+        """Return the same with its offsets shifted by *shift*."""
+        return self._replace(offsets=[offset + shift for offset in self.offsets]) if shift else self
+
+
 def calendars_of(periods: Iterable[Period]) -> list[Attributes]:
     """Return the calendar attributes of each of *periods*, see time.calendar_of()."""
     return [FrozenDict(calendar_of(period.begin)) for period in periods]
 
 
 def points_of(
-    found: Iterable[tuple[str, Column]], periods: Sequence[Period]
+    found: Iterable[tuple[str, Column | Unusable]], periods: Sequence[Period]
 ) -> Iterator[tuple[str, Period, list[DataPoint]]]:
     """Yield (scope id, period, points) for each scope and period that has points, by scope.
 
@@ -93,12 +111,35 @@ def points_of(
     calendars = calendars_of(periods)
     rows: dict[str, dict[int, list[DataPoint]]] = {}
     for scope_id, column in found:
+        if isinstance(column, Unusable):
+            continue
         own = rows.setdefault(scope_id, {})
         for index, offset in enumerate(column.offsets):
             own.setdefault(offset, []).append(column.point(index, calendars))
     for scope_id, own in rows.items():
         for offset in sorted(own):
             yield scope_id, periods[offset], own[offset]
+
+
+def columns_of(
+    metric: str, found: Iterable[tuple[str, Period, Iterable[DataPoint]]], periods: Sequence[Period]
+) -> Iterator[tuple[str, Column]]:
+    """Yield pairs of a scope id and a column whose offsets are those of *periods*.
+
+    :param metric: published name.
+    :param found: (scope id, period, points).
+    """
+    calendars = calendars_of(periods)
+    offsets = {period: offset for offset, period in enumerate(periods)}
+    builders: dict[str, ColumnBuilder] = {}
+    for scope_id, period, points in found:
+        builder = builders.get(scope_id)
+        if builder is None:
+            builder = builders[scope_id] = ColumnBuilder(calendars)
+        builder.add(metric, offsets[period], points)
+    for scope_id, builder in builders.items():
+        for column in builder.columns():
+            yield scope_id, column
 
 
 class ColumnBuilder:

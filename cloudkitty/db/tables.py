@@ -201,7 +201,8 @@ gaps = _table(
     sa.Column('begin', types.instant(), primary_key=True),
     sa.Column('end', types.instant(), nullable=False),
     # held: periods wait; noted: they were rated without; back: the samples came later;
-    # unused: nobody used anything; accepted: an operator knows.
+    # unused: nobody used anything; unusable: values of some scopes were left out; accepted: an
+    # operator knows.
     sa.Column('state', types.name(16), nullable=False),
     sa.Column('sign', types.name(255), nullable=False),
     sa.Column('accepted_at', types.instant()),

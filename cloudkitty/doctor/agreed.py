@@ -17,12 +17,15 @@ STATES = {
     source_gaps.HELD: 'periods wait for them',
     source_gaps.NOTED: 'periods were rated without, and no bill is final',
     source_gaps.BACK: 'they came after the periods were rated, and no bill is final',
+    source_gaps.UNUSABLE: 'periods were rated without, and no bill is final',
 }
 REMEDIES = {
     source_gaps.HELD: 'see why the exporter or agent is away',
     source_gaps.NOTED: 'rate the periods again when the source has them, or accept that with '
     '`cloudkitty-status accept-gap`',
     source_gaps.BACK: 'rate the periods again with `POST /v2/task/reprocesses`',
+    source_gaps.UNUSABLE: 'correct the exporter or the definition and rate the periods again, or '
+    'accept that with `cloudkitty-status accept-gap`',
 }
 
 
@@ -80,7 +83,8 @@ def _tell(metric: str, state: str, gaps: Sequence[Gap], site: Site) -> str:
     first = min(gaps, key=lambda gap: gap.begin)
     days = (site.now() - first.begin) // timedelta(days=1)
     more = f' and {len(gaps) - 1} more times' if len(gaps) > 1 else ''
+    what = 'no usable samples' if state == source_gaps.UNUSABLE else 'no samples'
     return (
-        f'no samples of {metric} from {timeframe.render(first.begin)} to '
+        f'{what} of {metric} from {timeframe.render(first.begin)} to '
         f'{timeframe.render(first.end)}{more}, {days} days ago: {STATES[state]} ({first.sign})'
     )

@@ -131,7 +131,7 @@ class ProgressCollector:
         holes = GaugeMetricFamily(
             'cloudkitty_source_gaps',
             labels=['metric', 'state'],
-            documentation='Unresolved times without samples of a metric.',
+            documentation='Unresolved times without usable samples of a metric.',
         )
         # Without any the metric is exposed, too: an alert that knows no metric never fires.
         for metric, state, number in gaps or [('', source_gaps.NOTED, 0)]:

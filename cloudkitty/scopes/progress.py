@@ -4,7 +4,7 @@ Writers call these functions in the transaction that moves the mark: the SQL dri
 their rows, other stores after theirs (see storage.two_phase). They lock scopes before tasks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -14,12 +14,27 @@ from cloudkitty import errors
 from cloudkitty.core import schedule, timeframe
 from cloudkitty.core.dataframe import DataFrame
 from cloudkitty.core.scope_period import ScopePeriods
-from cloudkitty.scopes import agreement, late_data, resets
+from cloudkitty.scopes import agreement, late_data, resets, source_gaps
 from cloudkitty.scopes import reprocessing as scope_reprocessing
 from cloudkitty.scopes import state as scope_state
 
+REFUSED = 'refused by the source'
 # Periods begin at whole seconds.
 NEXT = timedelta(seconds=1)
+
+
+class LeftOut(NamedTuple):
+    """A metric that a period was rated without, though the source has data of it.
+
+    :ivar begin: of the period, aware UTC.
+    :ivar metric: internal key.
+    :ivar reason: what the values are that cannot be used, see core.columns; '': the source refused
+        the query.
+    """
+
+    begin: datetime
+    metric: str
+    reason: str = ''
 
 
 class ScopeBatch(NamedTuple):
@@ -32,6 +47,8 @@ class ScopeBatch(NamedTuple):
     :ivar frames: rated frames, oldest first; a period without usage has none.
     :ivar note: what is missing in the source, to be stored as a note on these periods; '': nothing.
         advance() stores it, not the storage driver.
+    :ivar left_out: what was left out of these periods, in the order of time; it may have others,
+        which are ignored. It is noted, too, and becomes gaps in state UNUSABLE.
     """
 
     state_id: int
@@ -40,6 +57,7 @@ class ScopeBatch(NamedTuple):
     new_mark: datetime
     frames: Sequence[DataFrame]
     note: str = ''
+    left_out: Sequence[LeftOut] = ()
 
     @property
     def usage(self) -> ScopePeriods:
@@ -95,13 +113,9 @@ def advance(connection: sa.Connection, batch: Sequence[ScopeBatch], length_s: in
     """
     scope_state.advance(connection, {one.state_id: one.new_mark for one in batch})
     length = timedelta(seconds=length_s)
-    late_data.record(
+    _note(
         connection,
-        (
-            late_data.Note(one.state_id, one.mark + length, one.new_mark + length, one.note)
-            for one in batch
-            if one.note
-        ),
+        [(one, span) for one in batch if one.note or one.left_out for span in _spans(one, length)],
     )
 
 
@@ -143,15 +157,64 @@ def finish(
             replaced.setdefault(span, []).append(one.batch.state_id)
     for (begin, end), state_ids in replaced.items():
         late_data.clear(connection, state_ids, begin, end)
-    late_data.record(
+    _note(
         connection,
-        (
-            late_data.Note(one.batch.state_id, scope_period.begin, scope_period.end, one.batch.note)
+        [
+            (one.batch, timeframe.Period(scope_period.begin, scope_period.end))
             for one in replacements
-            if one.batch.note
+            if one.batch.note or one.batch.left_out
             for scope_period in one.batch.usage.scope_periods()
-        ),
+        ],
     )
+
+
+def _spans(one: ScopeBatch, length: timedelta) -> Iterator[timeframe.Period]:
+    """Yield the periods of a scope, as one while nothing is left out of them."""
+    begin, end = one.mark + length, one.new_mark + length
+    for cut in sorted({item.begin for item in one.left_out if begin <= item.begin < end}):
+        if begin < cut:
+            yield timeframe.Period(begin, cut)
+        yield timeframe.Period(cut, cut + length)
+        begin = cut + length
+    if begin < end:
+        yield timeframe.Period(begin, end)
+
+
+def _note(connection: sa.Connection, noted: Sequence[tuple[ScopeBatch, timeframe.Period]]) -> None:
+    """Store notes on these times, and gaps for what was left out of them."""
+    notes, gaps = [], []
+    for one, span in noted:
+        left_out = [item for item in one.left_out if span.begin <= item.begin < span.end]
+        reason = '; '.join(filter(None, (one.note, *_describe(left_out))))
+        if reason:
+            notes.append(late_data.Note(one.state_id, *span, reason))
+        gaps += [(one.state_id, span, item) for item in left_out]
+    late_data.record(connection, notes)
+    if gaps:
+        _record_gaps(connection, gaps)
+
+
+def _describe(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """Yield a text for each reason."""
+    metrics: dict[str, list[str]] = {}
+    for item in left_out:
+        metrics.setdefault(item.reason, []).append(item.metric)
+    for reason, found in sorted(metrics.items()):
+        names = ', '.join(sorted(set(found)))
+        yield f'values left out that are {reason}: {names}' if reason else f'{REFUSED}: {names}'
+
+
+def _record_gaps(
+    connection: sa.Connection, found: Sequence[tuple[int, timeframe.Period, LeftOut]]
+) -> None:
+    by_identity: dict[scope_state.Identity, dict[source_gaps.Gap, None]] = {}
+    identities = scope_state.get_identities(connection, {state_id for state_id, *_ in found})
+    for state_id, span, item in found:
+        sign = f'values are {item.reason}' if item.reason else REFUSED
+        gap = source_gaps.Gap(item.metric, *span, source_gaps.UNUSABLE, sign)
+        by_identity.setdefault(identities[state_id], {})[gap] = None
+    for identity, gaps in sorted(by_identity.items()):
+        source_gaps.record_unusable(connection, identity, list(gaps))
 
 
 def take_order(
@@ -176,4 +239,6 @@ def take_order(
         marks[order.state_id], order.mark, terms.period_s, max(bounds, default=None)
     )
     late_data.clear(connection, [order.state_id], mark + terms.length)
+    identities = scope_state.get_identities(connection, [order.state_id])
+    source_gaps.tidy(connection, identities[order.state_id])
     return mark

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,24 +18,30 @@ METRIC_LENGTH_MAX = 255
 SIGN_LENGTH_MAX = 255
 # Most stored times of a metric without usage: the newest are kept.
 UNUSED_MAX = 1000
+# Gaps begin and end at whole seconds.
+INSTANT = timedelta(seconds=1)
 # Most gaps in a text for operators.
 NAMES_MAX = 10
 # Periods wait for samples; they were rated without; the samples came later; nobody used anything;
-# an operator has accepted that there are none.
+# some scopes have samples or answers that cannot be used, and were rated without; an operator has
+# accepted that there are none.
 HELD = 'held'
 NOTED = 'noted'
 BACK = 'back'
 UNUSED = 'unused'
+UNUSABLE = 'unusable'
 ACCEPTED = 'accepted'
-STATES = (HELD, NOTED, BACK, UNUSED, ACCEPTED)
+STATES = (HELD, NOTED, BACK, UNUSED, UNUSABLE, ACCEPTED)
 # Unresolved states: an operator has to rate again or to accept the gap.
-OPEN = (NOTED, BACK)
+OPEN = (NOTED, BACK, UNUSABLE)
+# Those of them that the coverage of the source tells.
+UNCOVERED = (NOTED, BACK)
 
 
 class Gap(NamedTuple):
     """One row without the identity; times are aware UTC.
 
-    :ivar sign: the evidence that samples are missing, or that nothing was used.
+    :ivar sign: the evidence that samples are missing or cannot be used, or that nothing was used.
     :ivar accepted_at, accepted_by, reason: None unless it is accepted.
     """
 
@@ -167,25 +173,50 @@ def _unaccepted(gaps: Sequence[Gap], known: Sequence[Gap]) -> list[Gap]:
 def _merged(old: Sequence[Gap], wanted: Sequence[Gap], span: Period) -> list[Gap]:
     """Return the gaps of a metric: the wanted ones, and what they leave of the old ones."""
     spans = [gap.span for gap in wanted]
+    unusable = [gap for gap in old if gap.state == UNUSABLE]
+    old = [gap for gap in old if gap.state != UNUSABLE]
     found: list[Gap] = []
     for gap in old:
         for begin, end in coverage.without(gap.span, [span, *spans]):
             found.append(gap._replace(begin=begin, end=end))
-        if gap.state in OPEN:
+        if gap.state in UNCOVERED:
             inside = Period(max(gap.begin, span.begin), min(gap.end, span.end))
             for begin, end in coverage.without(inside, spans) if inside.begin < inside.end else ():
                 found.append(gap._replace(begin=begin, end=end, state=BACK))
     for gap in wanted:
-        if any(one.state in OPEN and coverage.overlaps(one.span, gap.span) for one in old):
+        if any(one.state in UNCOVERED and coverage.overlaps(one.span, gap.span) for one in old):
             # Once it is noted, it is until the periods are rated again.
             gap = gap._replace(state=BACK if gap.state == UNUSED else NOTED)
         found.append(gap)
-    found.sort(key=lambda gap: gap.begin)
+    return _joined(_with_unusable(found, unusable))
+
+
+def _with_unusable(gaps: Sequence[Gap], unusable: Sequence[Gap]) -> list[Gap]:
+    """Return *gaps* with what those that are uncovered leave of the *unusable* ones.
+
+    Those for which periods wait, or nothing was used, have what these leave.
+    """
+    lasting = [gap for gap in gaps if gap.state in (*UNCOVERED, ACCEPTED)]
+    rests = _parts(unusable, [gap.span for gap in lasting])
+    others = [gap for gap in gaps if gap not in lasting]
+    return [*lasting, *rests, *_parts(others, [gap.span for gap in rests])]
+
+
+def _parts(gaps: Sequence[Gap], spans: Sequence[Period]) -> list[Gap]:
+    return [
+        gap._replace(begin=begin, end=end)
+        for gap in gaps
+        for begin, end in coverage.without(gap.span, spans)
+    ]
+
+
+def _joined(gaps: Sequence[Gap]) -> list[Gap]:
+    """Return the gaps in order, adjacent ones of a state as one."""
     joined: list[Gap] = []
-    for gap in found:
+    for gap in sorted(gaps, key=lambda gap: gap.begin):
         last = joined[-1] if joined else None
-        if last and last.end == gap.begin and last.state == gap.state:
-            joined[-1] = last._replace(end=gap.end)
+        if last and last.state == gap.state != ACCEPTED and gap.begin <= last.end:
+            joined[-1] = last._replace(end=max(last.end, gap.end))
         else:
             joined.append(gap)
     return joined
@@ -238,6 +269,30 @@ def _delete(connection: sa.Connection, identity: scope_state.Identity, gap: Gap)
     )
 
 
+def record_unusable(
+    connection: sa.Connection, identity: scope_state.Identity, found: Sequence[Gap]
+) -> None:
+    """Add gaps whose samples or answers cannot be used, except where there are unresolved ones.
+
+    :param found: of whole periods, in state UNUSABLE; they may overlap.
+    """
+    by_metric: dict[str, list[Gap]] = {}
+    for gap in found:
+        name = gap.metric[:METRIC_LENGTH_MAX]
+        by_metric.setdefault(name, []).append(
+            gap._replace(metric=name, sign=gap.sign[:SIGN_LENGTH_MAX])
+        )
+    for name, gaps in sorted(by_metric.items()):
+        # With those that are adjacent.
+        window = Period(
+            min(gap.begin for gap in gaps) - INSTANT, max(gap.end for gap in gaps) + INSTANT
+        )
+        old = list_gaps(connection, identity, window=window, metrics=[name], is_locking=True)
+        new = _joined(_with_unusable(old, _joined(gaps)))
+        if new != old:
+            _replace(connection, identity, old, new)
+
+
 def accept(
     connection: sa.Connection,
     identity: scope_state.Identity,
@@ -263,7 +318,7 @@ def accept(
 
 
 def tidy(connection: sa.Connection, identity: scope_state.Identity) -> None:
-    """Delete the gaps that are back and of which no scope has a note any more."""
+    """Delete the gaps that are back, or unusable, and of which no scope has a note any more."""
     notes = (
         sa.select(_NOTES.c.state_id)
         .join(tables.scopes, tables.scopes.c.id == _NOTES.c.state_id)
@@ -276,7 +331,7 @@ def tidy(connection: sa.Connection, identity: scope_state.Identity) -> None:
     connection.execute(
         sa.delete(_GAPS).where(
             *scope_state.identity_conditions(identity, _GAPS),
-            _GAPS.c.state == BACK,
+            _GAPS.c.state.in_((BACK, UNUSABLE)),
             ~notes.exists(),
         )
     )

@@ -165,6 +165,18 @@ def get_scopes(connection: sa.Connection, state_ids: Sequence[int]) -> list[Scop
     ]
 
 
+def get_identities(connection: sa.Connection, state_ids: Collection[int]) -> dict[int, Identity]:
+    """Return the identities of these scopes, by primary key."""
+    names = [_SCOPES.c[name] for name in Identity._fields]
+    return {
+        key: Identity(*identity)
+        for chunk in chunks(sorted(state_ids))
+        for key, *identity in connection.execute(
+            sa.select(_SCOPES.c.id, *names).where(_SCOPES.c.id.in_(chunk))
+        )
+    }
+
+
 def find_due(
     connection: sa.Connection, identity: Identity, *, now: datetime, mark_max: datetime
 ) -> Due:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from cloudkitty import errors
+from cloudkitty.core.columns import NEGATIVE, Unusable, columns_of
 from cloudkitty.core.dataframe import DataPoint, Series
 from cloudkitty.rating.modules import Failure
 
@@ -64,6 +65,29 @@ class FakeCollector:
             for metric in metric_names
             if metric in found
         }
+
+
+class StrangeCollector(FakeCollector):
+    """One whose source has values that cannot be used.
+
+    :ivar unusable: (metric, scope id, begin) of the periods that lack usage because of them.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.unusable = set()
+
+    def collect_columns(self, metric_name, periods, scope_ids):
+        found = self.collect(metric_name, periods, scope_ids)
+        yield from columns_of(self.conf[metric_name].published_name, found, periods)
+        for scope_id in scope_ids:
+            offsets = [
+                offset
+                for offset, period in enumerate(periods)
+                if (metric_name, scope_id, period.begin) in self.unusable
+            ]
+            if offsets:
+                yield scope_id, Unusable(offsets, NEGATIVE)
 
 
 class FlatRate:

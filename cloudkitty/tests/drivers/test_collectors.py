@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from cloudkitty import errors
+from cloudkitty import collector, errors
 from cloudkitty.collector import BaseCollector
 from cloudkitty.collector.ceilometer import CeilometerCollector
 from cloudkitty.collector.file import FileCollector
@@ -19,6 +19,7 @@ from cloudkitty.collector.gnocchi import GnocchiCollector
 from cloudkitty.collector.meta import MetaCollector
 from cloudkitty.collector.monasca import MonascaCollector
 from cloudkitty.collector.prometheus import PrometheusCollector
+from cloudkitty.core import columns
 from cloudkitty.core.timeframe import Period
 from cloudkitty.plugins import DRIVER_OPT
 from cloudkitty.tests import aetos, faults, history
@@ -44,6 +45,7 @@ METRICS = {
 }
 HOUR = timedelta(hours=1)
 VCPUS = 'test_vcpus@#vcpus'
+TELLING = ('prometheus', 'aetos', 'meta', 'monasca', 'ceilometer')
 SCOPE_IDS = ('alpha', 'beta', 'nobody', *history.ODD_SCOPES)
 # Scopes and periods that are asked for at random: its requests take a hundred times as long.
 MANY_MAX = {'gnocchi': (2, 3)}
@@ -300,6 +302,15 @@ def test_only_finite_quantities_come_out(driver):
     points = driver.fetch_all('test_strange_values', *history.hour(0), 'alpha')
 
     assert [point.qty for point in points] == [3]
+    found = collector.collect_columns(
+        driver, 'test_strange_values', history.PERIODS[:2], ['beta', 'alpha']
+    )
+    told = {
+        (scope_id, *one.offsets) for scope_id, one in found if isinstance(one, columns.Unusable)
+    }
+    assert told <= {('alpha', 0, 1)}
+    # Other sources, or our fakes of them, have no such values.
+    assert bool(told) is (driver.collector_name in TELLING)
 
 
 def test_nothing_collected_is_said_so(driver):

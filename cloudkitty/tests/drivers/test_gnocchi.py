@@ -12,6 +12,7 @@ from keystoneauth1 import loading
 from cloudkitty import errors
 from cloudkitty.collector.gnocchi import GnocchiCollector
 from cloudkitty.core import timeframe
+from cloudkitty.core.columns import Unusable
 from cloudkitty.fetcher.gnocchi import GnocchiFetcher
 from cloudkitty.tests import faults, history
 from cloudkitty.tests import gnocchi as peer
@@ -532,6 +533,39 @@ def test_a_measure_that_is_no_number_holds_nobody_back(conf, odd, caplog):
     hour = PERIODS[0].begin.hour
     assert found == {('past-a', hour, 'good'): 2, ('past-b', hour, 'odd'): 4}
     assert 'level: 1 granules that are NaN or infinite skipped' in caplog.text
+
+
+@pytest.mark.parametrize(
+    'values, quantity, is_unusable',
+    [
+        # Each is five minutes of an hour.
+        ([2.0] * 10 + [float('nan')] * 2, 2, False),
+        ([2.0] * 9 + [float('nan')] * 3, 2, True),
+        ([float('inf')] * 12, None, True),
+        ([-2.0] * 12, None, True),
+    ],
+)
+def test_measures_that_cannot_be_used_are_told(conf, values, quantity, is_unusable):
+    """If nothing is left of a period, or too little; of the scope that had the resource."""
+    revision = {'revision_start': timeframe.render(LONG_AGO), 'revision_end': None}
+    row = {'id': 'odd', 'name': 'odd', 'project_id': 'past-b', **revision}
+    granules = [
+        [timeframe.render(PERIODS[1].begin + number * MINUTE * 5), 300.0, value]
+        for number, value in enumerate(values)
+    ]
+    usage = {'group': {'id': 'odd'}, 'measures': {'measures': {'aggregated': granules}}}
+    answers = faults.in_turn(faults.as_json([row]), faults.as_json([usage]))
+    with faults.FaultyServer(answers) as server:
+        driver = build(conf, f'http://{server.address}', aggregation_method='max')
+
+        found = list(driver.collect_columns('level', PERIODS[:2], SCOPES))
+
+    usable = [(scope_id, one) for scope_id, one in found if not isinstance(one, Unusable)]
+    told = [(scope_id, list(one.offsets)) for scope_id, one in found if isinstance(one, Unusable)]
+    assert [(scope_id, list(one.quantities)) for scope_id, one in usable] == (
+        [] if quantity is None else [('past-b', [quantity])]
+    )
+    assert told == ([('past-b', [1])] if is_unusable else [])
 
 
 def test_a_full_page_that_names_no_next_one_is_no_answer(conf):

@@ -9,6 +9,7 @@ import pytest
 
 from cloudkitty import errors
 from cloudkitty.collector.metering import MeteringCollector
+from cloudkitty.core.columns import NEGATIVE, Unusable
 from cloudkitty.core.metering import facts
 from cloudkitty.core.timeframe import Period
 from cloudkitty.fetcher.metering import MeteringFetcher
@@ -136,6 +137,15 @@ def test_kinds(conf, database, stated, definition, expected):
     push(database, *stated)
 
     assert collected(build(conf, **definition)) == expected
+
+
+def test_quantities_below_0_are_told(conf, database):
+    push(database, fact(us(10.5), '2'), fact(us(11.5), '-2'), fact(us(12.5), '-2', scope_id='p2'))
+
+    found = build(conf).collect_columns('volume.size', HOURS, ['p1', 'p2'])
+
+    told = [(scope_id, one) for scope_id, one in found if isinstance(one, Unusable)]
+    assert told == [('p1', Unusable([1], NEGATIVE)), ('p2', Unusable([2], NEGATIVE))]
 
 
 def test_attributes_of_the_time(conf, database):

@@ -253,6 +253,41 @@ def samples_are_no_numbers() -> Iterator[tuple[str, dict, list]]:
     )
 
 
+def values_cannot_be_used() -> Iterator[tuple[str, dict, list]]:
+    """From 01:00 on, or from 01:10 to 01:50, or once, a volume and a counter are no numbers.
+
+    The balance of one is below 0 in that hour.
+    """
+    times = {
+        'never': ('01:00:00', '02:00:00'),
+        'mostly': ('01:10:00', '01:50:00'),
+        'once': ('01:30:00', '01:31:00'),
+        'fine': ('01:30:00', '01:30:00'),
+    }
+    for scope, (begin, end) in times.items():
+        labels = {'tenant_id': scope, 'id': scope}
+
+        def strange(right, span=(begin, end)):
+            return lambda place, instant: (
+                'NaN' if at(span[0]) <= instant < at(span[1]) else right(place)
+            )
+
+        yield 'odd_gb', labels, samples('00:00:30', END, 60, strange(lambda place: 5))
+        yield 'odd_bytes_total', labels, samples('00:00:30', END, 60, strange(lambda n: 60 * n))
+        yield (
+            'balance',
+            labels,
+            samples(
+                '00:00:30',
+                END,
+                60,
+                lambda place, instant, scope=scope: (
+                    -1 if scope == 'never' and at('01:00:00') <= instant < at('02:00:00') else 1
+                ),
+            ),
+        )
+
+
 def samples_on_the_edge() -> Iterator[tuple[str, dict, list]]:
     """Scrapes at whole minutes: one of them is the end of one period and the begin of the next."""
     yield (

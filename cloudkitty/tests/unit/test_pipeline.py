@@ -11,8 +11,10 @@ from oslo_db import exception as db_exception
 from sqlalchemy import exc as sa_exc
 
 from cloudkitty import errors, pipeline
+from cloudkitty.core import columns
 from cloudkitty.core.timeframe import Period
 from cloudkitty.rating import skip
+from cloudkitty.scopes.progress import LeftOut
 from cloudkitty.scopes.refusals import Patience, Refusal
 from cloudkitty.scopes.state import Scope
 from cloudkitty.tests import fakes
@@ -157,35 +159,22 @@ def test_a_failing_metric_holds_back_what_it_touches(build, places, expected, er
 
 
 @pytest.mark.parametrize(
-    'places, given_up, reached, notes',
+    'places, given_up, reached, left_out',
     [
-        # The bad period comes alone in the next batch, as it has a note of its own.
-        ([('cpu', 's2', 2)], 5, [4, 1, 4], ['', '', '']),
-        ([('cpu', 's2', 1)], 5, [4, 1, 4], ['', 'refused by the source: cpu', '']),
+        ([('cpu', 's2', 2)], 5, [4, 4, 4], [('cpu', 2)]),
         (
             [('cpu', 's2', 1), ('cpu', 's2', 2), ('disk@#space', 's2', 1)],
             5,
-            [4, 1, 4],
-            ['', 'refused by the source: cpu, disk@#space', ''],
-        ),
-        (
-            [('cpu', 's2', 1), ('cpu', 's2', 2)],
-            5,
-            [4, 2, 4],
-            ['', 'refused by the source: cpu', ''],
+            [4, 4, 4],
+            [('cpu', 1), ('disk@#space', 1), ('cpu', 2)],
         ),
         # The second bad period still waits.
-        (
-            [('cpu', 's2', 1), ('cpu', 's2', 2)],
-            2,
-            [4, 1, 4],
-            ['', 'refused by the source: cpu', ''],
-        ),
-        ([('cpu', 's2', 1)], 1, [4, 0, 4], ['', '']),
+        ([('cpu', 's2', 1), ('cpu', 's2', 2)], 2, [4, 1, 4], [('cpu', 1)]),
+        ([('cpu', 's2', 1)], 1, [4, 0, 4], []),
     ],
 )
 def test_a_period_that_the_source_refuses_is_noted_in_the_end(
-    build, places, given_up, reached, notes
+    build, places, given_up, reached, left_out
 ):
     """The other metrics are stored, and the other scopes."""
     first = {}
@@ -211,12 +200,44 @@ def test_a_period_that_the_source_refuses_is_noted_in_the_end(
     outcome = running.run(batch()._replace(patience=patience))
 
     assert marks(storage) == reached
-    assert [part.note for part in stored] == notes
+    assert all(part.scope_id == 's2' for part in stored if part.left_out)
+    assert [item for part in stored for item in part.left_out] == [
+        LeftOut(begin(number), metric) for metric, number in left_out
+    ]
     bad = {(scope_id, begin(number)) for _, scope_id, number in places}
     for key, frame in storage.frames.items():
         assert len(frame.usage) == 2 or key in bad
     waits = [place for place in places if place[2] + 1 > given_up]
     assert [held.scope.id for held in outcome.held] == ([2] if waits else [])
+
+
+@pytest.mark.parametrize('broken', [(), [('cpu', 's2', 4), ('cpu', 's3', 1)]])
+def test_values_that_cannot_be_used_are_noted_where_they_are(build, broken):
+    """Also if the query is divided, as a part of it fails."""
+    collector = fakes.StrangeCollector(METRICS, fail_at(*broken))
+    collector.unusable = {
+        ('cpu', 's2', begin(3)),
+        ('cpu', 's2', begin(4)),
+        ('disk@#space', 's2', begin(3)),
+        ('cpu', 's1', begin(1)),
+    }
+    storage = fakes.MemoryStorage()
+    stored = {}
+
+    def commit(parts):
+        stored.update({part.scope_id: part.left_out for part in parts})
+        return storage.commit(parts)
+
+    dataclasses.replace(build(collector), commit=commit).run(batch())
+
+    below = columns.NEGATIVE
+    lost = [LeftOut(begin(3), 'cpu', below), LeftOut(begin(3), 'disk@#space', below)]
+    last = [] if broken else [LeftOut(begin(4), 'cpu', below)]
+    assert {key: list(value) for key, value in stored.items() if value} == {
+        's1': [LeftOut(begin(1), 'cpu', below)],
+        's2': [*lost, *last],
+    }
+    assert marks(storage) == ([4, 3, 0] if broken else [4, 4, 4])
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_values_that_are_no_numbers_are_skipped_and_counted(build, server, caplo
         points = build(mutate=mutate).fetch_all('NAME', *HOUR, 'a')
 
         assert [point.groupby['id'] for point in points] == ['d']
-        assert caplog.text.count('3 values that are NaN, infinite or too large skipped') == 1
+        assert caplog.text.count('3 values that are NaN, infinite or too large left out') == 1
 
 
 def test_values_that_no_column_can_hold_are_skipped(build, server, caplog):
@@ -270,7 +270,7 @@ def test_values_that_no_column_can_hold_are_skipped(build, server, caplog):
     server.answer = faults.vector(({'id': 'a'}, '1e20'), ({'id': 'b'}, '9.9e19'))
 
     assert len(build().fetch_all('NAME', *HOUR, 'a')) == 1
-    assert '1 values that are NaN, infinite or too large skipped' in caplog.text
+    assert '1 values that are NaN, infinite or too large left out' in caplog.text
     assert len(build(mutate='NUMBOOL').fetch_all('NAME', *HOUR, 'a')) == 2
 
 
@@ -280,7 +280,7 @@ def test_a_quantity_below_0_is_no_usage(build, server, caplog):
 
     points = build().fetch_all('NAME', *HOUR, 'a')
     assert [(point.groupby['id'], point.qty) for point in points] == [('b', 5), ('c', 0)]
-    assert '1 values below 0 skipped' in caplog.text
+    assert '1 values that are below 0 left out' in caplog.text
     assert len(build(allow_negative=True).fetch_all('NAME', *HOUR, 'a')) == 3
     assert len(build(mutate='NUMBOOL').fetch_all('NAME', *HOUR, 'a')) == 3
     (point,) = build(factor=-1).fetch_all('NAME', *HOUR, 'a')[:1]

@@ -19,7 +19,7 @@ LATEST, BEFORE, LATER = (
 )
 GROWN = f'({LATEST} - {BEFORE} >= 0)'
 BEGUN = f'({LATEST} < ({BEFORE} < +Inf))'
-FIRST = f'({LATER} - {LATEST} >= 0)'
+FIRST = f'(clamp_min({LATER} - {LATEST}, 0))'
 
 
 def define(measure, *, groupby=('id',), metadata=(), name='NAME', **extra_args):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from cloudkitty import errors
-from cloudkitty.collector import prometheus
+from cloudkitty.collector import prometheus, prometheus_answer
 from cloudkitty.core import timeframe
 from cloudkitty.core.dataframe import Series
 from cloudkitty.core.timeframe import Period
@@ -104,7 +104,7 @@ def test_a_backlog_longer_than_a_query_is_put_together(build, server, monkeypatc
 
 def test_series_that_are_kept_are_bounded(build, server, monkeypatch):
     """Labels that are never the same again do not fill the memory."""
-    monkeypatch.setattr(prometheus, 'SERIES_KEPT_MAX', 3)
+    monkeypatch.setattr(prometheus_answer, 'SERIES_KEPT_MAX', 3)
     driver = build()
     before = _series_alive()
     for number in range(20):

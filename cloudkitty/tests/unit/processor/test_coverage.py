@@ -109,6 +109,37 @@ def test_a_hole_holds_its_periods_and_is_then_noted(bench, caplog):
     ]
 
 
+def test_values_that_cannot_be_used_are_noted_at_once(bench):
+    """In one commit with all periods; nothing waits for better values."""
+    cover(bench, gap(1.5, 1.75))
+    collector, bench.collector = bench.collector, fakes.StrangeCollector({'cpu': 'x', 'ram': 'y'})
+    bench.collector.reaches, bench.collector.covers = collector.reaches, collector.covers
+    bench.collector.unusable = {
+        ('cpu', 'a', START),
+        ('cpu', 'a', START + HOUR),
+        ('ram', 'a', START + HOUR),
+        ('cpu', 'b', START + 2 * HOUR),
+    }
+    one = bench.worker(lag_max_s=0)
+
+    one.turn()
+
+    assert bench.hours() == {'a': 3, 'b': 3, 'c': 3}
+    below = 'values left out that are below 0: '
+    assert notes(bench) == [
+        (0, 1, f'{below}cpu'),
+        (1, 2, f'no data of cpu; {below}cpu, ram'),
+    ]
+    assert notes(bench, 'b') == [(1, 2, 'no data of cpu'), (2, 3, f'{below}cpu')]
+    assert notes(bench, 'c') == [(1, 2, 'no data of cpu')]
+    assert gaps(bench) == [
+        ('cpu', 0, 1.5, 'unusable'),
+        ('cpu', 1.5, 1.75, 'noted'),
+        ('cpu', 1.75, 3, 'unusable'),
+        ('ram', 1, 2, 'unusable'),
+    ]
+
+
 def test_a_hole_that_is_filled_in_time_leaves_nothing(bench):
     cover(bench, gap(1.5, 1.75))
     one = bench.worker()

@@ -9,7 +9,7 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.db import tables
 from cloudkitty.scopes import late_data, source_gaps
 from cloudkitty.scopes import state as scope_state
-from cloudkitty.scopes.source_gaps import ACCEPTED, BACK, HELD, NOTED, UNUSED, Gap
+from cloudkitty.scopes.source_gaps import ACCEPTED, BACK, HELD, NOTED, UNUSABLE, UNUSED, Gap
 
 IDENTITY = scope_state.Identity('project_id', 'keystone', 'gnocchi')
 OTHER = IDENTITY._replace(collector='other')
@@ -38,6 +38,12 @@ class Known:
             )
         )
         return [short(change) for change in changes]
+
+    def record_unusable(self, *spans):
+        gaps = [gap(begin, end, UNUSABLE) for begin, end in spans]
+        self._database.write(
+            lambda connection: source_gaps.record_unusable(connection, IDENTITY, gaps)
+        )
 
     def accept(self, begin, end):
         return self._database.write(
@@ -193,3 +199,69 @@ def test_scopes_are_noted_where_they_were_rated_without_a_note(database):
         late_data.Note(2, at(4), at(6), 'no data of cpu'),
         late_data.Note(4, at(5), at(6), 'known'),
     ]
+
+
+@pytest.mark.parametrize(
+    'old, spans, expected',
+    [
+        (NOTED, [(6, 10)], [(4, 8, NOTED), (8, 10, UNUSABLE)]),
+        (NOTED, [(2, 10)], [(2, 4, UNUSABLE), (4, 8, NOTED), (8, 10, UNUSABLE)]),
+        # Nothing else says that these are unresolved.
+        (UNUSED, [(6, 10)], [(4, 6, UNUSED), (6, 10, UNUSABLE)]),
+        (HELD, [(6, 10)], [(4, 6, HELD), (6, 10, UNUSABLE)]),
+        # Of several scopes.
+        (HELD, [(8, 10), (9, 11), (9, 10)], [(4, 8, HELD), (8, 11, UNUSABLE)]),
+    ],
+)
+def test_what_cannot_be_used_is_added_to_what_is_missing(known, old, spans, expected):
+    known.record(gap(4, 8, old))
+
+    known.record_unusable(*spans)
+    known.record_unusable(*spans)
+
+    assert known.rows() == expected
+
+
+def test_what_cannot_be_used_goes_on_in_one_row(known):
+    for begin in (4, 5, 8):
+        known.record_unusable((begin, begin + 1))
+
+    assert known.rows() == [(4, 6, UNUSABLE), (8, 9, UNUSABLE)]
+
+
+def test_what_cannot_be_used_stays_accepted(known):
+    known.accept(4, 8)
+
+    known.record_unusable((6, 10))
+    known.accept(8, 9)
+
+    assert known.rows() == [(4, 8, ACCEPTED), (8, 9, ACCEPTED), (9, 10, UNUSABLE)]
+
+
+@pytest.mark.parametrize(
+    'new, expected',
+    [
+        ([], [(4, 8, UNUSABLE)]),
+        ([gap(6, 10, NOTED)], [(4, 6, UNUSABLE), (6, 10, NOTED)]),
+        ([gap(6, 10, HELD)], [(4, 8, UNUSABLE), (8, 10, HELD)]),
+        ([gap(6, 10, UNUSED)], [(4, 8, UNUSABLE), (8, 10, UNUSED)]),
+    ],
+)
+def test_samples_do_not_tell_that_values_can_be_used(known, new, expected):
+    """The gap stays whatever the coverage of the source is."""
+    known.record_unusable((4, 8))
+
+    known.record(*new)
+
+    assert known.rows() == expected
+    assert known.record(*new) == []
+    assert known.rows() == expected
+
+
+def test_what_cannot_be_used_is_unresolved(known, database):
+    known.record_unusable((4, 8))
+
+    with database.reader() as connection:
+        assert source_gaps.count(connection, IDENTITY) == [('cpu', UNUSABLE, 1)]
+    gaps = [gap(1, 1.5, ACCEPTED), gap(1.5, 2, UNUSABLE)]
+    assert not source_gaps.is_explained(Period(at(1), at(2)), gaps)

@@ -9,7 +9,7 @@ const STATES = {
   final: 'final', waiting: 'stateWaiting', held: 'stateHeld', gap: 'stateGap', failed: 'stateFailed',
   inactive: 'stateInactive', reset: 'stateReset', again: 'stateAgain',
   // Of times without data, in which the data may be there by now.
-  noted: 'stateGap', back: 'stateAgain',
+  noted: 'stateGap', back: 'stateAgain', unusable: 'stateGap',
   // Of metrics that come late.
   late: 'stateGap', nowhere: 'stateNowhere',
 };
