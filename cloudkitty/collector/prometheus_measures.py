@@ -39,8 +39,9 @@ COMBINATIONS = ('max', 'min', 'avg', 'sum')
 INSTANTS = 2
 # Two samples this many intervals apart have one lost scrape between them: the resource existed.
 BRIDGED = 2
-# Range of irate(), which needs two samples, even if a scrape was lost or late.
-RATE_WINDOW = 4
+# Series that show the growth of one counter do so at most this many intervals apart, even if a
+# scrape was lost or late, and the samples around it are in such a range.
+CHANGE_WINDOW = 4
 
 
 def _names(value):
@@ -259,8 +260,8 @@ class _Query:
         # Two instants a period at least.
         self.step_s = min(self.interval_s, range_s)
         # The growth in a whole interval needs one look at its end.
-        is_whole = is_plain and self.args['measure'] in COUNTER_MEASURES
-        self.looks = 1 if is_whole and self.interval_s <= range_s else INSTANTS
+        self.is_counter = self.args['measure'] in COUNTER_MEASURES
+        self.looks = 1 if self.is_counter and self.interval_s <= range_s else INSTANTS
         # One millisecond less, because ranges include their begin up to Prometheus 2.
         self.instants = f'[{_less(range_s)}:{_duration(self.step_s, self.looks)}]'
 
@@ -288,7 +289,7 @@ class _Query:
     def search_text(self) -> str:
         """The query for scopes with several series of a resource, over the whole period."""
         ahead_s = BRIDGED * self.interval_s
-        length_s = self.range_s + ahead_s + (RATE_WINDOW + 1) * self.interval_s
+        length_s = self.range_s + ahead_s + (CHANGE_WINDOW + 1) * self.interval_s
         found = f'count_over_time({self.selector}[{length_s}s] offset -{ahead_s}s)'
         names = _list((*self.resource, *self.args.get('parts', ())))
         return f'count by ({_list([self.scope_key])}) (count by ({names}) ({found}) > 1)'
@@ -382,7 +383,11 @@ class _Query:
         if 'query_function' in self.args:
             found = f'{self.args["query_function"]}({found})'
         method, parts = self.args['aggregation_method'], self.args.get('parts', ())
-        found = f'{method} by ({_list((*self.groups, *parts))}) ({found})'
+        names = _list((*self.groups, *parts))
+        if self.is_counter and method == 'max':
+            found = f'(sum by ({names}) ({found}) / {self._growing(selector, names)})'
+        else:
+            found = f'{method} by ({names}) ({found})'
         return f'sum by ({_list(self.groups)}) ({found})' if parts else found
 
     def _kept(self, selector):
@@ -390,17 +395,11 @@ class _Query:
 
         A sample is valid until the next one, if at most one scrape was lost between them.
         """
-        if self.args['measure'] in COUNTER_MEASURES and (self.is_plain or self.is_finite):
+        if self.is_counter:
             return self._growth(selector)
         ahead_s = BRIDGED * self.interval_s
         around = f'{selector}[{_less(self.interval_s + ahead_s)}] offset -{ahead_s}s'
-        if self.args['measure'] in COUNTER_MEASURES:
-            # The growth before the first sample is assumed to equal the growth after it.
-            rate = f'irate({selector}[{_less(RATE_WINDOW * self.interval_s)}]'
-            latest = f'({rate}) or {rate} offset -{self.interval_s}s)) * {self.step_s} / {INSTANTS}'
-        else:
-            latest = self._sample(selector)
-        return f'({latest} and last_over_time({around}))'
+        return f'({self._sample(selector)} and last_over_time({around}))'
 
     def _sample(self, selector, moved=''):
         """The newest sample, if it is at most BRIDGED intervals old."""
@@ -430,6 +429,17 @@ class _Query:
         # Even times 1: arithmetic drops the name of the metric, which a comparison keeps.
         part = Fraction(self.step_s, self.looks * self.interval_s)
         return f'({found} * {part.numerator} / {part.denominator})'
+
+    def _growing(self, selector, names):
+        """The number of series that have shown growth about then, 1 at least.
+
+        All of them tell of one counter, and each shows its growth when it is scraped: so the mean
+        of them counts it once. One that no longer grows, as of a dead container, is left out.
+        """
+        around = f'{selector}[{_less(CHANGE_WINDOW * self.interval_s)}] offset -{self.interval_s}s'
+        # VictoriaMetrics counts the first sample of a series in changes().
+        has_grown = f'max_over_time({around}) > bool min_over_time({around})'
+        return f'clamp_min(sum by ({names}) ({has_grown}), 1)'
 
     def _with_added(self, text):
         prefix, suffix = self.args['query_prefix'], self.args['query_suffix']

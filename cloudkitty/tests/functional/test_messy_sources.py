@@ -188,6 +188,31 @@ def test_a_counter_that_is_scraped_unevenly_is_counted_once(rate):
     )
 
 
+@pytest.mark.parametrize(
+    'scope, method, quantity',
+    [
+        ('bursts-replicas', 'max', 12_000),
+        ('bursts-replicas', 'avg', 12_000),
+        ('steady-replicas', 'max', 60),
+        ('bursts-ghost', 'max', 12_000),
+        ('bursts-moved', 'max', 12_000),
+        ('bursts-sources', 'sum', 36_000),
+        ('bursts-failover', 'max', 12_000),
+    ],
+)
+def test_a_counter_that_several_series_tell_is_counted_once(rate, scope, method, quantity):
+    """However it grows, and whenever each is scraped; different counters are added up."""
+    args = {'measure': 'increase', 'aggregation_method': method}
+    metrics = {cases.TRAFFIC: {**TRAFFIC, 'alt_name': 'traffic', 'extra_args': args}}
+    span = Period(cases.HOUR.begin, cases.HOUR.end + timedelta(hours=1))
+
+    found = rate(metrics, 'tenant_id', scope, 'time', span=span)
+
+    assert found == close(
+        {('traffic', f'2026-11-28T0{hour}:00:00+00:00'): quantity for hour in (1, 2)}
+    )
+
+
 def test_a_sample_that_is_no_number_is_a_lost_one(rate, capsys):
     """It takes no more of the period away, and nothing if another replica has a number."""
     metrics = {

@@ -218,6 +218,39 @@ def a_counter_grows_in_bursts() -> Iterator[tuple[str, dict, list]]:
     )
 
 
+def several_series_tell_of_a_counter() -> Iterator[tuple[str, dict, list]]:
+    """Of bursts of 1 GB every five minutes; 1 MB a minute comes on top for one of them.
+
+    Two replicas scrape it half a minute apart; a dead container's counter is still shown; after
+    01:32 it has another label; or another source counts bursts of 2 GB of the same resource.
+    """
+    first = at('00:00:10')
+
+    def bursts(size, begin=first):
+        return lambda place, instant: 10**10 + (instant - begin) // 300 * size
+
+    def steady(place, instant):
+        return 5 * 10**9 + (instant - first) * 10**6 // 60
+
+    def series(scope, source, begin, end, value):
+        labels = {'domain': scope, 'tenant_id': scope, 'source': source}
+        return TRAFFIC, labels, samples(begin, end, 60, value)
+
+    for source, second in (('a', '05'), ('b', '35')):
+        yield series('bursts-replicas', source, f'00:00:{second}', END, bursts(10**9))
+        yield series('steady-replicas', source, f'00:00:{second}', END, steady)
+    yield series('bursts-ghost', 'dead', '00:00:05', END, 99 * 10**9)
+    yield series('bursts-ghost', 'live', '00:00:35', END, bursts(10**9))
+    yield series('bursts-moved', 'a', '00:00:05', '01:32:00', bursts(10**9))
+    yield series('bursts-moved', 'b', '01:32:05', END, bursts(10**9))
+    yield series('bursts-sources', 'a', '00:00:05', END, bursts(10**9))
+    yield series('bursts-sources', 'b', '00:00:35', END, bursts(2 * 10**9, at('00:02:20')))
+    # One replica of two is away for a while.
+    yield series('bursts-failover', 'a', '00:00:05', END, bursts(10**9))
+    yield series('bursts-failover', 'b', '00:00:35', '01:20:00', bursts(10**9))
+    yield series('bursts-failover', 'b', '01:40:35', END, bursts(10**9))
+
+
 def samples_are_no_numbers() -> Iterator[tuple[str, dict, list]]:
     """One sample is NaN, or infinite; the second replica has a number then. One divides by 0."""
     for text in ('NaN', '+Inf', '-Inf'):
@@ -405,6 +438,7 @@ def everything() -> list[Family]:
         a_machine_stops,
         counters_begin_again,
         a_counter_grows_in_bursts,
+        several_series_tell_of_a_counter,
         samples_are_no_numbers,
         samples_on_the_edge,
     )

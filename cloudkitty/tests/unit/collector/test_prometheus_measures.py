@@ -83,10 +83,11 @@ def build(metric, scope_ids=('abc',)):
         ),
         (
             define('increase', scrape_interval=30),
-            'sum_over_time((max by (id, project_id) (((irate(NAME{project_id="abc"}[119999ms]) '
-            'or irate(NAME{project_id="abc"}[119999ms] offset -30s)) * 30 / 2 '
-            'and last_over_time(NAME{project_id="abc"}[89999ms] offset -60s))))'
-            '[3599999ms:15000ms])',
+            f'sum_over_time(((sum by (id, project_id) ((({GROWN} or {BEGUN} or {FIRST}) * 1 / 1)) '
+            '/ clamp_min(sum by (id, project_id) ('
+            'max_over_time(NAME{project_id="abc"}[119999ms] offset -30s) > bool '
+            'min_over_time(NAME{project_id="abc"}[119999ms] offset -30s)), 1)))'
+            '[3599999ms:30000ms])',
         ),
         (
             define('seen', groupby=['a.b'], utf8_names=True, name='my.name'),
