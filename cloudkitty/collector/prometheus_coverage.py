@@ -45,12 +45,14 @@ class Sight(NamedTuple):
     :ivar selector: selects the series of all scopes.
     :ivar resource: labels that identify a resource.
     :ivar interval_s: scrape interval in the definition; None: any.
+    :ivar health: selects series that are 0 while a target lacks the metric; None: there are none.
     """
 
     name: str
     selector: str
     resource: tuple[str, ...]
     interval_s: float | None
+    health: str | None = None
 
 
 class Stretch(NamedTuple):
@@ -125,6 +127,7 @@ class PrometheusCoverage:
                 prometheus.selector(metric.name, matcher),
                 tuple(dict.fromkeys((*(args.get('resource_key') or metric.groupby), scope_key))),
                 args.get('scrape_interval'),
+                args.get('health'),
             )
             self._sights[metric.key] = sight
             other = prometheus_measures.operand(metric)
@@ -134,9 +137,28 @@ class PrometheusCoverage:
                 self._sights[key] = sight._replace(
                     name=other, selector=prometheus.selector(other, matcher)
                 )
-        self._targets = prometheus_targets.TargetCoverage(
-            client, self._sights, matcher=matcher, length_max=self._length_max
-        )
+        # By a name in queries: those that are up, and those that can measure some of the metrics.
+        self._targets = {
+            f'{TARGETS} {number}': prometheus_targets.TargetCoverage(
+                client,
+                {
+                    key: sight
+                    for key, sight in self._sights.items()
+                    if health in (prometheus_targets.UP, sight.health)
+                },
+                matcher=matcher,
+                length_max=self._length_max,
+                health=health,
+            )
+            for number, health in enumerate(
+                dict.fromkeys(
+                    (
+                        prometheus_targets.UP,
+                        *(one.health for one in self._sights.values() if one.health),
+                    )
+                )
+            )
+        }
 
     def examine(
         self,
@@ -156,10 +178,13 @@ class PrometheusCoverage:
         }
         view = View(periods, now)
         # Targets that lack scrapes.
-        suspects: set[prometheus_targets.Target] = set()
+        suspects: dict[str, set[prometheus_targets.Target]] = {
+            name: set() for name in self._targets
+        }
         found = self._examine(view, known, scope_ids, suspects)
-        for key, gaps in self._targets.find(suspects, view, known).items():
-            found[key] = _with_gaps(found[key], gaps)
+        for name, targets in self._targets.items():
+            for key, gaps in targets.find(suspects[name], view, known).items():
+                found[key] = _with_gaps(found[key], gaps)
         for key, own in self._operands.items():
             found[own] = _joined(found[own], found.pop(key), self._sights[key].name, view)
         return found
@@ -296,8 +321,9 @@ class PrometheusCoverage:
             return f'label_replace({densest}, "{METRIC_LABEL}", "{name}", "", "")'
 
         terms = {name: term(name) for name in names}
-        if suspects is not None and (failing := self._targets.term(view.length_s)):
-            terms[TARGETS] = f'label_replace({failing}, "{METRIC_LABEL}", "{TARGETS}", "", "")'
+        for name, targets in self._targets.items() if suspects is not None else ():
+            if failing := targets.term(view.length_s):
+                terms[name] = f'label_replace({failing}, "{METRIC_LABEL}", "{name}", "", "")'
         for part in chunks(list(terms), lambda name: f' or {terms[name]}', self._length_max):
             for series in self._client.query_range(
                 ' or '.join(terms[name] for name in part),
@@ -305,10 +331,11 @@ class PrometheusCoverage:
                 from_unix(view.ends[-1]),
                 view.length_s,
             ):
-                if series['metric'][METRIC_LABEL] == TARGETS:
-                    suspects.update(prometheus_targets.targets_of([series]))
+                name = series['metric'][METRIC_LABEL]
+                if name in self._targets:
+                    suspects[name].update(prometheus_targets.targets_of([series]))
                     continue
-                selector = names[series['metric'][METRIC_LABEL]]
+                selector = names[name]
                 found[selector] = {float(at): int(text) for at, text in series['values']}
         return found
 
@@ -356,6 +383,9 @@ class PrometheusCoverage:
         after = f'last_over_time({sight.selector}[{around_s + 1}s])'
         answering = f'last_over_time(up[{around_s}s] offset {back_s}s)'
         up = f'min by (job, instance) (min_over_time(up[{length_s}s]{offset})) == 1'
+        if sight.health:
+            health = f'min_over_time({sight.health}[{length_s}s]{offset})'
+            up += f' unless on (job, instance) {health} == 0'
         targets = f'group by (job, instance) ({before}) and on (job, instance) {answering}'
         others = self._others(sight)
         terms = {

@@ -45,6 +45,10 @@ _SCALAR = re.compile(r'(?<![\w.:])scalar\s*(?=\()')
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|.', re.DOTALL)
 _MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\.)*"\s*', re.ASCII)
 
+_SELECTOR = re.compile(
+    rf'[a-zA-Z_:][\w:]*(?:\{{(?:{_MATCHER.pattern})(?:,{_MATCHER.pattern})*\}})?', re.ASCII
+)
+
 
 def _matchers(value):
     """Return the label matchers in *value* as PromQL, without braces."""
@@ -61,6 +65,16 @@ def _matchers(value):
     return ', '.join(one.strip() for one in value)
 
 
+def _health(value):
+    """Return a PromQL selector as it is: a metric, with or without label matchers."""
+    if not isinstance(value, str) or not _SELECTOR.fullmatch(value):
+        raise errors.InvalidInput(
+            reason='must be a metric that is 0 while this one cannot be measured, such as '
+            f'openstack_nova_up or name{{label="value"}}, not {value!r:.80}'
+        )
+    return value
+
+
 EXTRA_ARGS = {
     'aggregation_method': metrics.choice('avg', 'count', 'max', 'min', 'stddev', 'stdvar', 'sum'),
     'query_function': metrics.choice(
@@ -73,6 +87,7 @@ EXTRA_ARGS = {
     'query_suffix': metrics.text,
     'matchers': _matchers,
     'utf8_names': metrics.boolean,
+    'health': _health,
     **prometheus_measures.EXTRA_ARGS,
 }
 EXTRA_ARGS_DEFAULTS = {'aggregation_method': 'max', 'query_prefix': '', 'query_suffix': ''}

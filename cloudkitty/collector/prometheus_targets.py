@@ -34,6 +34,8 @@ REMOVED = timedelta(days=7)
 # For how long it is cached which jobs have the metrics; seconds of the examined time.
 JOBS_KEPT_S = 86400
 SIGN_LABEL = 'sign'
+# The health of a target as a whole.
+UP = 'up'
 FAILED = 'failed'
 COMMON = 'common'
 MORE = '; more targets'
@@ -79,6 +81,8 @@ class TargetCoverage:
 
     :param sights: metrics by key.
     :param matcher: label matcher for the scopes.
+    :param health: selects the series that are 1 while a target has the metrics, and 0 or absent
+        while it has none of them.
     """
 
     def __init__(
@@ -88,8 +92,10 @@ class TargetCoverage:
         *,
         matcher: str,
         length_max: int,
+        health: str = UP,
     ):
         self._client = client
+        self._health = health
         self._sights = sights
         self._matcher = matcher
         self._length_max = length_max
@@ -105,7 +111,7 @@ class TargetCoverage:
         """
         if self._jobs == []:
             return ''
-        up = prometheus.selector('up', prometheus.one_of('job', self._jobs) if self._jobs else '')
+        up = self._selector(prometheus.one_of('job', self._jobs) if self._jobs else '')
         span, both = f'{1000 * length_s - 1}ms', f'{2000 * length_s - 1}ms'
         count, before = f'count_over_time({up}[{span}])', f'count_over_time({up}[{span}] offset '
         before += f'{length_s}s)'
@@ -113,11 +119,19 @@ class TargetCoverage:
             f'({count} - sum_over_time({up}[{span}]) >= {FAILED_MIN} '
             f'and sum_over_time({up}[{both}]) > 0)'
         )
+        if self._health != UP:
+            # A target that has none of the series did not answer, or never had them.
+            return f'topk({SUSPECTS_MAX}, max by (job, instance) {failed})'
         fewer = f'({before} - {count} >= {FAILED_MIN})'
         return (
             f'topk({SUSPECTS_MAX}, max by (job, instance) '
             f'({failed} or {fewer} or ({before} unless {count})))'
         )
+
+    def _selector(self, matchers: str) -> str:
+        """Return what selects the health of the targets that match *matchers*."""
+        name, brace, own = self._health.partition('{')
+        return prometheus.selector(name, ', '.join(filter(None, (own.removesuffix('}'), matchers))))
 
     def find(self, suspects: set[Target], view, known: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         """Return holes by the key of a metric, in order; they do not overlap.
@@ -207,7 +221,7 @@ class TargetCoverage:
         """Return when targets were scraped well; one instant for each step is enough."""
         found: dict[Target, set[float]] = defaultdict(set)
         for part in _parts(suspects, self._length_max):
-            up = prometheus.selector('up', _matcher_of(part))
+            up = self._selector(_matcher_of(part))
             query = f'max by (job, instance) (timestamp({up}) and {up} == 1)'
             at = begin
             while at < end:
@@ -250,8 +264,8 @@ class TargetCoverage:
                 )
             elif failed := found.get(f'{FAILED} {number}'):
                 signs[key] = (
-                    f'{_names(failed)} did not answer (up), with {failed.total()} resources '
-                    'before it'
+                    f'{_names(failed)} did not answer ({self._health}), with {failed.total()} '
+                    'resources before it'
                 )
         return signs
 
@@ -264,7 +278,7 @@ class TargetCoverage:
         if outage.end:
             length_s = max(1, math.floor(end - outage.last - 4 * spacing_s))
             inside = f'[{length_s}s] offset {2 * around_s}s'
-        up = prometheus.selector('up', own)
+        up = self._selector(own)
         refused = f'last_over_time({up}{inside})'
         if not outage.end:
             refused = f'last_over_time({up}[{around_s}s])'

@@ -1,11 +1,12 @@
 """A hole of one target of several is noted, and names it; a target that is removed has none."""
 
+import itertools
 from datetime import timedelta
 
 import pytest
 import yaml
 
-from cloudkitty import collector
+from cloudkitty import collector, errors
 from cloudkitty.collector import prometheus_targets
 from cloudkitty.core import coverage
 from cloudkitty.core.timeframe import Period
@@ -27,20 +28,22 @@ PERIODS = [
     ids=['prometheus', 'victoria_metrics'],
 )
 def source(request, tmp_path_factory):
-    rows = cases.families({}, cases.one_target_of_several())
+    rows = cases.families(
+        {}, itertools.chain(cases.one_target_of_several(), cases.a_part_of_an_exporter_fails())
+    )
     with request.param(tmp_path_factory.mktemp('targets'), history=rows) as server:
         yield server
 
 
-def rating_of(folder, url, *names):
+def rating_of(folder, url, *names, prefix='target', **extra_args):
     path = folder / 'metrics.yml'
     definition = {
         'unit': 'GiB',
         'groupby': ['id'],
-        'extra_args': {'measure': 'time_weighted', 'scrape_interval': 30},
+        'extra_args': {'measure': 'time_weighted', 'scrape_interval': 30, **extra_args},
     }
     path.write_text(
-        yaml.safe_dump({'metrics': {f'target_{name}_gb': definition for name in names}})
+        yaml.safe_dump({'metrics': {f'{prefix}_{name}_gb': definition for name in names}})
     )
     sections = {
         'collect': {
@@ -60,7 +63,7 @@ def gaps_of(rating, *, now=SPAN.end, periods=PERIODS, known=None):
         list(driver.conf), periods, known=known or {}, now=now, scope_ids=['p1']
     )
     return {
-        key.removeprefix('target_').removesuffix('_gb'): [
+        key.partition('_')[2].removesuffix('_gb'): [
             (f'{gap.begin:%H:%M}', f'{gap.end:%H:%M}', gap.sign) for gap in one.holes
         ]
         for key, one in found.items()
@@ -140,3 +143,50 @@ def test_of_too_many_holes_the_rest_is_one_of_all_metrics(tmp_path, source, monk
     found = gaps_of(rating_of(tmp_path, source.url, 'refused'))
 
     assert found['refused'][0][2].endswith('there are many gaps')
+
+
+HEALTH = 'part_success{part="sizes"}'
+
+
+def test_a_part_of_an_exporter_that_fails_has_a_hole_if_it_says_so(tmp_path, source):
+    """`up` is 1 all the time, and the target has other metrics."""
+    names = ('told', 'silent', 'ended', 'alone')
+
+    found = gaps_of(rating_of(tmp_path, source.url, *names, prefix='part', health=HEALTH))
+
+    assert {name: gap[:2] for name, (gap,) in found.items()} == {
+        'told': ('01:25', '02:35'),
+        'alone': ('01:25', '03:00'),
+    }
+    assert found['told'][0][2] == (
+        '1 resources of target told1 (told) have samples before and after it, and none in it'
+    )
+
+
+def test_nothing_tells_of_a_part_that_fails_without_health(tmp_path, source):
+    names = ('told', 'silent', 'ended')
+
+    assert gaps_of(rating_of(tmp_path, source.url, *names, prefix='part')) == {}
+
+
+def test_what_an_exporter_says_of_its_parts_costs_no_request(tmp_path, source):
+    with faults.FaultyServer(faults.pass_on(source.url)) as front:
+        rating = rating_of(
+            tmp_path,
+            f'http://{front.address}/api/v1',
+            'told',
+            'alone',
+            prefix='part',
+            health=HEALTH,
+        )
+        calm = [Period(cases.DAY, cases.DAY + timedelta(hours=1))]
+
+        assert gaps_of(rating, now=calm[0].end, periods=calm) == {}
+
+        assert len(front.requests) == 1
+
+
+@pytest.mark.parametrize('health', ['a b', '{part="x"}', 'x{part=1}', 'x{} or y', 1])
+def test_a_health_that_is_no_selector_is_refused(tmp_path, health):
+    with pytest.raises(errors.ConfigurationError, match='health'):
+        collector.get_driver(rating_of(tmp_path, 'http://x', 'told', health=health).conf)

@@ -427,6 +427,43 @@ def one_target_of_several() -> Iterator[tuple[str, dict, list]]:
             yield metric, {**own, 'instance': 'replica1'}, samples('00:00:15', END, 30, 1)
 
 
+def a_part_of_an_exporter_fails() -> Iterator[tuple[str, dict, list]]:
+    """One target of two answers from 01:25 to 02:35 and lacks a metric; so it says, or nothing.
+
+    Its other metrics go on. In `ended` its only resource was deleted at 01:25. `alone` has no
+    other target, and fails until the end.
+    """
+    calm = ('00:00:15', END)
+    for name, is_told in (('told', True), ('silent', False), ('ended', True), ('alone', True)):
+        labels = {'job': name, 'instance': f'{name}1'}
+        bad = ('01:25:00', END if name == 'alone' else '02:35:00')
+        whole = [*samples('00:00:15', bad[0], 30, 1), *samples(bad[1], END, 30, 1)]
+        if name == 'ended':
+            whole = samples('00:00:15', bad[0], 30, 1)
+        ok = samples(
+            *calm,
+            30,
+            lambda place, instant, bad=bad, name=name: int(
+                name == 'ended' or not at(bad[0]) <= instant < at(bad[1])
+            ),
+        )
+        yield 'up', labels, samples(*calm, 30, 1)
+        if is_told:
+            yield 'part_success', {**labels, 'part': 'sizes'}, ok
+            yield 'part_success', {**labels, 'part': 'other'}, samples(*calm, 30, 1)
+        yield f'part_{name}_gb', {**labels, 'tenant_id': 'p1', 'id': 'own'}, whole
+        yield (
+            f'part_{name}_count',
+            {**labels, 'tenant_id': 'p1', 'id': 'own'},
+            samples(*calm, 30, 1),
+        )
+        if name != 'alone':
+            fine = {'job': name, 'instance': f'{name}2'}
+            yield 'up', fine, samples(*calm, 30, 1)
+            yield 'part_success', {**fine, 'part': 'sizes'}, samples(*calm, 30, 1)
+            yield f'part_{name}_gb', {**fine, 'tenant_id': 'p1', 'id': 'x'}, samples(*calm, 30, 1)
+
+
 def everything() -> list[Family]:
     """Return the families of all cases; each has scopes of its own."""
     cases = (

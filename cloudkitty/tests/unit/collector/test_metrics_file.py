@@ -138,7 +138,8 @@ def test_a_collector_has_the_definitions_of_the_file(conf, metrics_file):
             '{resource_type: x}',
             "has the unknown key 'resource_type'; allowed: aggregation_method, "
             'query_function, range_function, query_prefix, query_suffix, matchers, utf8_names, '
-            'measure, resource_key, parts, scrape_interval, plus, minus, times, divided_by.',
+            'health, measure, resource_key, parts, scrape_interval, plus, minus, times, '
+            'divided_by.',
         ),
         ('{measure: total}', 'measure must be one of seen, share, time_weighted, mean, max, incr'),
         ('{resource_key: id}', 'resource_key needs the key measure'),
