@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from cloudkitty.collector import prometheus_query
 from cloudkitty.core import timeframe
 from cloudkitty.core.metrics import Metric
 
@@ -33,6 +34,12 @@ def of_prometheus(metric: Metric) -> Iterator[DefinitionWarning]:
         yield (
             ('extra_args', 'matchers'),
             'it lists what is charged, so every other state is free; list what is free (!~)',
+        )
+    for name in prometheus_query.named_metrics(metric):
+        yield (
+            ('extra_args',),
+            f'query_prefix or query_suffix names {name}, whose missing samples are not noticed; '
+            'with measure: plus, minus, times or divided_by',
         )
     if 'measure' in args:
         return

@@ -38,6 +38,14 @@ SEPARABLE_WORDS = frozenset(
         'sqrt',
     )
 )
+# Words of PromQL that look like metrics.
+KEYWORDS = frozenset(('and', 'or', 'unless', 'bool', 'offset', 'atan2', 'inf', 'nan'))
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`', re.DOTALL)
+_LABEL_LIST = re.compile(
+    r'\b(?:by|without|on|ignoring|group_left|group_right)\b\s*(?:\([^)]*\))?', re.IGNORECASE
+)
+# What is called is a function.
+_METRIC_NAME = re.compile(r'(?<![\w.:])[a-zA-Z_:][\w:]*+(?!\s*\()', re.ASCII)
 _WORD = re.compile(r'(?<![\w.])[a-zA-Z_]\w*')
 _NO_ARITHMETIC = re.compile(r'[^\w\s.,()+\-*/%^<>=!]', re.ASCII)
 _SCALAR = re.compile(r'(?<![\w.:])scalar\s*(?=\()')
@@ -159,6 +167,15 @@ def steps_max(metric: metrics.Metric) -> int:
     """Return for how many periods one range query gives the same as a query for each."""
     # `@ end()` is the end of the whole range.
     return 1 if '@' in _added(metric) else STEPS_MAX
+
+
+def named_metrics(metric: metrics.Metric) -> list[str]:
+    """Return the names of other metrics in query_prefix and query_suffix."""
+    # Without texts and durations, then without labels.
+    text = _STRING.sub('""', _added(metric))
+    text = _LABEL_LIST.sub(' ', re.sub(r'\{[^}]*\}|\[[^\]]*\]', ' ', text))
+    found = dict.fromkeys(one for one in _METRIC_NAME.findall(text) if one.lower() not in KEYWORDS)
+    return [name for name in found if name != metric.name]
 
 
 def _added(metric):

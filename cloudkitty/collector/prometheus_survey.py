@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from cloudkitty import errors
 from cloudkitty.clients import prometheus
 from cloudkitty.collector import prometheus_measures, survey
-from cloudkitty.collector.prometheus_query import SUMMED_FUNCTIONS, length_s
+from cloudkitty.collector.prometheus_query import SUMMED_FUNCTIONS, length_s, named_metrics
 from cloudkitty.core import metrics
 from cloudkitty.core.timeframe import Period
 
@@ -91,6 +91,7 @@ class PrometheusSurvey:
         self._tell_type()
         self._check_labels([labels for labels, _ in series])
         self._check_operand()
+        self._check_named()
         self._tell_duplicates(series)
 
     def _check_spacing(self, usual_s):
@@ -155,6 +156,14 @@ class PrometheusSurvey:
             self._found.faults.append(
                 f'it is combined with {other}, of which this scope has no samples'
             )
+
+    def _check_named(self):
+        for name in named_metrics(self._metric):
+            text = f'query_prefix or query_suffix names {name}'
+            if self._count('', name):
+                self._found.notes.append(f'{text}, whose missing samples are not noticed')
+            else:
+                self._found.faults.append(f'{text}, of which the source has no samples')
 
     def _tell_duplicates(self, series):
         by_labels = defaultdict(list)

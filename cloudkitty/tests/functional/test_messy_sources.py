@@ -501,6 +501,25 @@ def test_a_hole_of_what_is_subtracted_is_one_of_the_difference(tmp_path, odd_sou
     assert faults_of['size_gb@#unknown_gb'] == [text]
 
 
+@pytest.mark.parametrize(
+    'name, kinds', [('free_gb', ('notes',)), ('unknown_gb', ('faults',)), (None, ())]
+)
+def test_a_metric_in_a_suffix_is_told_by_the_survey(tmp_path, odd_source, name, kinds):
+    """Nobody looks for its holes; one that does not exist makes everything free."""
+    suffix = f'- on (id, tenant_id) {name}' if name else '- 1'
+    args = {'measure': 'time_weighted', 'query_suffix': suffix}
+    path = definitions(tmp_path, size_gb={**RARE, 'extra_args': args})
+    driver = collector.get_driver(rating_of(tmp_path, odd_source.url, path, ['p1']).conf)
+
+    hour = Period(cases.DAY, cases.HOUR.begin)
+    found = driver.survey('size_gb', hour, 'p1')
+
+    told = [
+        kind for kind in ('notes', 'faults') for text in getattr(found, kind) if str(name) in text
+    ]
+    assert tuple(told) == kinds
+
+
 def test_gaps_cost_one_request_a_batch(tmp_path, source):
     """However many metrics there are, and scopes; a few scopes tell that there is none."""
     path = definitions(

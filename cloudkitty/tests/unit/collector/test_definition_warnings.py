@@ -52,6 +52,25 @@ def test_a_list_of_what_is_charged_is_told(matcher, is_told):
     assert ['it lists what is charged' in text for text in found] == [True] * is_told
 
 
+@pytest.mark.parametrize(
+    'prefix, suffix, names',
+    [
+        ('', '* 2 > 0', []),
+        ('clamp_max(', ', 5e3) * Inf', []),
+        ('', '* on (project_id) group_left (flavor, region) price_info{a="x b"}', ['price_info']),
+        ('scalar(vector(1)) *', '/ scalar(node:cores:sum offset 5m)', ['node:cores:sum']),
+        ('', 'and on() up{job="a"} == bool 1 unless cpu[5m]', ['up']),
+        ('sum by (project_id) (', ' - avg_over_time(free_gb[1h:5m] @ 1609746000))', ['free_gb']),
+    ],
+)
+@pytest.mark.parametrize('measure', [{}, {'measure': 'mean'}])
+def test_another_metric_in_a_query_is_told(prefix, suffix, names, measure):
+    """Nobody looks for its holes."""
+    found = warnings_of(extra_args={'query_prefix': prefix, 'query_suffix': suffix, **measure})
+
+    assert [text.partition(', ')[0].split()[-1] for text in found] == names
+
+
 @pytest.mark.parametrize('method', ['max', 'min', 'avg'])
 def test_a_map_of_one_number_for_the_whole_period_is_told(method):
     """An average of two states is no state at all."""
