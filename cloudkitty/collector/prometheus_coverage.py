@@ -369,7 +369,8 @@ class PrometheusCoverage:
 
         resources, scopes: those with samples just before it; common: resources with samples just
         after it, too; targets: where those came from, as far as they have `up`; alive: those of
-        them that answered; metrics: other ones; others: those that have samples in the gap.
+        them that answered; unlabelled: resources that go on without the label of the scope;
+        metrics: other ones; others: those that have samples in the gap.
         """
         around_s = math.ceil(2 * stretch.spacing_s)
         end = stretch.end or view.end
@@ -398,6 +399,15 @@ class PrometheusCoverage:
             terms['common'] = (
                 f'count(group by ({resource}) ({before}) and on ({resource}) '
                 f'group by ({resource}) ({after}))'
+            )
+        names = ', '.join(
+            prometheus.label(name) for name in sight.resource if name != self._scope_key
+        )
+        if names:
+            bare = prometheus.selector(sight.name, f'{prometheus.label(self._scope_key)}=""')
+            terms['unlabelled'] = (
+                f'count(group by ({names}) ({before}) and on ({names}) '
+                f'last_over_time({bare}[{length_s}s]{offset}))'
             )
         if others:
             found = ' or '.join(

@@ -83,13 +83,16 @@ def judge(signs: Mapping[str, int]) -> tuple[bool, str]:
 
     :param signs: counts. scopes: those with samples just before the gap; common: resources with
         samples just before and just after it; targets: where those before came from, as far as
-        that is known; alive: those of them that answered; metrics: other ones that were looked
-        at; others: those that have samples in the gap. What is not counted is left out.
+        that is known; alive: those of them that answered; unlabelled: resources that go on without
+        the label of the scope; metrics: other ones that were looked at; others: those that have
+        samples in the gap. What is not counted is left out.
     """
     common, targets, scopes = (signs.get(name, 0) for name in ('common', 'targets', 'scopes'))
     silent = targets - signs.get('alive', 0)
     if common:
         return True, f'{common} resources have samples before and after it'
+    if unlabelled := signs.get('unlabelled'):
+        return True, f'{unlabelled} resources have samples in it, without the label of the scope'
     if silent:
         return True, f'{silent} of {targets} targets did not answer (up)'
     if not targets and not signs['metrics']:

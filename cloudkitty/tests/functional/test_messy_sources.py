@@ -389,6 +389,7 @@ def odd_source(tmp_path_factory):
         *cases.scrapes_are_rare(),
         *cases.nobody_has_the_label(),
         *cases.one_side_of_a_difference_is_away(),
+        *cases.the_label_of_the_scope_comes_and_goes(),
     )
     with services.Prometheus(
         tmp_path_factory.mktemp('odd'), history=cases.families({}, rows)
@@ -499,6 +500,31 @@ def test_a_hole_of_what_is_subtracted_is_one_of_the_difference(tmp_path, odd_sou
     faults_of = {key: driver.survey(key, cases.HOUR, 'p1').faults for key in driver.conf}
     text = 'it is combined with unknown_gb, of which this scope has no samples'
     assert faults_of['size_gb@#unknown_gb'] == [text]
+
+
+def test_a_label_of_the_scope_that_comes_and_goes(tmp_path, odd_source):
+    """What has it is charged; what lost it is a hole, though nobody else has samples of it."""
+    args = {'measure': 'time_weighted', 'scrape_interval': 30}
+    path = definitions(
+        tmp_path,
+        **{name: {**RARE, 'extra_args': args} for name in ('vanishing_gb', 'appearing_gb')},
+    )
+    rating = rating_of(tmp_path, odd_source.url, path, ['p1'])
+
+    rating.run(THREE_HOURS, now=cases.DAY + timedelta(hours=6))
+
+    found = rating.summary(THREE_HOURS, 'type', 'time')
+    assert {
+        (name, begin[11:13]): round(quantity, 1) for (name, begin), quantity in found.items()
+    } == {
+        ('vanishing_gb', '00'): 6,
+        ('vanishing_gb', '01'): 3,
+        ('appearing_gb', '01'): 3,
+        ('appearing_gb', '02'): 6,
+    }
+    assert gaps_of(rating) == {('vanishing_gb', '01:30', '03:00', 'noted')}
+    (gap,) = rating.completeness(THREE_HOURS)['gaps']
+    assert gap['sign'] == '1 resources have samples in it, without the label of the scope'
 
 
 @pytest.mark.parametrize(

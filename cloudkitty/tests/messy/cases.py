@@ -377,6 +377,16 @@ def nobody_has_the_label() -> Iterator[tuple[str, dict, list]]:
     yield 'labelled_gb', {'id': 'v2', 'tenant_id': 'p1'}, samples('00:00:30', END, 60, 6)
 
 
+def the_label_of_the_scope_comes_and_goes() -> Iterator[tuple[str, dict, list]]:
+    """A volume has the label of its scope until 01:30, another one from then on."""
+    early, late = ('00:00:30', '01:30:00'), ('01:30:00', END)
+    for name, known, unknown in (('vanishing_gb', early, late), ('appearing_gb', late, early)):
+        labels = {'id': name, 'job': 'labels', 'instance': 'labels1'}
+        yield name, {**labels, 'tenant_id': 'p1'}, samples(*known, 30, 6)
+        yield name, labels, samples(*unknown, 30, 6)
+    yield 'up', {'job': 'labels', 'instance': 'labels1'}, samples('00:00:30', END, 30, 1)
+
+
 def one_side_of_a_difference_is_away() -> Iterator[tuple[str, dict, list]]:
     """Sizes are told all the time, what is free of them is not from 00:50 to 02:10."""
     labels = {'id': 'd1', 'tenant_id': 'p1'}
