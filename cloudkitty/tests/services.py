@@ -259,6 +259,8 @@ class Prometheus(Daemon):
     :param targets: what it scrapes.
     :param history: samples it already has, see write_openmetrics(); imported at the first start.
     :param options: more command line options.
+    :param out_of_order: how much older than the newest sample of a series another one may be, as
+        Prometheus writes it; None: it must be newer.
     """
 
     program = 'prometheus'
@@ -273,9 +275,11 @@ class Prometheus(Daemon):
         history: Iterable[Family] = (),
         scrape_interval_s: int = 1,
         options: Sequence[str] = (),
+        out_of_order: str | None = None,
     ):
         super().__init__(folder)
         self.targets = targets
+        self.out_of_order = out_of_order
         self.history = history
         self.scrape_interval_s = scrape_interval_s
         self.options = options
@@ -299,6 +303,7 @@ class Prometheus(Daemon):
                         }
                         for number, target in enumerate(self.targets, 1)
                     ],
+                    'storage': {'tsdb': {'out_of_order_time_window': self.out_of_order or '0s'}},
                 }
             )
         )
