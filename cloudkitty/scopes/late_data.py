@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from cloudkitty.core import timeframe
+from cloudkitty.core import coverage, timeframe
 from cloudkitty.db import tables, upsert
 from cloudkitty.scopes import state as scope_state
 
@@ -78,26 +78,29 @@ def record_rated(
     reason: str,
     length: timedelta,
 ) -> None:
-    """Note periods in *span* for all scopes that have rated them without a note.
+    """Note the periods in *span* that scopes have rated without any note.
 
     :param span: from the begin of a period to the end of one.
     :param length: of a period.
     """
-    noted = sa.select(_NOTES.c.state_id).where(
-        _NOTES.c.end > timeframe.to_naive(span.begin), _NOTES.c.begin < timeframe.to_naive(span.end)
-    )
     found = connection.execute(
         sa.select(_SCOPES.c.id, _SCOPES.c.last_processed_timestamp).where(
             *scope_state.identity_conditions(identity),
             _SCOPES.c.last_processed_timestamp >= timeframe.to_naive(span.begin),
-            _SCOPES.c.id.not_in(noted),
         )
     ).all()
+    noted: dict[int, list[timeframe.Period]] = {}
+    for note in list_notes(connection, [key for key, _ in found], span):
+        noted.setdefault(note.state_id, []).append(timeframe.Period(note.begin, note.end))
     record(
         connection,
         (
-            Note(key, span.begin, min(span.end, timeframe.from_naive(mark) + length), reason)
+            Note(key, part.begin, part.end, reason)
             for key, mark in found
+            for part in coverage.without(
+                timeframe.Period(span.begin, min(span.end, timeframe.from_naive(mark) + length)),
+                noted.get(key, ()),
+            )
         ),
     )
 

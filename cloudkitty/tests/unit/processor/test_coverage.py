@@ -192,6 +192,28 @@ def test_a_hole_that_shows_late_is_noted_where_it_was_rated(bench):
     assert gaps(bench) == [('cpu', 1.5, 3.25, 'noted')]
 
 
+def test_a_hole_that_shows_late_is_noted_around_other_notes(bench):
+    """A scope that has one of another metric in a part of it is told of the rest, too."""
+    cover(bench, gap(1.5, 4, is_hole=False))
+    collector, bench.collector = bench.collector, fakes.StrangeCollector({'cpu': 'x', 'ram': 'y'})
+    bench.collector.reaches, bench.collector.covers = collector.reaches, collector.covers
+    bench.collector.unusable = {('ram', 'a', START + 2 * HOUR)}
+    one = bench.worker()
+    bench.clock.now = START + 5 * HOUR
+    one.turn()
+    cover(bench, gap(1.5, 3.25))
+    bench.clock.now = START + 9 * HOUR
+
+    one.turn()
+
+    assert notes(bench, 'c') == [(1, 4, 'no data of cpu')]
+    assert notes(bench) == [
+        (1, 2, 'no data of cpu'),
+        (2, 3, 'values left out that are below 0: ram'),
+        (3, 4, 'no data of cpu'),
+    ]
+
+
 def test_an_accepted_hole_is_not_noted(bench):
     bench.worker(rates=False).turn()
     bench.database.write(
