@@ -106,6 +106,7 @@ class Gathering:
         :raises TypeError: it is no number.
         """
         offset = self._offsets[begin]
+        calendar = self._calendars[offset]
         if isinstance(raw, bool) or not isinstance(raw, (int, Decimal)):
             raise TypeError(f'{raw!r} is not a number')
         if scope_id not in self._points:
@@ -119,9 +120,7 @@ class Gathering:
                 return
             if qty.adjusted() < decimals.INTEGER_DIGITS_MAX:
                 self._points[scope_id][offset].append(
-                    DataPoint.of(
-                        self._metric.series(attributes), qty, ZERO, self._calendars[offset]
-                    )
+                    DataPoint.of(self._metric.series(attributes), qty, ZERO, calendar)
                 )
                 return
         self._unusable.add(scope_id, offset, columns.NOT_NUMBERS)
