@@ -22,8 +22,10 @@ def sweep(database: db.Database, body: Shards, now: datetime) -> bool:
 
     :param now: aware UTC.
     """
-    with database.reader() as connection:
-        dead = revisions.find_dead(connection, now, REVISIONS_AT_ONCE)
+    # A process that was suspended may close one of them now, in a transaction that is as old.
+    dead = database.write(
+        lambda connection: revisions.find_dead(connection, now, REVISIONS_AT_ONCE)
+    )
     if dead:
         body.remove_revisions(dead)
         database.write(lambda connection: revisions.forget(connection, dead))

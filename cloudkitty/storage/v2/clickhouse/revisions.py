@@ -198,14 +198,13 @@ def _advance(
 def find_dead(connection: sa.Connection, now: datetime, limit: int) -> list[int]:
     """Return the oldest revisions that nobody can use any more.
 
+    In a transaction that writes: who is closing one of them has ended then.
+
     :param now: aware UTC.
     """
     before = timeframe.to_naive(now - LIFETIME - SETTLED)
-    return list(
-        connection.execute(
-            sa.select(OPEN.c.id).where(OPEN.c.since < before).order_by(OPEN.c.id).limit(limit)
-        ).scalars()
-    )
+    statement = sa.select(OPEN.c.id).where(OPEN.c.since < before).order_by(OPEN.c.id).limit(limit)
+    return list(connection.execute(statement.with_for_update()).scalars())
 
 
 def forget(connection: sa.Connection, dead: Collection[int]) -> None:

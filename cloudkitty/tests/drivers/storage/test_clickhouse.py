@@ -593,6 +593,23 @@ def test_revisions_become_visible_in_their_order(any_database, owner):
     assert seen(any_database) == (2, (1, 2))
 
 
+@pytest.mark.parametrize('any_conf', ['postgresql'], indirect=True)
+def test_rows_of_a_revision_that_is_being_closed_are_not_swept(any_database, owner):
+    """A process may be suspended for days in the transaction that closes it."""
+    (ticket,) = take(any_database, [owner])
+    later = JUNE + 3 * revisions.LIFETIME
+    with futures.ThreadPoolExecutor() as pool, any_database.writer() as closing:
+        assert revisions.close(closing, [ticket], {}, JUNE) == []
+        dead = pool.submit(
+            any_database.write, lambda connection: revisions.find_dead(connection, later, 9)
+        )
+        services.wait_until(
+            lambda: _is_waiting(any_database), deadline_s=60, what='the sweep to wait'
+        )
+        closing.commit()
+        assert dead.result(timeout=60) == []
+
+
 def _is_waiting(database):
     """Return whether a session waits for a lock in this database."""
     with database.reader() as connection:
