@@ -54,9 +54,13 @@ def test_a_volume_by_the_second():
         ((29, 30), {2: [2]}),
     ],
 )
-def test_lives_count_for_their_time(life, expected):
-    """Quantity times the time that a life has in each period."""
-    pieces = quantities.of_lives([Span(*life, Decimal(2))], GRID)
+@pytest.mark.parametrize('start', [0, 13])
+def test_lives_count_for_their_time(life, expected, start):
+    """Quantity times the time that a life has in each period, wherever the first one begins."""
+    life = [None if at is None else at + start for at in life]
+    grid = GRID._replace(begin=start)
+
+    pieces = quantities.of_lives([Span(*life, Decimal(2))], grid)
 
     assert values(pieces) == expected
 
