@@ -73,13 +73,10 @@ class CeilometerCollector(point_builder.ResourceCollector):
     def collect_columns(self, metric_name, periods, scope_ids):
         """Yield pairs of a scope id and a column; see BaseCollector."""
         metric = self.conf[metric_name]
-        if not scope_ids:
-            return
-        offset = 0
-        for run in point_builder.runs(periods, PERIODS_MAX):
-            for scope_id, column in self._collect_run(metric, run, list(scope_ids)):
-                yield scope_id, column.moved(offset)
-            offset += len(run)
+        if scope_ids:
+            yield from point_builder.in_runs(
+                periods, PERIODS_MAX, lambda run: self._collect_run(metric, run, list(scope_ids))
+            )
 
     def newest(self, metric_names, *, since, now):
         return {key: self._newest(self.conf[key], since, now) for key in metric_names}

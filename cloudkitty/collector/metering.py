@@ -89,13 +89,9 @@ class MeteringCollector(point_builder.ResourceCollector):
 
     def collect_columns(self, metric_name, periods, scope_ids):
         """Yield pairs of a scope id and a column; see BaseCollector."""
-        offset = 0
-        for run in point_builder.runs(periods, PERIODS_MAX):
-            begin = facts.to_us(run[0].begin)
-            grid = Grid(begin, facts.to_us(run[0].end) - begin, len(run))
-            for scope_id, column in self._collect(self.conf[metric_name], grid, run, scope_ids):
-                yield scope_id, column.moved(offset)
-            offset += len(run)
+        yield from point_builder.in_runs(
+            periods, PERIODS_MAX, lambda run: self._collect(self.conf[metric_name], run, scope_ids)
+        )
 
     def newest(self, metric_names, *, since, now):
         """Return up to when sources are complete, for the meters whose sources report it."""
@@ -150,7 +146,9 @@ class MeteringCollector(point_builder.ResourceCollector):
             )
         )
 
-    def _collect(self, metric, grid, periods, scope_ids):
+    def _collect(self, metric, periods, scope_ids):
+        begin = facts.to_us(periods[0].begin)
+        grid = Grid(begin, facts.to_us(periods[0].end) - begin, len(periods))
         found = self._ask(lambda connection: self._read(connection, metric, grid, scope_ids))
         build = _SeriesOf(metric, self.scope_key)
         unusable = point_builder.UnusableValues(metric.key, periods)

@@ -66,12 +66,11 @@ class MonascaCollector(point_builder.ResourceCollector):
         groups = [scope_ids] if scope_ids else []
         if metric.extra_args['forced_project_id'] == SCOPE_ID:
             groups = [[scope_id] for scope_id in scope_ids]
-        offset = 0
-        for run in point_builder.runs(periods, PERIODS_MAX):
-            for group in groups:
-                for scope_id, column in self._collect_run(metric, run, group):
-                    yield scope_id, column.moved(offset)
-            offset += len(run)
+        yield from point_builder.in_runs(
+            periods,
+            PERIODS_MAX,
+            lambda run: (one for group in groups for one in self._collect_run(metric, run, group)),
+        )
 
     def newest(self, metric_names, *, since, now):
         # If each scope has a tenant of its own, there would be one request for each.

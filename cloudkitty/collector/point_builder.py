@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -160,6 +160,19 @@ def runs(periods: Sequence[Period], length_max: int) -> Iterator[list[Period]]:
         run.append(period)
     if run:
         yield run
+
+
+def in_runs(
+    periods: Sequence[Period],
+    length_max: int,
+    collect: Callable[[list[Period]], Iterable[tuple[str, Column | Unusable]]],
+) -> Iterator[tuple[str, Column | Unusable]]:
+    """Yield what *collect* returns for each of runs(), with the offsets of *periods*."""
+    offset = 0
+    for run in runs(periods, length_max):
+        for scope_id, column in collect(run):
+            yield scope_id, column.moved(offset)
+        offset += len(run)
 
 
 def with_resource_key(metric: metrics.Metric) -> metrics.Metric:

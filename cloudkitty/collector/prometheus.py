@@ -139,12 +139,11 @@ class PrometheusCollector(collector.BaseCollector):
             if limit is not None:
                 limit //= scope_lists(metric)
             groups = [scope_ids] if limit is None else list(chunks(scope_ids, alternative, limit))
-        offset = 0
-        for run in point_builder.runs(periods, steps_max(metric)):
-            for group in groups:
-                for scope_id, column in self._collect_run(metric, run, group):
-                    yield scope_id, column.moved(offset)
-            offset += len(run)
+        yield from point_builder.in_runs(
+            periods,
+            steps_max(metric),
+            lambda run: (one for group in groups for one in self._collect_run(metric, run, group)),
+        )
 
     def newest(self, metric_names, *, since, now):
         names = {self.conf[key].name for key in metric_names}
