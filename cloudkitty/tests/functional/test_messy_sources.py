@@ -1,5 +1,6 @@
 """Sources as the world has them are billed rightly, from the scrape to `GET /v2/summary`."""
 
+import functools
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from cloudkitty.scopes import reprocessing
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import faults, metric_stores, services
 from cloudkitty.tests.messy import cases
-from cloudkitty.tests.messy.rating import Rating
+from cloudkitty.tests.messy.rating import of_prometheus
 
 FOLDER = Path(__file__).parents[3] / 'etc' / 'cloudkitty'
 # Prometheus adds up in binary floating point.
@@ -43,21 +44,8 @@ def run(tmp_path, source):
     """Return what rates a scope over a span, and returns its summary and its metadata."""
 
     def _run(metrics, scope_key, scope_id, *groupby, span=cases.HOUR, url=source.url):
-        path = FOLDER / metrics if isinstance(metrics, str) else tmp_path / 'metrics.yml'
-        if not isinstance(metrics, str):
-            path.write_text(yaml.safe_dump({'metrics': metrics}))
-        rating = Rating(
-            tmp_path,
-            {
-                'collect': {
-                    'collector': 'prometheus',
-                    'scope_key': scope_key,
-                    'metrics_conf': path,
-                },
-                'collector_prometheus': {'prometheus_url': url},
-            },
-            [scope_id],
-        )
+        path = FOLDER / metrics if isinstance(metrics, str) else metrics
+        rating = of_prometheus(tmp_path, url, path, [scope_id], scope_key=scope_key)
         rating.run(span)
         return rating.summary(span, 'type', *groupby), rating.metadata(span)
 
@@ -273,22 +261,7 @@ def gap_source(request, tmp_path):
         yield server
 
 
-def rating_of(folder, url, metrics, scope_ids, **collect):
-    """Return a service that rates what the server at *url* has."""
-    return Rating(
-        folder,
-        {
-            'collect': {
-                'collector': 'prometheus',
-                'scope_key': 'tenant_id',
-                'metrics_conf': metrics,
-                'wait_periods': 1,
-                **collect,
-            },
-            'collector_prometheus': {'prometheus_url': url},
-        },
-        scope_ids,
-    )
+rating_of = functools.partial(of_prometheus, wait_periods=1)
 
 
 def gaps_of(rating, span=THREE_HOURS):

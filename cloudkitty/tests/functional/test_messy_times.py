@@ -8,12 +8,11 @@ from urllib import parse
 
 import pytest
 import requests
-import yaml
 
 from cloudkitty.core.timeframe import Period
 from cloudkitty.tests import faults, services
 from cloudkitty.tests.messy import cases
-from cloudkitty.tests.messy.rating import Rating
+from cloudkitty.tests.messy.rating import of_prometheus
 from cloudkitty.tests.services import Family
 
 HOUR = timedelta(hours=1)
@@ -21,24 +20,6 @@ DAY_S = 86400
 WAIT_S = 60
 LEVEL = {'unit': 'GiB', 'groupby': ['id'], 'extra_args': {'measure': 'time_weighted'}}
 TRAFFIC = {'unit': 'MB', 'groupby': ['id'], 'extra_args': {'measure': 'increase'}}
-
-
-def rating_of(folder, url, metrics, **collect):
-    path = folder / 'metrics.yml'
-    path.write_text(yaml.safe_dump({'metrics': metrics}))
-    return Rating(
-        folder,
-        {
-            'collect': {
-                'collector': 'prometheus',
-                'scope_key': 'tenant_id',
-                'metrics_conf': path,
-                **collect,
-            },
-            'collector_prometheus': {'prometheus_url': url},
-        },
-        ['p1'],
-    )
 
 
 def family(name, samples, kind='gauge'):
@@ -61,7 +42,7 @@ def test_days_around_the_end_of_summer_time_count_each_hour_once(tmp_path):
     ]
     with services.Prometheus(tmp_path / 'source', history=history) as source:
         metrics = {'size_gb': LEVEL, 'sent_total': TRAFFIC}
-        rating = rating_of(tmp_path, source.url, metrics, period=DAY_S, wait_periods=1)
+        rating = of_prometheus(tmp_path, source.url, metrics, ['p1'], period=DAY_S, wait_periods=1)
 
         rating.run(span)
 
@@ -101,7 +82,7 @@ def test_clocks_of_exporters_that_differ_by_minutes_move_usage_by_as_much(tmp_pa
     }
     span = Period(cases.DAY, cases.DAY + 3 * HOUR)
     with services.Prometheus(tmp_path / 'source', history=rows) as source:
-        rating = rating_of(tmp_path, source.url, metrics, lag_max=0)
+        rating = of_prometheus(tmp_path, source.url, metrics, ['p1'], lag_max=0)
 
         rating.run(span)
 
@@ -138,8 +119,8 @@ def test_samples_that_come_out_of_order_count_like_others(tmp_path):
     ):
         wait_for(source, 'count_over_time(sent_total[2h])', len(instants))
         wait_for(source, 'count_over_time(size_gb[2h])', len(instants))
-        rating = rating_of(
-            tmp_path, source.url, {'size_gb': LEVEL, 'sent_total': TRAFFIC}, wait_periods=0
+        rating = of_prometheus(
+            tmp_path, source.url, {'size_gb': LEVEL, 'sent_total': TRAFFIC}, ['p1'], wait_periods=0
         )
 
         rating.run(span, now=datetime.now(UTC))

@@ -4,7 +4,6 @@ import itertools
 from datetime import timedelta
 
 import pytest
-import yaml
 
 from cloudkitty import collector, errors
 from cloudkitty.collector import prometheus_targets
@@ -13,7 +12,7 @@ from cloudkitty.core.timeframe import Period
 from cloudkitty.scopes import source_gaps
 from cloudkitty.tests import faults, metric_stores, services
 from cloudkitty.tests.messy import cases
-from cloudkitty.tests.messy.rating import Rating
+from cloudkitty.tests.messy.rating import of_prometheus
 
 SPAN = Period(cases.DAY, cases.DAY + timedelta(hours=3))
 PERIODS = [
@@ -36,25 +35,13 @@ def source(request, tmp_path_factory):
 
 
 def rating_of(folder, url, *names, prefix='target', **extra_args):
-    path = folder / 'metrics.yml'
     definition = {
         'unit': 'GiB',
         'groupby': ['id'],
         'extra_args': {'measure': 'time_weighted', 'scrape_interval': 30, **extra_args},
     }
-    path.write_text(
-        yaml.safe_dump({'metrics': {f'{prefix}_{name}_gb': definition for name in names}})
-    )
-    sections = {
-        'collect': {
-            'collector': 'prometheus',
-            'scope_key': 'tenant_id',
-            'metrics_conf': path,
-            'lag_max': 7200,
-        },
-        'collector_prometheus': {'prometheus_url': url},
-    }
-    return Rating(folder, sections, ['p1'])
+    metrics = {f'{prefix}_{name}_gb': definition for name in names}
+    return of_prometheus(folder, url, metrics, ['p1'], lag_max=7200)
 
 
 def gaps_of(rating, *, now=SPAN.end, periods=PERIODS, known=None):

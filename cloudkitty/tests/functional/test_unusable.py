@@ -12,7 +12,7 @@ from cloudkitty.scopes import reprocessing
 from cloudkitty.scopes import state as scope_state
 from cloudkitty.tests import services
 from cloudkitty.tests.messy import cases
-from cloudkitty.tests.messy.rating import Rating
+from cloudkitty.tests.messy.rating import Rating, of_prometheus
 
 SPAN = Period(cases.DAY, cases.DAY + timedelta(hours=3))
 SCOPES = ('fine', 'mostly', 'never', 'once')
@@ -54,21 +54,7 @@ def source(tmp_path_factory):
 
 
 def rating_of(folder, url, metrics=None):
-    path = folder / 'metrics.yml'
-    path.write_text(yaml.safe_dump({'metrics': metrics or METRICS}))
-    return Rating(
-        folder,
-        {
-            'collect': {
-                'collector': 'prometheus',
-                'scope_key': 'tenant_id',
-                'metrics_conf': path,
-                'wait_periods': 1,
-            },
-            'collector_prometheus': {'prometheus_url': url},
-        },
-        SCOPES,
-    )
+    return of_prometheus(folder, url, metrics or METRICS, SCOPES, wait_periods=1)
 
 
 def notes(rating):

@@ -9,6 +9,7 @@ from urllib import parse
 
 import sqlalchemy as sa
 import webob
+import yaml
 from oslo_config import cfg
 
 from cloudkitty import conf as configuration
@@ -23,6 +24,34 @@ from cloudkitty.tests import ini
 
 HOUR = timedelta(hours=1)
 LIMIT = 1000
+
+
+def of_prometheus(
+    folder: Path, url: str, metrics: Mapping | Path, scope_ids: Sequence[str], **collect: object
+) -> 'Rating':
+    """Return a service that rates what the server at *url* has.
+
+    :param metrics: definitions by metric, or the file of them.
+    :param collect: options of [collect].
+    """
+    if isinstance(metrics, Path):
+        path = metrics
+    else:
+        path = folder / 'metrics.yml'
+        path.write_text(yaml.safe_dump({'metrics': metrics}))
+    return Rating(
+        folder,
+        {
+            'collect': {
+                'collector': 'prometheus',
+                'scope_key': 'tenant_id',
+                'metrics_conf': path,
+                **collect,
+            },
+            'collector_prometheus': {'prometheus_url': url},
+        },
+        scope_ids,
+    )
 
 
 class Rating:
