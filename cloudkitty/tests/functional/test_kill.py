@@ -9,47 +9,50 @@ import sqlalchemy as sa
 
 from cloudkitty.tests.functional import worker_run
 
-# A life ends at the latest before this statement; the work of all lives together takes more.
-STATEMENTS_MAX = 160
 KILLS = {'sqlite': 50, 'postgresql': 12, 'mysql': 12}
 
 
 def live(path, *, kill_at, **options):
-    """Work in a process of its own until nothing is due; say whether it came to that.
+    """Work in a process of its own until nothing is due.
 
     :param kill_at: number of the SQL statement or commit before which the process is killed;
         None: it is not.
+    :returns: number of statements and commits of all the work; None: the process was killed.
     """
+    told, tells = os.pipe()
     child = os.fork()
     if not child:
         try:
-            _work(path, kill_at, options)
+            os.write(tells, str(_work(path, kill_at, options)).encode())
             os._exit(0)
         finally:
             os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
-    assert status == 0
-    return True
+    os.close(tells)
+    with open(told) as answer:
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            return None
+        assert status == 0
+        return int(answer.read())
 
 
 def _work(path, kill_at, options):
-    left = [kill_at]
+    done = 0
 
     def count(*arguments):
-        left[0] -= 1
-        if not left[0]:
+        nonlocal done
+        done += 1
+        if done == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if kill_at:
-        sa.event.listen(sa.engine.Engine, 'before_cursor_execute', count)
-        sa.event.listen(sa.engine.Engine, 'commit', count)
+    sa.event.listen(sa.engine.Engine, 'before_cursor_execute', count)
+    sa.event.listen(sa.engine.Engine, 'commit', count)
     conf = worker_run.load_conf(path)
     for name, value in options.items():
         conf.set_override(name, value, 'orchestrator')
     worker_run.build(conf).worker.turn()
+    return done
 
 
 @pytest.mark.timeout(600)
@@ -62,7 +65,8 @@ def test_a_killed_processor_loses_nothing_and_doubles_nothing(any_database, tmp_
     conf = worker_run.load_conf(path)
     worker_run.clear(any_database)
     any_database.engine.dispose()
-    assert live(path, kill_at=None)
+    # In the smallest steps, so that a life comes further than where the one before it was killed.
+    statements = live(path, kill_at=None, batch_periods=1, batch_scopes=1)
     expected = worker_run.results(conf)
     assert len(expected['points']) > 30
     choose = random.Random(20240501)
@@ -73,12 +77,13 @@ def test_a_killed_processor_loses_nothing_and_doubles_nothing(any_database, tmp_
             worker_run.clear(any_database)
             any_database.engine.dispose()
             rounds += 1
-        has_ended = live(
+        life = live(
             path,
-            kill_at=choose.randint(1, STATEMENTS_MAX),
+            kill_at=choose.randint(1, statements),
             batch_periods=choose.choice([1, 2, 24]),
             batch_scopes=choose.choice([1, 100]),
         )
+        has_ended = life is not None
         kills += not has_ended
         if has_ended:
             assert worker_run.results(conf) == expected

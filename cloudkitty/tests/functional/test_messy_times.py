@@ -117,8 +117,9 @@ def test_samples_that_come_out_of_order_count_like_others(tmp_path):
             out_of_order='6h',
         ) as source,
     ):
-        wait_for(source, 'count_over_time(sent_total[2h])', len(instants))
-        wait_for(source, 'count_over_time(size_gb[2h])', len(instants))
+        # At the end of an hour the first is more than two hours ago.
+        wait_for(source, 'count_over_time(sent_total[3h])', len(instants))
+        wait_for(source, 'count_over_time(size_gb[3h])', len(instants))
         rating = of_prometheus(
             tmp_path, source.url, {'size_gb': LEVEL, 'sent_total': TRAFFIC}, ['p1'], wait_periods=0
         )

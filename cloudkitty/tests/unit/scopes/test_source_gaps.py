@@ -183,6 +183,8 @@ def test_the_newest_times_of_disuse_are_kept(known, monkeypatch):
 
 
 def test_scopes_are_noted_where_they_were_rated_without_a_note(database):
+    """Also around a note on a part of it."""
+
     def see(connection):
         for name, mark in (('a', 9), ('b', 5), ('c', 2), ('d', 9)):
             scope_state.record_seen(
@@ -197,7 +199,9 @@ def test_scopes_are_noted_where_they_were_rated_without_a_note(database):
     assert database.write(see) == [
         late_data.Note(1, at(4), at(8), 'no data of cpu'),
         late_data.Note(2, at(4), at(6), 'no data of cpu'),
+        late_data.Note(4, at(4), at(5), 'no data of cpu'),
         late_data.Note(4, at(5), at(6), 'known'),
+        late_data.Note(4, at(6), at(8), 'no data of cpu'),
     ]
 
 
