@@ -35,6 +35,8 @@ ROOT = pathlib.Path(__file__).parents[4]
 
 # The largest page; its answers are counted without compression.
 REQUESTS_MAX, BYTES_MAX = 8, 300_000
+# What the costs page says in each.
+LANGUAGES = {'Deutsch': 'Kosten von', 'Français': 'Coûts de'}
 SECONDS_MAX = 20  # on a busy machine; alone it is less than two
 
 
@@ -305,11 +307,30 @@ def test_the_file_for_accounting_adds_up_to_the_total_of_the_page(site):
 
 def test_every_language_is_shown_and_remembered(site):
     site.open('costs', project='web-shop')
-    for name, word in (('Deutsch', 'Kosten von'), ('Français', 'Coûts de')):
+    for name, word in LANGUAGES.items():
         _choose_language(site, name, word)
     site.open('priceList', project='web-shop')
     assert 'Tarifs de' in site.browser.text
     _choose_language(site, 'English', 'Price list of')
+
+
+@pytest.mark.parametrize(('name', 'word'), LANGUAGES.items())
+def test_the_words_of_every_language_fit_a_narrow_screen(site, name, word):
+    """With pictures for people to look at."""
+    site.open('costs', project='web-shop')
+    _choose_language(site, name, word)
+    site.browser.resize(browsers.NARROW)
+    widths = {}
+    try:
+        for page in PAGES:
+            site.open(page, project='web-shop')
+            widths[page] = site.browser.driver.execute_script('return document.body.scrollWidth')
+            site.browser.picture(f'{page}-{name}')
+    finally:
+        site.browser.resize(browsers.WIDE)
+        site.open('costs', project='web-shop')
+        _choose_language(site, 'English', 'Costs of')
+    assert all(width <= browsers.NARROW[0] for width in widths.values()), widths
 
 
 def _choose_language(site, name, word):
