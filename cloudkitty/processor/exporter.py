@@ -3,14 +3,12 @@
 It is no worker, so it answers even while all workers hang. Gauges are computed for each scrape.
 """
 
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cotyledon
 import sqlalchemy as sa
 import waitress
 from cotyledon.types import WorkerId
@@ -25,7 +23,7 @@ from cloudkitty.billing.documents import Documents
 from cloudkitty.core import schedule
 from cloudkitty.core.metering import facts
 from cloudkitty.processor.backoff import Backoff
-from cloudkitty.processor.service import ConfigGeneration
+from cloudkitty.processor.child import Child, ConfigGeneration
 from cloudkitty.processor.settings import Settings
 from cloudkitty.processor.telemetry import Heartbeats
 from cloudkitty.scopes import agreement, reprocessing, source_gaps
@@ -202,7 +200,7 @@ def _gauge(name, text, value):
     return GaugeMetricFamily(f'cloudkitty_{name}', text, value=value)
 
 
-class Exporter(cotyledon.Service):
+class Exporter(Child):
     """Serves /metrics on [orchestrator]metrics_host and metrics_port.
 
     :param folder: where the workers keep their metrics, see cloudkitty.telemetry.shared_registry.
@@ -218,13 +216,9 @@ class Exporter(cotyledon.Service):
         heartbeats: Heartbeats,
         generation: ConfigGeneration,
     ):
-        super().__init__(worker_id)
-        multiprocessing.current_process().name = self.name
-        self._generation = generation
-        self._conf = conf
+        super().__init__(worker_id, self.name, conf, generation)
         self._folder = folder
         self._heartbeats = heartbeats
-        self._stopping = threading.Event()
 
     def run(self):
         backoff = Backoff('Serving /metrics', self._conf.collect.period)
@@ -263,13 +257,6 @@ class Exporter(cotyledon.Service):
             return _not_found(environ, start_response)
 
         return answer
-
-    def reload(self):
-        if self._generation.is_outdated():
-            super().reload()
-
-    def terminate(self):
-        self._stopping.set()
 
 
 def unreconciled_counter(

@@ -1,8 +1,6 @@
 """The master process: starts the workers, and restarts them when the configuration changes."""
 
 import logging
-import multiprocessing
-import multiprocessing.sharedctypes
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,31 +13,12 @@ from oslo_config import cfg
 from cloudkitty import conf as configuration
 from cloudkitty import errors
 from cloudkitty.processor import exporter, service, systemd
+from cloudkitty.processor.child import ConfigGeneration
 from cloudkitty.processor.intake import service as intake
 from cloudkitty.processor.service import ProcessorService
 from cloudkitty.processor.telemetry import Heartbeats
 
 LOG = logging.getLogger(__name__)
-
-
-class ConfigGeneration:
-    """Generation counter of the configuration, shared by all processes; created before the fork.
-
-    A worker compares the generation it was forked with to the shared one.
-    """
-
-    def __init__(self):
-        self._own = 0
-        self._newest = multiprocessing.sharedctypes.RawValue('Q', 0)
-
-    def advance(self) -> None:
-        """Record that the configuration has changed; called in the master."""
-        self._own += 1
-        self._newest.value = self._own
-
-    def is_outdated(self) -> bool:
-        """Return whether this worker was forked before the configuration changed."""
-        return self._own != self._newest.value
 
 
 class Reload:

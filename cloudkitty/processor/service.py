@@ -2,16 +2,14 @@
 
 import gc
 import logging
-import multiprocessing
 import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypedDict
+from typing import NamedTuple, TypedDict
 
-import cotyledon
 import prometheus_client
 from cotyledon.types import WorkerId
 from oslo_config import cfg
@@ -23,6 +21,7 @@ from cloudkitty.db import migration
 from cloudkitty.processor import billing
 from cloudkitty.processor.backoff import Backoff
 from cloudkitty.processor.batch_sizing import BatchSizer
+from cloudkitty.processor.child import Child, ConfigGeneration
 from cloudkitty.processor.discovery import Discovery
 from cloudkitty.processor.endpoints import RatingEndpoint, ScopeEndpoint
 from cloudkitty.processor.folding import Folding
@@ -222,14 +221,7 @@ def _background_jobs(conf, source, store, gate, rating, watermarks, batch_sizer,
     return jobs
 
 
-class ConfigGeneration(Protocol):
-    """Protocol of the generation of the configuration, see master.ConfigGeneration."""
-
-    def is_outdated(self) -> bool:
-        """Return whether the configuration has changed since this process was forked."""
-
-
-class ProcessorService(cotyledon.Service):
+class ProcessorService(Child):
     """A rating worker. All it needs is opened here, after the fork.
 
     :param folder: where it keeps its Prometheus metrics; None: it keeps none.
@@ -245,17 +237,9 @@ class ProcessorService(cotyledon.Service):
         folder: Path | None,
         generation: ConfigGeneration,
     ):
-        super().__init__(worker_id)
-        # JSON log lines contain it.
-        multiprocessing.current_process().name = f'worker-{worker_id}'
-        # The master's object still holds the configuration of its start.
-        # Each instance of a service may have one, see cotyledon's glue for oslo.config.
-        self.graceful_shutdown_timeout = conf.graceful_shutdown_timeout  # type: ignore[misc]
-        self._conf = conf
+        super().__init__(worker_id, f'worker-{worker_id}', conf, generation)
         self._heartbeats = heartbeats
         self._folder = folder
-        self._generation = generation
-        self._stopping = threading.Event()
         self._parts: Parts | None = None
         self._leave_bus: Callable[[], None] = lambda: None
 
@@ -304,14 +288,9 @@ class ProcessorService(cotyledon.Service):
                 return True
         return False
 
-    def reload(self):
-        """Exit, to be restarted, if the configuration has changed."""
-        if self._generation.is_outdated():
-            super().reload()
-
     def terminate(self):
         """Wait for the commit under way, release the locks and leave the message bus."""
-        self._stopping.set()
+        super().terminate()
         if self._parts is not None:
             self._parts.worker.stop()
             self._parts.gate.close()

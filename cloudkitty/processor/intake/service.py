@@ -2,13 +2,11 @@
 
 import contextlib
 import logging
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cotyledon
 import prometheus_client
 from cotyledon.types import WorkerId
 from oslo_config import cfg
@@ -16,10 +14,10 @@ from oslo_config import cfg
 from cloudkitty import db, errors, listener
 from cloudkitty.clients import bus
 from cloudkitty.clients.bus import Subscription
+from cloudkitty.processor.child import Child, ConfigGeneration
 from cloudkitty.processor.intake.figures import Figures
 from cloudkitty.processor.intake.handlers import Intake
 from cloudkitty.processor.intake.queue_beacons import INTERVAL_S, Beacons, Queue
-from cloudkitty.processor.service import ConfigGeneration
 from cloudkitty.processor.telemetry import WORKERS_MAX
 from cloudkitty.telemetry import shared_registry
 from cloudkitty.usage.receiving import Keys, Receiver
@@ -122,7 +120,7 @@ def running(
             yield beacons(of_beacons)
 
 
-class IntakeService(cotyledon.Service):
+class IntakeService(Child):
     """Stores usage from the message bus. All it needs is opened here, after the fork.
 
     :param folder: where it keeps its Prometheus metrics; None: it keeps none.
@@ -137,14 +135,8 @@ class IntakeService(cotyledon.Service):
         folder: Path | None,
         generation: ConfigGeneration,
     ):
-        super().__init__(worker_id)
-        # JSON log lines contain it.
-        multiprocessing.current_process().name = f'intake-{worker_id}'
-        self.graceful_shutdown_timeout = conf.graceful_shutdown_timeout  # type: ignore[misc]
-        self._conf = conf
+        super().__init__(worker_id, f'intake-{worker_id}', conf, generation)
         self._folder = folder
-        self._generation = generation
-        self._stopping = threading.Event()
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -161,14 +153,9 @@ class IntakeService(cotyledon.Service):
         finally:
             self._ended.set()
 
-    def reload(self) -> None:
-        """Exit, to be restarted, if the configuration has changed."""
-        if self._generation.is_outdated():
-            super().reload()
-
     def terminate(self) -> None:
         """Finish the batch under way and leave the bus."""
-        self._stopping.set()
+        super().terminate()
         self._ended.wait(self.graceful_shutdown_timeout)
 
 
