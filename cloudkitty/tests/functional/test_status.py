@@ -13,6 +13,7 @@ from cloudkitty.audit import trail
 from cloudkitty.core.timeframe import Period
 from cloudkitty.scopes import agreement, late_data, source_gaps
 from cloudkitty.scopes import state as scope_state
+from cloudkitty.tests import terminals
 
 COMMAND = pathlib.Path(sys.executable).parent / 'cloudkitty-status'
 IDENTITY = scope_state.Identity('project_id', 'keystone', 'prometheus')
@@ -109,10 +110,9 @@ def test_a_terminal_obeys_no_name(run, database):
     terminal, screen = os.openpty()
     try:
         assert run(*asked, stdout=screen)[0] == 1
-        shown = os.read(terminal, 100_000).decode()
     finally:
         os.close(screen)
-        os.close(terminal)
+    shown = terminals.read_all(terminal)
 
     assert '| web\\u202epohs\\x1b[2J ' in shown
     assert f'| {name} ' in run(*asked)[1]

@@ -14,6 +14,7 @@ from keystoneauth1 import noauth, session
 from osc_lib import exceptions
 
 from cloudkitty.osc import plugin
+from cloudkitty.tests import terminals
 
 STATEMENT = {
     'number': 'CK-2026-000001',
@@ -366,9 +367,7 @@ def test_a_terminal_obeys_no_name(run, named):
         assert run('rating statement draft --scope p1 2026-10', screen=stream) == 0
         gc.collect()
         print('the next command', file=stream)
-        stream.flush()
-        shown = os.read(terminal, 100_000).decode()
-    os.close(terminal)
+    shown = terminals.read_all(terminal)
 
     assert named not in shown
     assert '| web\\u202epohs\\x1b[2J ' in shown
