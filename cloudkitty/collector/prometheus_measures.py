@@ -414,18 +414,29 @@ class _Query:
         """The growth in the scrape interval before the instant, divided by the instants in it.
 
         So what a series grows between two samples is counted once, whenever they were scraped.
-        The growth before the first sample is assumed to equal the growth after it.
+        The growth before the first sample is assumed to equal the growth after it; if the next
+        scrape was lost, half of that until the one after it.
         """
-        latest, before, later = (
+        interval = f'{self.interval_s}s'
+        latest, before, later, after = (
             self._sample(selector, moved)
-            for moved in ('', f' offset {self.interval_s}s', f' offset -{self.interval_s}s')
+            for moved in (
+                '',
+                f' offset {interval}',
+                f' offset -{interval}',
+                f' offset -{BRIDGED * self.interval_s}s',
+            )
         )
         grown = f'{latest} - {before} >= 0'
         # The counter was reset in between. After an infinite sample it was not.
         begun = f'{latest} < ({before} < +Inf)'
+        is_next = self._finite(
+            f'last_over_time({selector}[{_less(self.interval_s)}] offset -{interval})'
+        )
+        since = f'({later} - {latest})'
+        first = f'{since} and {is_next} or ({after} - {latest}) / {BRIDGED} or {since}'
         # 0 if the counter was reset then; what is no number stays visible.
-        first = f'clamp_min({later} - {latest}, 0)'
-        found = f'(({grown}) or ({begun}) or ({first}))'
+        found = f'(({grown}) or ({begun}) or (clamp_min({first}, 0)))'
         # Even times 1: arithmetic drops the name of the metric, which a comparison keeps.
         part = Fraction(self.step_s, self.looks * self.interval_s)
         return f'({found} * {part.numerator} / {part.denominator})'

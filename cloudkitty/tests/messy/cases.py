@@ -221,8 +221,8 @@ def a_counter_grows_in_bursts() -> Iterator[tuple[str, dict, list]]:
 def several_series_tell_of_a_counter() -> Iterator[tuple[str, dict, list]]:
     """Of bursts of 1 GB every five minutes; 1 MB a minute comes on top for one of them.
 
-    Two replicas scrape it half a minute apart; a dead container's counter is still shown; after
-    01:32 it has another label; or another source counts bursts of 2 GB of the same resource.
+    Two replicas scrape it half a minute apart; a dead container's counter is still shown; it has
+    another label after 01:32; or another source counts bursts of 2 GB of the same resource.
     """
     first = at('00:00:10')
 
@@ -243,6 +243,9 @@ def several_series_tell_of_a_counter() -> Iterator[tuple[str, dict, list]]:
     yield series('bursts-ghost', 'live', '00:00:35', END, bursts(10**9))
     yield series('bursts-moved', 'a', '00:00:05', '01:32:00', bursts(10**9))
     yield series('bursts-moved', 'b', '01:32:05', END, bursts(10**9))
+    yield series('steady-moved', 'a', '00:00:05', '01:32:00', steady)
+    yield series('steady-moved', 'b', '01:32:05', '01:33:05', steady)
+    yield series('steady-moved', 'b', '01:34:05', END, steady)  # without the scrape between
     yield series('bursts-sources', 'a', '00:00:05', END, bursts(10**9))
     yield series('bursts-sources', 'b', '00:00:35', END, bursts(2 * 10**9, at('00:02:20')))
     # One replica of two is away for a while.
@@ -325,12 +328,7 @@ def samples_on_the_edge() -> Iterator[tuple[str, dict, list]]:
     """Scrapes at whole minutes: one of them is the end of one period and the begin of the next."""
     yield (
         'openstack_cinder_volume_gb',
-        {
-            'id': 'v2',
-            'tenant_id': 'edge',
-            'user_id': 'u1',
-            'volume_type': 'ssd',
-        },
+        {'id': 'v2', 'tenant_id': 'edge', 'user_id': 'u1', 'volume_type': 'ssd'},
         samples('00:30:00', '02:00:00', 60, 6),
     )
 

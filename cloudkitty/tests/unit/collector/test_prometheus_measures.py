@@ -13,13 +13,15 @@ THERE = (
     'last_over_time(NAME{project_id="abc"}[179999ms] offset -120s))'
 )
 
-LATEST, BEFORE, LATER = (
+LATEST, BEFORE, LATER, AFTER = (
     f'last_over_time(NAME{{project_id="abc"}}[59999ms]{moved})'
-    for moved in ('', ' offset 30s', ' offset -30s')
+    for moved in ('', ' offset 30s', ' offset -30s', ' offset -60s')
 )
+NEXT = 'last_over_time(NAME{project_id="abc"}[29999ms] offset -30s)'
 GROWN = f'({LATEST} - {BEFORE} >= 0)'
 BEGUN = f'({LATEST} < ({BEFORE} < +Inf))'
-FIRST = f'(clamp_min({LATER} - {LATEST}, 0))'
+SINCE = f'({LATER} - {LATEST})'
+FIRST = f'(clamp_min({SINCE} and {NEXT} or ({AFTER} - {LATEST}) / 2 or {SINCE}, 0))'
 
 
 def define(measure, *, groupby=('id',), metadata=(), name='NAME', **extra_args):
