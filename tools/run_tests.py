@@ -20,7 +20,7 @@ SERVERS = {
 }
 PEERS = ('aetos', 'ceilometer', 'clickhouse', 'gnocchi', 'grafana', 'keystone', 'moto', 'tempest')
 # Half the tests wait for a service most of the time. A worker may need 1.2 GB.
-WORKERS_PER_PROCESSOR, WORKERS_MAX = 3, 8
+WORKERS_PER_PROCESSOR, WORKERS_MAX = 2, 8
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
