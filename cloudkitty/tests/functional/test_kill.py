@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cloudkitty.tests.functional import worker_run
 
-KILLS = {'sqlite': 30, 'postgresql': 8, 'mysql': 8}
+KILLS = {'sqlite': 50, 'postgresql': 12, 'mysql': 12}
 
 
 def live(path, *, kill_at, **options):
