@@ -430,11 +430,11 @@ class _Query:
         grown = f'{latest} - {before} >= 0'
         # The counter was reset in between. After an infinite sample it was not.
         begun = f'{latest} < ({before} < +Inf)'
-        is_next = self._finite(
+        following = self._finite(
             f'last_over_time({selector}[{_less(self.interval_s)}] offset -{interval})'
         )
         since = f'({later} - {latest})'
-        first = f'{since} and {is_next} or ({after} - {latest}) / {BRIDGED} or {since}'
+        first = f'{since} and {following} or ({after} - {latest}) / {BRIDGED} or {since}'
         # 0 if the counter was reset then; what is no number stays visible.
         found = f'(({grown}) or ({begun}) or (clamp_min({first}, 0)))'
         # Even times 1: arithmetic drops the name of the metric, which a comparison keeps.
@@ -449,8 +449,8 @@ class _Query:
         """
         around = f'{selector}[{_less(CHANGE_WINDOW * self.interval_s)}] offset -{self.interval_s}s'
         # VictoriaMetrics counts the first sample of a series in changes().
-        has_grown = f'max_over_time({around}) > bool min_over_time({around})'
-        return f'clamp_min(sum by ({names}) ({has_grown}), 1)'
+        growing = f'max_over_time({around}) > bool min_over_time({around})'
+        return f'clamp_min(sum by ({names}) ({growing}), 1)'
 
     def _with_added(self, text):
         prefix, suffix = self.args['query_prefix'], self.args['query_suffix']
