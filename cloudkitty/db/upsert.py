@@ -69,6 +69,24 @@ def add(
     _run_bulk(connection, table, tuple(names), rows, on_conflict=ADD)
 
 
+def replace(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping]) -> None:
+    """Insert *rows*; if the primary key of one exists, the stored row gets its other columns.
+
+    :param rows: their primary keys must be unique.
+    """
+    keys = list(table.primary_key.columns)
+    others = [column.name for column in table.columns if column not in keys]
+    if connection.dialect.name in ('mysql', 'mariadb'):
+        statement = mysql.insert(table)
+        given = {name: statement.inserted[name] for name in others}
+        statement = statement.on_duplicate_key_update(given)
+    else:
+        statement = _insert(connection, table)
+        given = {name: statement.excluded[name] for name in others}
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=given)
+    _run(connection, statement, rows)
+
+
 def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mapping) -> None:
     """Insert *row*; if its primary key exists, apply *changes* to the stored row instead."""
     if connection.dialect.name in ('mysql', 'mariadb'):

@@ -117,14 +117,17 @@ def _view(
 
 def note(connection: sa.Connection, touched: Iterable[tuple[int, date, int]]) -> None:
     """Record (scope, day, revision) of what changes, for days that are announced."""
-    wanted = sorted(set(touched))
-    if not wanted:
+    last = {(scope, day): revision for scope, day, revision in sorted(touched)}
+    if not last:
         return
     state = read(connection)
-    for scope, day, revision in wanted:
-        if state is not None and day < state.announced:
-            row = {'scope_id': scope, 'day': day, 'revision': revision}
-            upsert.put(connection, CHANGED, row, {'revision': revision})
+    if state is not None:
+        rows = [
+            {'scope_id': scope, 'day': day, 'revision': revision}
+            for (scope, day), revision in last.items()
+            if day < state.announced
+        ]
+        upsert.replace(connection, CHANGED, rows)
 
 
 def announce(connection: sa.Connection, now: datetime, first: date | None = None) -> None:
@@ -218,15 +221,11 @@ def _fold(database: db.Database, body: Shards, rows: Sequence[tables.Row], now: 
     def change(connection: sa.Connection) -> None:
         if revisions.close(connection, [ticket], {}, now):
             return
-        for row in rows:
-            # Unless it changed once more: then it has another revision.
-            connection.execute(
-                sa.delete(CHANGED).where(
-                    CHANGED.c.scope_id == row.scope_id,
-                    CHANGED.c.day == row.day,
-                    CHANGED.c.revision == row.revision,
-                )
-            )
+        # Those that changed once more have another revision.
+        found = sa.tuple_(CHANGED.c.scope_id, CHANGED.c.day, CHANGED.c.revision).in_(
+            [(row.scope_id, row.day, row.revision) for row in rows]
+        )
+        connection.execute(sa.delete(CHANGED).where(found))
 
     database.write(change)
 
