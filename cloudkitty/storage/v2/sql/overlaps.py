@@ -41,7 +41,9 @@ def _stored(
     for owners in chunks(sorted({frame.owner for frame in frames})):
         values = {'owners': owners, 'first': first, 'last': last, 'origin': origin}
         for owner, begin, end in connection.execute(_NEIGHBOURS, values):
-            found.setdefault(owner, []).append((begin, end))
+            # A scope may have none before.
+            if begin is not None:
+                found.setdefault(owner, []).append((begin, end))
     return found
 
 
@@ -49,25 +51,25 @@ def _build_neighbours() -> sa.CompoundSelect[Any]:
     owners: sa.BindParameter[Any] = sa.bindparam('owners', expanding=True)
     origin = _FRAMES.c.origin == sa.bindparam('origin')
     first, last = (sa.bindparam(name, type_=_FRAMES.c.begin.type) for name in ('first', 'last'))
-    columns = (_FRAMES.c.scope_id, _FRAMES.c.begin, _FRAMES.c.end)
-    # Looked up in the index, scope by scope: a frame overlaps the next one before any other.
-    earlier = _FRAMES.alias()
-    before = (
-        sa.select(sa.func.max(earlier.c.begin))
-        .where(
-            earlier.c.scope_id == _SCOPES.c.id,
-            earlier.c.begin < first,
-            earlier.c.origin == sa.bindparam('origin'),
+
+    def newest_before(column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+        return (
+            sa.select(column)
+            .where(_FRAMES.c.scope_id == _SCOPES.c.id, origin, _FRAMES.c.begin < first)
+            .order_by(_FRAMES.c.begin.desc())
+            .limit(1)
+            .scalar_subquery()
         )
-        .scalar_subquery()
-    )
+
+    # A frame overlaps the next one before any other. Looked up in the index, scope by scope: as a
+    # join, a database without statistics would look for it once for each frame of the scopes.
     return sa.union_all(
-        sa.select(*columns).where(
+        sa.select(_FRAMES.c.scope_id, _FRAMES.c.begin, _FRAMES.c.end).where(
             _FRAMES.c.scope_id.in_(owners), origin, _FRAMES.c.begin >= first, _FRAMES.c.begin < last
         ),
-        sa.select(*columns)
-        .join_from(_SCOPES, _FRAMES, _FRAMES.c.scope_id == _SCOPES.c.id)
-        .where(_SCOPES.c.id.in_(owners), origin, _FRAMES.c.begin == before),
+        sa.select(_SCOPES.c.id, newest_before(_FRAMES.c.begin), newest_before(_FRAMES.c.end)).where(
+            _SCOPES.c.id.in_(owners)
+        ),
     )
 
 
