@@ -74,32 +74,30 @@ def replace(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping])
 
     :param rows: their primary keys must be unique.
     """
-    keys = list(table.primary_key.columns)
-    others = [column.name for column in table.columns if column not in keys]
-    if connection.dialect.name in ('mysql', 'mariadb'):
-        statement = mysql.insert(table)
-        given = {name: statement.inserted[name] for name in others}
-        statement = statement.on_duplicate_key_update(given)
-    else:
-        statement = _insert(connection, table)
-        given = {name: statement.excluded[name] for name in others}
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=given)
+    keys = table.primary_key.columns
+    others = [column.name for column in table.columns if column.name not in keys]
+    statement = _changing(connection, table, lambda given: {name: given[name] for name in others})
     _run(connection, statement, rows)
 
 
 def put(connection: sa.Connection, table: sa.Table, row: Mapping, changes: Mapping) -> None:
     """Insert *row*; if its primary key exists, apply *changes* to the stored row instead."""
+    statement = _changing(connection, table, lambda given: dict(changes))
+    connection.execute(statement.values(row))
+
+
+def _changing(connection, table, changes):
+    """Return an INSERT that changes the rows whose primary keys exist.
+
+    :param changes: returns the new values of columns by name, from those of the given row.
+    """
     if connection.dialect.name in ('mysql', 'mariadb'):
-        statement = mysql.insert(table).values(row).on_duplicate_key_update(dict(changes))
-    else:
-        statement = (
-            _insert(connection, table)
-            .values(row)
-            .on_conflict_do_update(
-                index_elements=list(table.primary_key.columns), set_=dict(changes)
-            )
-        )
-    connection.execute(statement)
+        statement = mysql.insert(table)
+        return statement.on_duplicate_key_update(changes(statement.inserted))
+    statement = _insert(connection, table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_=changes(statement.excluded)
+    )
 
 
 def _insert(connection, table):
